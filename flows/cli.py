@@ -1,0 +1,259 @@
+"""The console script ``ssb``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ssb_core.config import RunConfig
+    from ssb_core.pipeline import Pipeline
+    from ssb_core.store import Store
+
+
+class StageName(StrEnum):
+    """The five stages, for options that name one."""
+
+    rollouts = "rollouts"
+    select = "select"
+    teach = "teach"
+    distill = "distill"
+    evaluate = "evaluate"
+
+
+app = typer.Typer(
+    name="ssb",
+    help="Semantic Soft Bootstrapping: make a language model better at problems with checkable answers, without "
+    "reinforcement learning. Start with: ssb run --preset quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, paper.")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
+]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
+]
+
+
+@app.command()
+def run(
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    from_stage: Annotated[
+        StageName, typer.Option("--from", help="Take everything before this stage from the store, or refuse.")
+    ] = StageName.rollouts,
+    to_stage: Annotated[StageName, typer.Option("--to", help="Stop after this stage.")] = StageName.evaluate,
+    force: Annotated[
+        list[StageName] | None, typer.Option("--force", help="Make this stage again though it is cached. Repeatable.")
+    ] = None,
+    name: NameOption = None,
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
+    with clean_errors():
+        settings = _load(preset, config, overrides)
+        name = _run_name(name, preset, config, settings)
+        stages = list(StageName)
+        if stages.index(from_stage) > stages.index(to_stage):
+            raise _config_error(f"--from {from_stage.value} comes after --to {to_stage.value}")
+        _refuse_missing(settings, store, from_stage.value)
+        part = from_stage.value, to_stage.value, [f.value for f in force or []]
+        summary = _run(settings, store, runs, name, preset or "custom", *part)
+        _tell(summary, runs / name)
+
+
+@app.command()
+def plan(
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    store: StoreOption = Path("store"),
+) -> None:
+    """Say what a run would do: what is cached, partly there, missing, or stale and why. Changes nothing."""
+    with clean_errors():
+        from ssb_core import plan as planning
+
+        from . import console
+
+        rows = planning.plan(_pipeline(_load(preset, config, overrides)), _store(store))
+        console.console.print(console.plan_table(rows))
+
+
+@app.command()
+def show(
+    problem_id: Annotated[str, typer.Argument(help="For example nano-train-0007.")],
+    run_name: Annotated[str, typer.Option("--run", "-r", help="Which run; by default the last.")] = "latest",
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Tell one problem's whole story: its rollouts, verdicts, pair, taught solution, base and student answers."""
+    with clean_errors():
+        from ssb_core import story
+        from ssb_core.runs import Run
+
+        print(story.render(story.tell(Run.named(runs, run_name, _store(store)), problem_id)))
+
+
+@app.command()
+def report(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")] = "latest",
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Print a finished run's results and write its report.html anew."""
+    with clean_errors():
+        from ssb_core import report as reports
+        from ssb_core.runs import Run
+
+        chosen = Run.named(runs, run_name, _store(store))
+        reports.write(chosen)
+        _tell(chosen.summary, chosen.directory)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+@contextmanager
+def clean_errors() -> Iterator[None]:
+    """What the user can mend is told in one message: exit code 2 for input, 1 for the store, 130 for Ctrl-C."""
+    from ssb_core.config import ConfigError
+    from ssb_core.store import StoreError
+
+    try:
+        yield
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    except StoreError as e:
+        print(f"error: {e}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted; finished shards are kept, the same command goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _load(preset: str | None, config: Path | None, overrides: list[str] | None) -> RunConfig:
+    from ssb_core import config as configs
+
+    return configs.load(preset, config, overrides or ())
+
+
+def _config_error(message: str) -> Exception:
+    from ssb_core.config import ConfigError
+
+    return ConfigError(message)
+
+
+def _pipeline(settings: RunConfig) -> Pipeline:
+    from ssb_core.pipeline import Pipeline
+
+    return Pipeline.of(settings)
+
+
+def _store(path: Path) -> Store:
+    from ssb_core.store import Store
+
+    return Store(path)
+
+
+def _run_name(name: str | None, preset: str | None, config: Path | None, settings: RunConfig) -> str:
+    """The given name if it is one, else preset (or file) and a digest: the same command means the same run."""
+    if name is None:
+        fields = settings.model_dump_json(exclude={"execution"})
+        return f"{preset or (config.stem if config else 'run')}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
+    if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise _config_error(f"--name {name!r}: a run's name is a folder name without slashes, not starting with a dot")
+    return name
+
+
+def _refuse_missing(settings: RunConfig, store: Path, start: str) -> None:
+    """Refuse bad data now, and --from where earlier stages are not in the store."""
+    from ssb_core.plan import plan
+    from ssb_core.stages import STAGES
+
+    pipeline = _pipeline(settings)
+    early = STAGES[: STAGES.index(start)]
+    for row in plan(pipeline, _store(store)) if early else ():
+        if row.stage in early and row.status != "cached":
+            raise _config_error(
+                f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
+                "  remedy: run without --from, or see `ssb plan`"
+            )
+
+
+def _run(
+    settings: RunConfig,
+    store: Path,
+    runs: Path,
+    name: str,
+    preset: str,
+    from_stage: str,
+    to_stage: str,
+    force: list[str],
+) -> dict[str, Any]:
+    """Run the flow with this terminal listening."""
+    _prefect_defaults()
+    from tasks.caching import listener
+
+    from . import console
+    from .ssb import ssb
+
+    with console.progress() as progress:
+        token = listener.set(progress)
+        try:
+            return ssb(settings, str(store), str(runs), name, preset, from_stage, to_stage, tuple(force))
+        finally:
+            listener.reset(token)
+
+
+def _prefect_defaults() -> None:
+    """Settings that suit a terminal, unless the user has set them."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+
+def _tell(summary: dict[str, Any], directory: Path) -> None:
+    """Results, where to read more, and what to do next."""
+    from ssb_core import report as reports
+
+    from . import console
+
+    out = console.console
+    out.print(console.yield_line(summary["yield"]))
+    if summary["benchmarks"]:
+        out.print(console.results(reports.results_table(summary)))
+        out.print(reports.verdict_in_words(summary))
+    statuses = ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
+    out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
+    out.print(f"report   {directory / 'report.html'}")
+    out.print(f"numbers  {directory / 'summary.json'}")
+    out.print("next     ssb show PROBLEM_ID tells one problem's story; ssb run --help shows how to use your own model")
+
+
+if __name__ == "__main__":
+    main()

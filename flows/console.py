@@ -1,0 +1,102 @@
+"""What a person sees in the terminal: progress bars, the plan and the results as tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.progress import Task as Bar
+from rich.table import Table
+from rich.text import Text
+
+from ssb_core.plan import PlanRow
+from ssb_core.progress import PlainProgress, Progress
+
+console = Console()
+errors = Console(stderr=True)
+COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
+
+
+class RateColumn(ProgressColumn):
+    """Units a second, over what this process did itself."""
+
+    def render(self, task: Bar) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+
+
+class BarProgress(Progress):
+    """One bar for every phase, with rate and time left; finished bars stay."""
+
+    def __init__(self, bars: Bars) -> None:
+        self.bars = bars
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.bar = self.bars.add_task(label, total=total, completed=done, unit=unit)
+
+    def advance(self, n: int = 1) -> None:
+        self.bars.advance(self.bar, n)
+
+    def note(self, text: str) -> None:
+        self.bars.console.print(text, style="dim")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Bars on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield PlainProgress()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        RateColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=errors) as bars:
+        yield BarProgress(bars)
+
+
+def plan_table(rows: list[PlanRow]) -> Table:
+    """The plan, one line per request."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("request", "status", "why"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.label, Text(row.status, style=COLOURS[row.status]), row.why)
+    return table
+
+
+def results(rows: list[dict[str, str]]) -> Table:
+    """The results table, as in the report."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for i, heading in enumerate(rows[0]):
+        table.add_column(heading, justify="left" if i < 2 else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
+def yield_line(counts: dict[str, Any]) -> str:
+    """The funnel in one line."""
+    return (
+        f"{counts['problems']:,} problems: {counts['mixed']:,} mixed, {counts['all_correct']:,} all correct, "
+        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught"
+    )

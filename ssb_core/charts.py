@@ -1,0 +1,189 @@
+"""The charts of a run as PNGs: colour-blind safe (Okabe and Ito's palette), legible at page width, no pyplot state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from . import findings
+from .stages import evaluate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from .runs import Run
+
+INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
+BASE, STUDENT = "#8c939d", "#0072b2"
+OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INCHES, DPI = 7.4, 150
+
+
+def charts(run: Run) -> dict[str, bytes]:
+    """PNGs by name: accuracy, training, yield, lengths; what the run has no data for is left out."""
+    figures = {"accuracy": accuracy(run), "training": training(run), "yield": funnel(run), "lengths": lengths(run)}
+    return {name: _png(figure) for name, figure in figures.items() if figure}
+
+
+def accuracy(run: Run) -> Figure | None:
+    """Accuracy of every model on every benchmark, with 95% whiskers."""
+    benchmarks = run.summary["benchmarks"]
+    models = _models(benchmarks)
+    if not models:
+        return None
+    figure = _figure(3.2)
+    axes = _axes(figure, "Accuracy, with 95% intervals", ylabel="% correct")
+    width = min(0.8 / len(models), 0.3)
+    for i, model in enumerate(models):
+        shift = (i - (len(models) - 1) / 2) * width
+        scores = {at + shift: b["models"][model] for at, b in enumerate(benchmarks.values()) if model in b["models"]}
+        _bars(axes, scores, width, _colour(model, models), model)
+    axes.set_xticks(range(len(benchmarks)), list(benchmarks))
+    axes.set_xlim(-0.75, len(benchmarks) - 0.25)
+    axes.set_ylim(0, min(105.0, axes.get_ylim()[1] * 1.08))
+    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 1.16), ncols=len(models))
+    return figure
+
+
+def _models(benchmarks: dict[str, Any]) -> list[str]:
+    """Every evaluated model once, the base first."""
+    names = dict.fromkeys(m for b in benchmarks.values() for m in b["models"])
+    return sorted(names, key=lambda m: m != "base")
+
+
+def _bars(axes: Axes, scores: dict[float, dict[str, Any]], width: float, colour: str, label: str) -> None:
+    """One bar for each score, whiskers to its interval, its value above them."""
+    heights = [100 * s["accuracy"] for s in scores.values()]
+    low, high = ([100 * s["ci95"][side] for s in scores.values()] for side in (0, 1))
+    whiskers = [
+        [max(0.0, h - x) for h, x in zip(heights, low, strict=True)],
+        [max(0.0, x - h) for h, x in zip(heights, high, strict=True)],
+    ]
+    style = {"ecolor": INK, "elinewidth": 1.2, "capsize": 4}
+    axes.bar(list(scores), heights, width * 0.92, yerr=whiskers, color=colour, label=label, error_kw=style)
+    for at, height, top in zip(scores, heights, high, strict=True):
+        axes.annotate(
+            f"{height:.1f}", (at, max(top, height)), (0, 3), textcoords="offset points", ha="center", color=INK
+        )
+
+
+def training(run: Run) -> Figure | None:
+    """Loss and gradient norm by optimiser step, raw and smoothed."""
+    log = findings.training_log(run)
+    if not log:
+        return None
+    figure = _figure(4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    _dress(upper, "Distillation loss (forward KL times T², nats a token)")
+    _curve(upper, log, "loss")
+    upper.legend(frameon=False, loc="upper right")
+    clip = findings.configuration(run).distill.max_grad_norm
+    _dress(lower, f"Gradient norm (clipped at {clip:g}, dashed)", xlabel="optimiser step")
+    _curve(lower, log, "grad_norm")
+    if clip <= lower.get_ylim()[1]:
+        lower.axhline(clip, color=INK, linewidth=1, linestyle="--")
+    return figure
+
+
+def _curve(axes: Axes, log: Sequence[dict[str, Any]], key: str) -> None:
+    points = [(row["step"], row[key]) for row in log if key in row]
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, color=BASE, alpha=0.55, linewidth=1, label="each step")
+        axes.plot(steps, smooth(values), color=STUDENT, linewidth=2, label="moving average")
+    axes.set_ylim(bottom=0)
+
+
+def smooth(values: Sequence[float]) -> NDArray[np.float64]:
+    """The centred moving average over a tenth of the values; windows shrink at the ends."""
+    import numpy as np
+
+    window = np.ones(len(values) // 20 * 2 + 1)
+    total = np.convolve(np.asarray(values, dtype=float), window, "same")
+    return np.asarray(total / np.convolve(np.ones(len(values)), window, "same"))
+
+
+def funnel(run: Run) -> Figure | None:
+    """How many problems each step kept, and why it dropped the others."""
+    steps = findings.funnel(run)
+    if not steps:
+        return None
+    figure = _figure(0.55 + 0.72 * len(steps))
+    axes = _axes(figure, "Problems kept by each step")
+    whole = steps[0].kept
+    for at, step in enumerate(steps):
+        axes.barh(at, step.kept + sum(step.dropped.values()), 0.46, color=PALE)
+        axes.barh(at, step.kept, 0.46, color=STUDENT)
+        axes.text(whole * 1.015, at, f"{step.kept:,} ({step.kept / whole:.0%})", va="center", color=INK, weight="bold")
+        reasons = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in step.dropped.items())
+        axes.text(0, at + 0.36, f"dropped: {reasons}" if reasons else "", va="center", color=SOFT, fontsize=9)
+    axes.set_yticks(range(len(steps)), [s.name for s in steps])
+    axes.set_xlim(0, whole * 1.18)
+    axes.set_ylim(len(steps) - 0.4, -0.4)
+    axes.grid(False)
+    axes.xaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def lengths(run: Run) -> Figure | None:
+    """Tokens per completion of every model on the first benchmark."""
+    import numpy as np
+
+    found = findings.evaluations(run)
+    first = [e for e in found if e.benchmark == found[0].benchmark]
+    if not first:
+        return None
+    shown = {e.model: evaluate.arrays(run.store, e.manifest, 1)["tokens"].ravel() for e in first}
+    every = np.concatenate(list(shown.values()))
+    whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
+    edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
+    figure = _figure(2.9)
+    axes = _axes(figure, f"Completion length on {first[0].benchmark}", xlabel="tokens", ylabel="% of samples")
+    for model, tokens in shown.items():
+        colour, share = _colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))
+        label = f"{model} (mean {tokens.mean():.0f})"
+        axes.hist(tokens, edges, weights=share, color=colour, alpha=0.35)
+        axes.hist(tokens, edges, weights=share, color=colour, histtype="step", linewidth=1.8, label=label)
+    axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+def _colour(model: str, models: Sequence[str]) -> str:
+    """Grey for the base, blue for SSB, the palette's others in order for baselines."""
+    others = [m for m in models if m not in ("base", "ssb")]
+    return {"base": BASE, "ssb": STUDENT}.get(model) or OTHERS[others.index(model) % len(OTHERS)]
+
+
+def _figure(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def _axes(figure: Figure, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
+    return _dress(figure.subplots(), title, xlabel, ylabel)
+
+
+def _dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
+    """Title at the left, light grid behind, no box."""
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_xlabel(xlabel, color=SOFT)
+    axes.set_ylabel(ylabel, color=SOFT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(colors=INK, color=PALE)
+    axes.grid(axis="y", color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def _png(figure: Figure) -> bytes:
+    out = BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()

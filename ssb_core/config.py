@@ -1,0 +1,222 @@
+"""The configuration of a run: one frozen model per stage, `RunConfig` on top, `Execution` apart.
+
+Every field outside `Execution` decides rows and is part of a recipe (see `stages`). `Execution` says how the work is
+done (device, batch size, shard size) and is never hashed. Unknown fields are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class ConfigError(ValueError):
+    """A configuration, file or name the user gave cannot be used; the message says which and what to do."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Frozen):
+    """The base model that plays both roles."""
+
+    source: str = Field(description="Hub id, local directory, or 'nano' for the embedded model.", min_length=1)
+    revision: str | None = Field(None, description="Hub revision (branch, tag or commit).")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="Weights are computed in this.")
+
+
+class ProblemsConfig(Frozen):
+    """A problem set: where it is and which fields hold the question and the answer."""
+
+    source: str = Field(description="JSON-lines or Parquet file, hub id, or an embedded set.", min_length=1)
+    subset: str | None = Field(None, description="Hub configuration name, e.g. 'main' for openai/gsm8k.")
+    split: str = Field("train", description="Hub split.")
+    id: str | None = Field(None, description="Field with a unique id; by default the row number is used.")
+    question: str = Field("question", description="Field with the question.")
+    answer: str = Field("answer", description="Field with the reference answer.")
+    subject: str | None = Field(None, description="Field with a subject to report by.")
+    level: str | None = Field(None, description="Field with a difficulty to report by.")
+    form: Literal["boxed", "hash", "exact"] = Field("boxed", description="'hash' takes what follows the last ####.")
+    limit: int | None = Field(None, ge=1, description="Use at most this many problems.")
+    shuffle_seed: int | None = Field(None, description="Draw the problems in this seeded order; file order if null.")
+
+
+class Benchmark(ProblemsConfig):
+    """A held-out problem set with a name to report it by."""
+
+    name: str = Field(description="Name in tables and in summary.json.", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    split: str = Field("test", description="Hub split.")
+
+
+class Decoding(Frozen):
+    """How completions are sampled. Temperature 0 is greedy; top_k 0 keeps the whole vocabulary."""
+
+    temperature: float = Field(ge=0)
+    top_k: int = Field(50, ge=0)
+    max_new_tokens: int = Field(1024, ge=1, description="Token cap of one completion.")
+    seed: int = Field(0, ge=0)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The fields that decide what is sampled, as they are hashed into recipes."""
+        return self.model_dump(include=set(Decoding.model_fields))
+
+
+class RolloutsConfig(Decoding):
+    """Stage rollouts: answers of the base model to the bare question (paper: K=4, T=0.8, top-k 50)."""
+
+    temperature: float = Field(0.8, ge=0)
+    samples: int = Field(4, ge=2, description="Rollouts per problem (K).")
+
+
+class SelectConfig(Frozen):
+    """Stage select: one correct and one majority-wrong rollout per problem."""
+
+    seed: int = Field(0, ge=0, description="Breaks ties between equally common wrong answers.")
+
+
+class TeachConfig(Decoding):
+    """Stage teach: the hinted teacher's robust solution (paper: T=0.4) and its captured signal."""
+
+    temperature: float = Field(0.4, ge=0)
+    codec: Literal["hidden"] = Field("hidden", description="'hidden' stores the exact signal.")
+
+
+class DistillConfig(Frozen):
+    """Stage distill: the LoRA student (defaults are the paper's hyperparameters)."""
+
+    lora_rank: int = Field(32, ge=1)
+    lora_alpha: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    batch_size: int = Field(4, ge=1, description="Traces per optimiser step.")
+    accumulation: int = Field(1, ge=1, description="Split each step's batch into this many passes.")
+    epochs: int = Field(3, ge=1)
+    temperature: float = Field(2.0, gt=0, description="Distillation temperature T; the loss is T^2 KL.")
+    max_grad_norm: float = Field(1.0, gt=0)
+    save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole_passes(self) -> Self:
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"accumulation ({self.accumulation}) must divide batch_size ({self.batch_size})")
+        return self
+
+
+class EvaluateConfig(Decoding):
+    """Stage evaluate: accuracy (avg@k) of base and student on held-out benchmarks."""
+
+    temperature: float = Field(0.0, ge=0)
+    samples: int = Field(1, ge=1, description="Samples per problem (k of avg@k).")
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        names = [b.name for b in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"benchmark names must be unique, got {names}")
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("greedy decoding gives the same sample again: set samples to 1 or a temperature above 0")
+        return self
+
+
+class Execution(Frozen):
+    """How the work is done. Nothing here changes rows, so nothing here is hashed."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N.")
+    batch_size: int = Field(128, ge=1, description="Sequences sampled at once.")
+    capture_tokens: int = Field(16384, ge=1, description="Padded tokens in one capture pass.")
+    shard_size: int = Field(32, ge=1, description="Problems in one shard: what is at most redone after a kill.")
+
+
+class RunConfig(Frozen):
+    """Everything one run of the pipeline needs."""
+
+    model: ModelConfig
+    problems: ProblemsConfig
+    target_traces: int = Field(256, ge=1, description="Stop sampling problems once this many traces are taught.")
+    rollouts: RolloutsConfig = RolloutsConfig()
+    select: SelectConfig = SelectConfig()
+    teach: TeachConfig = TeachConfig()
+    distill: DistillConfig = DistillConfig()
+    evaluate: EvaluateConfig
+    execution: Execution = Execution()
+
+
+def presets() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in _preset_dir().iterdir() if p.name.endswith(".yaml"))
+
+
+def load(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """A validated configuration from a preset or a YAML file, with ``a.b=c`` overrides on top.
+
+    Raises:
+        ConfigError: no such preset or file, broken YAML, unknown field or wrong type; the message names the field.
+    """
+    origin, text = _read(preset, file)
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{origin} is not valid YAML: {e}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{origin} must be a mapping of sections (model, problems, ...)")
+    for override in overrides:
+        _override(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as e:
+        raise ConfigError(f"{origin} cannot be used:\n{_explain(e)}") from None
+
+
+def _preset_dir() -> Any:
+    return resources.files("ssb_core") / "presets"
+
+
+def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
+    """Where the configuration comes from, in words, and its text."""
+    if (preset is None) == (file is None):
+        raise ConfigError("give either a preset (--preset NAME) or a configuration file (--config FILE)")
+    if file is not None:
+        try:
+            return f"configuration {file}", file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(f"cannot read the configuration {file}: {e}") from None
+    if preset not in presets():
+        raise ConfigError(f"there is no preset {preset!r}; choose one of: {', '.join(presets())}")
+    return f"preset {preset}", (_preset_dir() / f"{preset}.yaml").read_text(encoding="utf-8")
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=c``; the value is YAML, and a number in the path picks a list item."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {override}: write it as section.field=value, e.g. --set rollouts.samples=8")
+    *parents, last = path.split(".")
+    node: Any = tree
+    try:
+        for key in parents:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+        raise ConfigError(f"--set {override}: {path!r} is not a place in the configuration") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line per problem: the field, what is wrong, what was given."""
+    lines = []
+    for e in error.errors():
+        field = ".".join(map(str, e["loc"])) or "configuration"
+        if e["type"] == "extra_forbidden":
+            lines.append(f"  {field}: no such field")
+        elif e["type"] == "missing":
+            lines.append(f"  {field}: required, but missing")
+        else:
+            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
+    return "\n".join(lines)

@@ -1,0 +1,104 @@
+"""What a finished run found, read from its files and manifests: what stories, charts and the report stand on.
+
+Nothing here needs the model or a network (but for problem sets that are only on the hub).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from . import config, problems
+from .config import Benchmark, ProblemsConfig, RunConfig
+from .records import Drop, Problem
+from .store import Manifest, Recipe, digest
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The samples of one model on one benchmark."""
+
+    benchmark: str
+    model: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How many problems one step of the pipeline kept, and how many it dropped for which reason, most first."""
+
+    name: str
+    kept: int
+    dropped: dict[str, int]
+
+
+def configuration(run: Run) -> RunConfig:
+    """The configuration the run was started with."""
+    return config.load(file=run.directory / "config.yaml")
+
+
+def benchmark_problems(benchmark: Benchmark) -> tuple[Problem, ...]:
+    """The problems of a benchmark, as stage evaluate asks them."""
+    return problems.load(ProblemsConfig.model_validate(benchmark.model_dump(exclude={"name"})))
+
+
+def evaluations(run: Run) -> list[Evaluation]:
+    """What was evaluated, in the order of the configured benchmarks."""
+    names = _model_names(run)
+    return [
+        Evaluation(benchmark.name, names[manifest.recipe], manifest)
+        for benchmark in configuration(run).evaluate.benchmarks
+        for manifest in _requests_on(benchmark, run.manifests("evaluate"))
+    ]
+
+
+def _requests_on(benchmark: Benchmark, manifests: list[Manifest]) -> list[Manifest]:
+    """Those of the requests that are about a benchmark: their fingerprint is their recipe and its problems' digest."""
+    inputs = [problems.content_digest(benchmark_problems(benchmark))]
+    return [m for m in manifests if m.fingerprint == digest([m.recipe, inputs])]
+
+
+def _model_names(run: Run) -> dict[str, str]:
+    """``base`` or ``ssb`` for every recipe of stage evaluate."""
+    recipes = run.store.recipes("evaluate")
+    return {Recipe("evaluate", how).hash: "ssb" if how["student"] else "base" for how in recipes}
+
+
+def funnel(run: Run) -> list[Step]:
+    """From the problems sampled to the traces trained on, as far as the run went."""
+    selected, taught = (_counts(run.manifests(stage)) for stage in ("select", "teach"))
+    trained = sum(m.facts["traces"] for m in run.manifests("distill"))
+    steps = [Step("sampled", sum(selected.values()), {})] if selected else []
+    for name, counts in (("mixed", selected), ("taught", taught)):
+        if counts:
+            kept = counts.pop(name, 0)
+            steps.append(Step(name, kept, dict(counts.most_common())))
+    if trained:
+        surplus = steps[-1].kept - trained
+        steps.append(Step("trained on", trained, {"above_target": surplus} if surplus else {}))
+    return steps
+
+
+def _counts(manifests: list[Manifest]) -> Counter[str]:
+    """Problems by outcome: what became of them is among the facts of a manifest."""
+    outcomes = {"mixed", "taught", *get_args(Drop)}
+    total: Counter[str] = Counter()
+    for manifest in manifests:
+        total.update({k: n for k, n in manifest.facts.items() if k in outcomes})
+    return total
+
+
+def training_log(run: Run) -> list[dict[str, Any]]:
+    """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
+    paths = [run.store.path(m, e) for m in run.manifests("distill") for e in m.entries]
+    return [json.loads(line) for path in paths if path.name == "log.jsonl" for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()

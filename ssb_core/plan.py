@@ -1,0 +1,85 @@
+"""What a run would do: which requests are cached, partly there, missing, or stale because of which field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .pipeline import Pipeline
+from .stages import Spec, evaluate, finished, rollouts, shard_inputs
+from .store import Store, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One request of the plan. `why` says what a person would ask about the status."""
+
+    stage: str
+    label: str
+    status: Literal["cached", "partial", "missing", "stale", "waits"]
+    why: str = ""
+
+
+def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
+    """The requests of a run in order, looked up in the store and not changed there."""
+    rows: list[PlanRow] = []
+    try:
+        for request in pipeline.walk(store):
+            rows.append(_row(store, request.spec, request.label))
+    except StoreError:  # the last wave is not taught yet, so what follows is not known
+        rows.append(PlanRow("distill", "distill", "waits", "the number of waves depends on their yield"))
+        rows += [_row(store, s, f"evaluate base on {s.benchmark.name}") for s in pipeline.evaluations(None)]
+        rows.append(PlanRow("evaluate", "evaluate ssb", "waits", "for the student"))
+    return rows
+
+
+def _row(store: Store, spec: Spec, label: str) -> PlanRow:
+    if finished(spec, store):
+        return PlanRow(spec.stage, label, "cached")
+    wanted = _shard_names(spec)
+    there = sum(store.has_shard(spec.recipe, name) for name in wanted)
+    if there:
+        return PlanRow(spec.stage, label, "partial", f"{there} of {len(wanted)} shards are there")
+    if store.directory(spec.recipe).exists():
+        return PlanRow(spec.stage, label, "missing", "never run on these inputs")
+    changes = _nearest_changes(store, spec)
+    if changes:
+        return PlanRow(spec.stage, label, "stale", ", ".join(changes))
+    return PlanRow(spec.stage, label, "missing", "never run")
+
+
+def _shard_names(spec: Spec) -> list[str]:
+    """Names of a request's shards; those made from upstream shards keep the upstream names."""
+    if isinstance(spec, evaluate.Spec):
+        return [i.name for i in shard_inputs(spec.problem_set, spec.execution.shard_size)]
+    while not isinstance(spec, rollouts.Spec):
+        upstream = [getattr(spec, n) for n in type(spec).model_fields if isinstance(getattr(spec, n), Spec)]
+        if not upstream:
+            return []
+        spec = upstream[0]
+    return [i.name for i in shard_inputs(spec.wave, spec.execution.shard_size)]
+
+
+def _nearest_changes(store: Store, spec: Spec) -> list[str]:
+    """How the wanted recipe differs from the most similar one that was run here, field by field."""
+    wanted = flatten(spec.recipe.content)
+    differences = []
+    for content in store.recipes(spec.stage):
+        old = flatten(content)
+        if old.get("part") == wanted.get("part"):
+            differences.append([_change(k, old, wanted) for k in sorted(old | wanted) if old.get(k) != wanted.get(k)])
+    return min(differences, key=len, default=[])
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keyed by dotted path."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _change(key: str, old: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if key in ("rollouts", "select", "solutions", "teach", "student"):
+        return f"{key} changed upstream"
+    return f"{key}: {old.get(key)} -> {wanted.get(key)}"

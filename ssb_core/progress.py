@@ -1,0 +1,62 @@
+"""How a long stage tells where it is. A stage calls `begin`, `advance` and `note`; who listens is not its business."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TextIO
+
+
+class Progress:
+    """Listens to nothing; the base of every listener."""
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        """A new phase of `total` units, of which `done` were finished before."""
+
+    def advance(self, n: int = 1) -> None:
+        """`n` more units are finished."""
+
+    def end(self) -> None:
+        """The phase is over."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line happened."""
+
+
+@dataclass
+class PlainProgress(Progress):
+    """A line when a phase begins, ends, and every `every` seconds in between: for logs and pipes."""
+
+    out: TextIO = sys.stderr
+    every: float = 10.0
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.label, self.total, self.unit, self.before, self.done = label, total, unit, done, done
+        self.started = self.told = time.monotonic()
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+        if time.monotonic() - self.told >= self.every:
+            self._tell(f"{rate_and_eta(self.done - self.before, self.total - self.done, self._elapsed(), self.unit)}")
+
+    def end(self) -> None:
+        if self.done > self.before:
+            self._tell(f"done in {self._elapsed():.1f} s")
+
+    def note(self, text: str) -> None:
+        print(text, file=self.out, flush=True)
+
+    def _elapsed(self) -> float:
+        return max(time.monotonic() - self.started, 1e-9)
+
+    def _tell(self, rest: str) -> None:
+        self.told = time.monotonic()
+        print(f"{self.label}: {self.done}/{self.total} {self.unit}, {rest}", file=self.out, flush=True)
+
+
+def rate_and_eta(done: int, left: int, seconds: float, unit: str) -> str:
+    """For example ``12.5 samples/s, 0:01:20 left``."""
+    rate = done / seconds
+    return f"{rate:.1f} {unit}/s, {timedelta(seconds=round(left / rate))} left" if rate else "waiting"

@@ -1,0 +1,186 @@
+"""Every type that travels between stages, and the Arrow schema in which it is stored.
+
+    Problem -> Rollout -> Verdict -> Selection (a ContrastivePair or a Rejection) -> TeacherTrace -> Sample
+
+Records are frozen and slotted. Token ids are what the engine sampled or read, never re-tokenised text. A problem that
+leaves the pipeline leaves its reason in the row of the stage that dropped it, so its whole story can be told from the
+shards alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FinishReason = Literal["stop", "length"]
+R = TypeVar("R")
+Status = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]
+Drop = Literal["all_correct", "all_wrong", "unparsed", "too_long", "no_answer", "truncated", "wrong_answer", "leak"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with a checkable answer. `subject` and `level` are labels to report by, or empty."""
+
+    id: str
+    question: str
+    answer: str
+    subject: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine sampled: ids end with the end-of-turn token unless `finish_reason` is ``length``."""
+
+    completion_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Answer number `index` of the base model to the bare question."""
+
+    problem_id: str
+    index: int
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verifier says of one completion. Equal answers share one canonical `key`."""
+
+    status: Status
+    answer: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The select stage's row for one problem: every verdict, and the chosen pair or the reason there is none."""
+
+    problem_id: str
+    verdicts: tuple[Verdict, ...]
+    correct: int | None
+    wrong: int | None
+    dropped: Drop | None
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastivePair:
+    """A problem with one correct rollout and one rollout holding the majority-wrong answer."""
+
+    problem: Problem
+    correct: Rollout
+    wrong: Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A problem that left the pipeline at `stage`."""
+
+    problem_id: str
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherTrace:
+    """A robust solution by the hinted teacher, or its rejected attempt (then `dropped` says why).
+
+    The teacher's signal at every completion token is stored beside these columns by ``signal.codecs``.
+    """
+
+    problem_id: str
+    student_prompt_ids: tuple[int, ...]
+    teacher_prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    seed: int
+    verdict: Verdict
+    dropped: Drop | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Answer number `index` of an evaluated model to one benchmark problem, graded."""
+
+    problem_id: str
+    index: int
+    seed: int
+    completion_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkScore:
+    """One model on one benchmark. Accuracy is avg@k; `ci95` is its 95% interval; tokens are per sample."""
+
+    benchmark: str
+    model: str
+    n: int
+    samples: int
+    accuracy: float
+    ci95: tuple[float, float]
+    no_answer: float
+    truncated: float
+    mean_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """Accuracy of one model minus another on the same problems, with a 95% interval and a two-sided p-value."""
+
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+
+
+def schema(record: type) -> pa.Schema:
+    """The Arrow schema of a record stored in shards."""
+    import pyarrow as pa
+
+    ids = pa.list_(pa.int32())
+    verdict = pa.struct([("status", pa.string()), ("answer", pa.string()), ("key", pa.string())])
+    types: dict[str, pa.DataType] = {
+        "index": pa.int32(),
+        "correct": pa.int32(),
+        "wrong": pa.int32(),
+        "seed": pa.int64(),
+        "prompt_ids": ids,
+        "student_prompt_ids": ids,
+        "teacher_prompt_ids": ids,
+        "completion_ids": ids,
+        "verdict": verdict,
+        "verdicts": pa.list_(verdict),
+    }
+    return pa.schema([(f.name, types.get(f.name, pa.string())) for f in fields(record)])
+
+
+def to_rows(records: list[Any]) -> list[dict[str, Any]]:
+    """Records as dictionaries of builtins, ready for ``pa.Table.from_pylist``."""
+    return [asdict(r) for r in records]
+
+
+def from_row(record: type[R], row: dict[str, Any]) -> R:
+    """Rebuild a record from its row; columns that are not fields of the record are ignored."""
+    values = {f.name: row[f.name] for f in fields(record)}  # type: ignore[arg-type]
+    for name, value in values.items():
+        if name == "verdict":
+            values[name] = Verdict(**value)
+        elif name == "verdicts":
+            values[name] = tuple(Verdict(**v) for v in value)
+        elif isinstance(value, list):
+            values[name] = tuple(value)
+    return record(**values)

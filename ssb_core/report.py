@@ -1,0 +1,147 @@
+"""A run as a person reads it: its numbers in words and cells, and one self-contained report.html.
+
+Result numbers are formatted here and nowhere else, so that terminal, Prefect artifact and HTML always agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import findings, story
+from .charts import charts
+from .stages import STAGES
+from .store import replacing
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+__all__ = ["charts", "page", "results_table", "verdict_in_words", "write"]
+
+STORIES = 3
+TEMPLATE = "report.html.j2"
+
+
+def results_table(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """One row of formatted cells for each model on each benchmark, the base first."""
+    return [
+        _row(name, model, benchmark)
+        for name, benchmark in summary["benchmarks"].items()
+        for model in sorted(benchmark["models"], key=lambda m: m != "base")
+    ]
+
+
+def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
+    score, difference = benchmark["models"][model], benchmark["paired"].get(f"{model}-base")
+    low, high = score["ci95"]
+    return {
+        "benchmark": name,
+        "model": model,
+        "accuracy": f"{_percent(score['accuracy'])}%",
+        "95% interval": f"{_percent(low)} to {_percent(high)}",
+        "no answer": f"{_percent(score['no_answer'])}%",
+        "truncated": f"{_percent(score['truncated'])}%",
+        "tokens": f"{score['mean_tokens']:,.0f}",
+        "vs base": _difference(difference) if difference else "",
+    }
+
+
+def _difference(paired: dict[str, Any]) -> str:
+    low, high = paired["ci95"]
+    return f"{_points(paired['difference'])} ({_points(low)} to {_points(high)}), {_p(paired['p_value'])}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f}"
+
+
+def _points(difference: float) -> str:
+    """Signed percentage points; more digits where one would round a bound to 0."""
+    text = f"{100 * difference:+.1f}"
+    return f"{100 * difference + 0.0:+.2f}" if float(text) == 0 else text
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def verdict_in_words(summary: dict[str, Any]) -> str:
+    """Whether the student differs from its base, one line for each benchmark."""
+    benchmarks = summary["benchmarks"]
+    if not benchmarks:
+        return "This run did not evaluate its models."
+    compared = {name: b for name, b in benchmarks.items() if "ssb-base" in b["paired"]}
+    if not compared:
+        return f"Only the base was evaluated, on {', '.join(benchmarks)}; there is no student to compare with."
+    return "\n".join(_sentence(name, b) for name, b in compared.items())
+
+
+def _sentence(name: str, benchmark: dict[str, Any]) -> str:
+    paired = benchmark["paired"]["ssb-base"]
+    low, high = paired["ci95"]
+    base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
+    interval = f"paired 95% interval {_points(low)} to {_points(high)}"
+    if low <= 0 <= high:
+        return (
+            f"On {name}, SSB ({student}%) cannot be told apart from its base ({base}%): "
+            f"{_points(paired['difference'])} points, but the {interval} includes 0."
+        )
+    relation = "better" if low > 0 else "worse"
+    return (
+        f"On {name}, SSB ({student}%) is {relation} than its base ({base}%): {_points(paired['difference'])} points, "
+        f"distinguishable from noise ({interval}, {_p(paired['p_value'])})."
+    )
+
+
+def write(run: Run) -> Path:
+    """Write report.html into the run's directory."""
+    path = run.directory / "report.html"
+    with replacing(path) as temporary:
+        temporary.write_text(page(run), encoding="utf-8")
+    return path
+
+
+def page(run: Run) -> str:
+    """The whole report. Everything a model wrote is untrusted: the template escapes all it is given."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"duration": duration, "words": _words}
+    return environment.get_template(TEMPLATE).render(_content(run))
+
+
+def _content(run: Run) -> dict[str, Any]:
+    """What the template shows."""
+    summary = run.summary
+    stories = story.examples(run, STORIES)
+    images = {name: base64.b64encode(png).decode() for name, png in charts(run).items()}
+    return {
+        "summary": summary,
+        "headline": verdict_in_words(summary),
+        "results": results_table(summary),
+        "funnel": findings.funnel(run),
+        "reasons": story.REASONS,
+        "images": images,
+        "stories": [(s, story.chapters(s)) for s in stories],
+        "requests": run.stages,
+        "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
+        "environment": json.loads((run.directory / "env.json").read_text()),
+        "order": STAGES,
+    }
+
+
+def duration(seconds: float) -> str:
+    """For example ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,133 @@
+"""A run's own directory: small files that name what the run used. The rows themselves stay in the store.
+
+runs/<name>/config.yaml    the complete configuration
+runs/<name>/env.json       versions, platform, device
+runs/<name>/stages.json    every request: stage, recipe, fingerprint, status, seconds
+runs/<name>/summary.json   the machine-readable result
+runs/<name>/report.html    the readable one
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from .config import ConfigError, RunConfig
+from .store import Manifest, Store, StoreError, replacing, write_json
+
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "pyarrow", "prefect", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """What happened to one request in a run."""
+
+    stage: str
+    label: str
+    recipe: str
+    fingerprint: str
+    status: Literal["ran", "cached", "resumed"]
+    seconds: float
+    made: int
+    reused: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The directory of one run, and the store its rows are in."""
+
+    directory: Path
+    store: Store
+
+    @classmethod
+    def named(cls, runs: Path, name: str, store: Store) -> Run:
+        """The run called `name`; the name ``latest`` means the one finished last.
+
+        Raises:
+            ConfigError: there is no such run; the message lists those there are.
+        """
+        finished = sorted(runs.glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
+        names = [p.parent.name for p in finished]
+        if name == "latest" and names:
+            return cls(finished[-1].parent, store)
+        if name not in names:
+            known = ", ".join(names) or "none yet; start one with `ssb run`"
+            raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
+        return cls(runs / name, store)
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return dict(json.loads((self.directory / "summary.json").read_text()))
+
+    @property
+    def stages(self) -> list[StageRun]:
+        return [StageRun(**row) for row in json.loads((self.directory / "stages.json").read_text())]
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """The finished requests of one stage, in the order they ran.
+
+        Raises:
+            StoreError: the store no longer holds one of them.
+        """
+        found = []
+        for s in self.stages:
+            if s.stage == stage:
+                manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
+                if manifest is None:
+                    raise StoreError(f"run {self.name}: its {s.label} are no longer in {self.store.root}; run it again")
+                found.append(manifest)
+        return found
+
+    def begin(self, config: RunConfig) -> None:
+        """Note the configuration and the environment before anything runs."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_json(self.directory / "env.json", environment(config))
+
+    def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
+        """Write what happened; the summary last."""
+        write_json(self.directory / "stages.json", [asdict(s) for s in stages])
+        write_json(self.directory / "summary.json", summary)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that decide results."""
+    found = {"python": platform.python_version()}
+    for name in ("ssb", *PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
+    """Where a run was made: versions, platform, device."""
+    import torch
+
+    from .models import pick_device
+
+    device = pick_device(config.execution.device)
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,71 @@
+"""Reading the teacher's hidden state at every solution token, and certifying what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import models
+from ..records import TeacherTrace
+from .losses import log_probs
+
+CERTIFIED = 2  # traces recomputed per shard
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """How far stored signal is from live full logits, over `tokens` sampled tokens at temperature 1 (KL in nats)."""
+
+    tokens: int
+    max_kl_error: float
+    max_logp_error: float
+
+
+@torch.inference_mode()
+def capture(model: Any, traces: Sequence[TeacherTrace], token_budget: int) -> list[torch.Tensor]:
+    """The (tokens, H) hidden states that predict each trace's completion, after the final norm, on the CPU.
+
+    Traces of like length share a right-padded batch of at most `token_budget` tokens.
+    """
+    found: dict[int, torch.Tensor] = {}
+    for batch in _batches(traces, token_budget):
+        rows = [traces[i].teacher_prompt_ids + traces[i].completion_ids for i in batch]
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+        hidden_BSH = models.backbone(model)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        for i, hidden_SH in zip(batch, hidden_BSH, strict=True):
+            start = len(traces[i].teacher_prompt_ids) - 1
+            found[i] = hidden_SH[start : start + len(traces[i].completion_ids)].cpu().clone()
+    return [found[i] for i in range(len(traces))]
+
+
+def _batches(traces: Sequence[TeacherTrace], token_budget: int) -> Iterator[list[int]]:
+    lengths = [len(t.teacher_prompt_ids) + len(t.completion_ids) for t in traces]
+    batch: list[int] = []
+    for i in sorted(range(len(traces)), key=lambda i: lengths[i]):
+        if batch and (len(batch) + 1) * lengths[i] > token_budget:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[torch.Tensor]) -> Certificate:
+    """Compare `stored` with the model's own full logits, computed anew and unpadded for the first few traces."""
+    head_VH = models.head_weight(model)
+    tokens, kl, logp = 0, 0.0, 0.0
+    for trace, hidden_NH in list(zip(traces, stored, strict=True))[:CERTIFIED]:
+        ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids], device=model.device)
+        start = len(trace.teacher_prompt_ids) - 1
+        live_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float().log_softmax(-1)
+        back_NV = log_probs(hidden_NH.to(model.device), head_VH, 1.0)
+        tokens += len(hidden_NH)
+        kl = max(kl, (live_NV.exp() * (live_NV - back_NV)).sum(-1).max().item())
+        logp = max(logp, (live_NV - back_NV).abs().max().item())
+    return Certificate(tokens, max(kl, 0.0), logp)

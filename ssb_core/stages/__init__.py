@@ -1,0 +1,175 @@
+"""The five stages, and the frame that those made of shards share.
+
+A stage is a `Spec` (frozen, JSON) and a function ``run(spec, store, progress)``. A spec holds its upstream spec, so
+the whole request of any stage is one small document from which every identity follows:
+
+* its **recipe** says how rows are made: stage, version, the configuration that changes rows, the upstream recipe;
+* its **fingerprint** adds which inputs were asked for.
+
+A sharded stage maps each input to one shard. What is already there, whole and made from the same upstream bytes, is
+kept; the rest is made; the manifest is written last.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from ..config import Execution, Frozen
+from ..problems import content_digest
+from ..progress import Progress
+from ..records import Problem
+from ..store import Manifest, Recipe, Shard, Store, StoreError, digest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STAGES = ("rollouts", "select", "teach", "distill", "evaluate")
+
+
+class Spec(Frozen):
+    """One request of a stage. Subclasses say how rows are made (`how`) and which inputs are asked for (`inputs`)."""
+
+    stage: ClassVar[str]
+    version: ClassVar[int]
+    execution: Execution = Execution()
+
+    def how(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def inputs(self) -> list[str]:
+        raise NotImplementedError
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.stage, {"version": self.version, **self.how()})
+
+    @property
+    def fingerprint(self) -> str:
+        return digest([self.recipe.hash, self.inputs()])
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What one shard is made of: its problems, and the upstream shard if the stage has one."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    upstream: Shard | None = None
+
+    @property
+    def source(self) -> str | None:
+        return self.upstream.entry.sha256 if self.upstream else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished request: its manifest, and how many shards (or training steps) were made now and before."""
+
+    manifest: Manifest
+    made: int
+    reused: int
+
+
+class Stage(Protocol):
+    """What a stage's module offers."""
+
+    Spec: type[Spec]
+
+    def run(self, spec: Any, store: Store, progress: Progress) -> Outcome: ...
+
+
+def module(stage: str) -> Stage:
+    """The module of a stage, imported when asked for."""
+    return importlib.import_module(f"{__name__}.{stage}")  # type: ignore[return-value]
+
+
+def finished(spec: Spec, store: Store) -> Manifest | None:
+    """The manifest of `spec` if it is there, whole, and made from what is upstream now."""
+    manifest = store.manifest(spec.recipe, spec.fingerprint)
+    if manifest is None:
+        return None
+    upstream = [finished(u, store) for u in upstreams(spec)]
+    current = tuple(m.key if m else "" for m in upstream)
+    return manifest if manifest.sources == current else None
+
+
+def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Run the stage of `spec`, unless its request is finished already."""
+    manifest = finished(spec, store)
+    if manifest is not None:
+        return Outcome(manifest, 0, manifest.units)
+    return module(spec.stage).run(spec, store, progress)
+
+
+def required(spec: Spec, store: Store) -> Manifest:
+    """The finished manifest of an upstream request.
+
+    Raises:
+        StoreError: it is not there; the message names the stage to run.
+    """
+    manifest = finished(spec, store)
+    if manifest is None:
+        raise StoreError(f"the {spec.stage} this stage builds on are not in the store; run stage {spec.stage} first")
+    return manifest
+
+
+def upstreams(spec: Spec) -> tuple[Spec, ...]:
+    """The requests a spec builds on, in the order of its fields."""
+    found: list[Spec] = []
+    for name in type(spec).model_fields:
+        value = getattr(spec, name)
+        found += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Spec)]
+    return tuple(found)
+
+
+def sources(spec: Spec, store: Store) -> tuple[str, ...]:
+    """Keys of the upstream manifests, as they are noted in the manifest made from them."""
+    return tuple(required(u, store).key for u in upstreams(spec))
+
+
+def run_shards(
+    spec: Spec,
+    store: Store,
+    inputs: Sequence[Input],
+    make: Callable[[Sequence[Input]], Iterator[pa.Table]],
+    columns: list[str],
+    facts: Callable[[pa.Table], dict[str, Any]],
+) -> Outcome:
+    """Make the missing shards of a request and commit its manifest.
+
+    `make` gets the inputs whose shards are missing (it is not called for none) and yields one table for each;
+    each is committed before the next is asked for. `facts` sums up `columns` of all rows for the manifest.
+    """
+    import pyarrow as pa
+
+    recipe = spec.recipe
+    store.open(recipe)
+    shards = {i.name: store.shard(recipe, i.name, i.source) for i in inputs}
+    missing = [i for i in inputs if shards[i.name] is None]
+    if missing:
+        for item, table in zip(missing, make(missing), strict=True):
+            shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
+    entries = tuple(s.entry for s in shards.values() if s)
+    manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
+    manifest = replace(manifest, facts=facts(pa.concat_tables(store.tables(manifest, columns))))
+    return Outcome(store.commit(recipe, manifest), len(missing), len(inputs) - len(missing))
+
+
+def shard_inputs(problems: Sequence[Problem], size: int) -> list[Input]:
+    """Inputs of `size` problems each, named by content."""
+    chunks = [tuple(problems[i : i + size]) for i in range(0, len(problems), size)]
+    return [Input(content_digest(c), c) for c in chunks]
+
+
+def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Problem]) -> list[Input]:
+    """One input for each shard of the upstream request, under the same name."""
+    by_id = {p.id: p for p in problems}
+    found = []
+    for entry in upstream.entries:
+        shard = store.sidecar(upstream, entry)
+        found.append(Input(Path(entry.path).stem, tuple(by_id[i] for i in shard.problem_ids), shard))
+    return found

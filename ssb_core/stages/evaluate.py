@@ -1,0 +1,115 @@
+"""Stage evaluate: one model, base or student, on one benchmark; every sample is kept.
+
+Each (model, benchmark) is a request of its own, so the base's samples are made once and shared by all runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .. import problems, prompts, verify
+from ..config import Benchmark, Decoding, ProblemsConfig
+from ..engines import Request, Sampler, open_sampler, seed_for
+from ..models import ResolvedModel
+from ..progress import Progress
+from ..records import Completion, Problem, Sample, schema, to_rows
+from ..store import Manifest, Store, digest
+from . import Input, Outcome, distill, run_shards, shard_inputs
+from . import Spec as BaseSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Spec(BaseSpec):
+    """Samples of `model` (with the adapter of `student`, if given) on one benchmark."""
+
+    stage: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    model: ResolvedModel
+    student: distill.Spec | None
+    benchmark: Benchmark
+    decoding: Decoding
+    samples: int
+
+    @property
+    def model_name(self) -> str:
+        """The name in tables: ``base`` or ``ssb``."""
+        return "ssb" if self.student else "base"
+
+    @property
+    def problem_set(self) -> tuple[Problem, ...]:
+        return problems.load(ProblemsConfig.model_validate(self.benchmark.model_dump(exclude={"name"})))
+
+    def how(self) -> dict[str, Any]:
+        return {
+            "model": self.model.recipe,
+            "student": self.student.fingerprint if self.student else None,
+            "prompt": digest(prompts.tutor_messages("")),
+            "verify": verify.VERIFY_VERSION,
+            "decoding": self.decoding.recipe,
+            "samples": self.samples,
+        }
+
+    def inputs(self) -> list[str]:
+        return [problems.content_digest(self.problem_set)]
+
+
+def answer(
+    sampler: Sampler, wanted: Sequence[Problem], spec: Spec, progress: Progress
+) -> list[tuple[Problem, int, int, Completion]]:
+    """(problem, index, seed, completion) for every sample; a prompt that does not fit gets an empty completion."""
+    asked = [(p, i, seed_for(spec.decoding.seed, p.id, i)) for p in wanted for i in range(spec.samples)]
+    prompt_ids = {p.id: sampler.encode(prompts.tutor_messages(p.question)) for p in wanted}
+    fitting = [a for a in asked if sampler.fits(prompt_ids[a[0].id], spec.decoding)]
+    sampled = sampler.sample([Request(prompt_ids[p.id], seed) for p, _, seed in fitting], spec.decoding, progress)
+    completions = {(p.id, i): c for (p, i, _), c in zip(fitting, sampled, strict=True)}
+    return [(p, i, seed, completions.get((p.id, i), Completion((), "", "length"))) for p, i, seed in asked]
+
+
+def facts(table: pa.Table) -> dict[str, Any]:
+    """Counts of samples by verdict, and of tokens."""
+    statuses = [v["status"] for v in table["verdict"].to_pylist()]
+    tokens = sum(len(ids) for ids in table["completion_ids"].to_pylist())
+    return {"samples": table.num_rows, "tokens": tokens, "correct": statuses.count("correct")}
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Sample and grade every shard of the benchmark that is not in the store yet."""
+    import pyarrow as pa
+
+    wanted = spec.problem_set
+    inputs = shard_inputs(wanted, spec.execution.shard_size)
+    adapter = spec.student.adapter(store) if spec.student else None
+
+    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+        left = sum(len(i.problems) for i in missing)
+        label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
+        progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
+        with open_sampler(spec.model, spec.execution, adapter) as sampler, verify.Verifier() as verifier:
+            for item in missing:
+                answers = answer(sampler, item.problems, spec, progress)
+                verdicts = verifier.grade((c.text, p.answer) for p, _, _, c in answers)
+                rows = [
+                    Sample(p.id, i, seed, c.completion_ids, c.text, c.finish_reason, v)
+                    for (p, i, seed, c), v in zip(answers, verdicts, strict=True)
+                ]
+                yield pa.Table.from_pylist(to_rows(rows), schema(Sample))
+        progress.end()
+
+    return run_shards(spec, store, inputs, make, ["verdict", "completion_ids"], facts)
+
+
+def arrays(store: Store, manifest: Manifest, samples: int) -> dict[str, np.ndarray]:
+    """(problems, samples) arrays of a finished request: correct, no_answer, truncated (bool), tokens (int)."""
+    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": []}
+    for table in store.tables(manifest, ["verdict", "finish_reason", "completion_ids"]):
+        for row in table.to_pylist():
+            columns["correct"].append(row["verdict"]["status"] == "correct")
+            columns["no_answer"].append(row["verdict"]["status"] == "no_answer")
+            columns["truncated"].append(row["finish_reason"] == "length")
+            columns["tokens"].append(len(row["completion_ids"]))
+    return {name: np.array(values).reshape(-1, samples) for name, values in columns.items()}

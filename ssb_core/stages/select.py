@@ -1,0 +1,118 @@
+"""Stage select: verify every rollout; pick one correct and one majority-wrong rollout of each mixed problem.
+
+The majority-wrong answer is the most common wrong one, counted by canonical key (paper, section 3.1). Only answers
+that were read and judged can be picked: a missing answer or a timeout is never "wrong". Ties, and the choice among
+rollouts with the same answer, are decided by a draw seeded by the problem, so the order of rollouts does not matter.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import verify
+from ..config import SelectConfig
+from ..progress import Progress
+from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, schema, to_rows
+from ..store import Manifest, Store
+from . import Input, Outcome, downstream_inputs, required, rollouts, run_shards
+from . import Spec as BaseSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Spec(BaseSpec):
+    """Selection among the rollouts of one wave."""
+
+    stage: ClassVar[str] = "select"
+    version: ClassVar[int] = 1
+    rollouts: rollouts.Spec
+    select: SelectConfig
+
+    def how(self) -> dict[str, Any]:
+        return {
+            "rollouts": self.rollouts.recipe.hash,
+            "verify": verify.VERIFY_VERSION,
+            "select": self.select.model_dump(),
+        }
+
+    def inputs(self) -> list[str]:
+        return [self.rollouts.fingerprint]
+
+
+def choose(problem_id: str, verdicts: dict[int, Verdict], seed: int) -> Selection:
+    """The pair of one problem, or why there is none, from the verdicts by rollout index."""
+    graded = tuple(verdicts[i] for i in sorted(verdicts))
+    correct = sorted(i for i, v in verdicts.items() if v.status == "correct")
+    wrong: dict[str, list[int]] = defaultdict(list)
+    for i, v in sorted(verdicts.items()):
+        if v.status in ("incorrect", "unparsable"):
+            wrong[v.key or f"unparsable:{v.answer}"].append(i)
+    if not correct or not wrong:
+        return Selection(problem_id, graded, None, None, _why_not_mixed(graded))
+    draw = random.Random(f"{seed}/{problem_id}")
+    most = max(map(len, wrong.values()))
+    majority = draw.choice(sorted(k for k, indices in wrong.items() if len(indices) == most))
+    return Selection(problem_id, graded, draw.choice(correct), draw.choice(wrong[majority]), None)
+
+
+def _why_not_mixed(verdicts: Sequence[Verdict]) -> Drop:
+    statuses = Counter(v.status for v in verdicts)
+    if not verdicts:
+        return "too_long"
+    if statuses["correct"]:
+        return "all_correct" if statuses["correct"] == len(verdicts) else "unparsed"
+    return "all_wrong" if statuses["incorrect"] + statuses["unparsable"] else "unparsed"
+
+
+def pairs(
+    store: Store, selected: Manifest, sampled: Manifest, problems: Iterable[Problem]
+) -> Iterator[ContrastivePair]:
+    """The chosen pairs of a finished request, with their rollouts."""
+    by_id = {p.id: p for p in problems}
+    for chosen, shown in zip(selected.entries, sampled.entries, strict=True):
+        rolled = {(r["problem_id"], r["index"]): from_row(Rollout, r) for r in store.table(sampled, shown).to_pylist()}
+        for row in store.table(selected, chosen).to_pylist():
+            s = from_row(Selection, row)
+            if s.correct is not None and s.wrong is not None:
+                yield ContrastivePair(
+                    by_id[s.problem_id], rolled[s.problem_id, s.correct], rolled[s.problem_id, s.wrong]
+                )
+
+
+def facts(table: pa.Table) -> dict[str, Any]:
+    """How many problems were mixed, and how many were dropped for which reason."""
+    return dict(sorted(Counter(d or "mixed" for d in table["dropped"].to_pylist()).items()))
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Grade and select every shard of rollouts that has not been."""
+    import pyarrow as pa
+
+    upstream = required(spec.rollouts, store)
+    inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
+
+    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+        progress.begin("select", sum(len(i.problems) for i in missing), "problems")
+        with verify.Verifier() as verifier:
+            for item in missing:
+                assert item.upstream
+                rows = store.table(upstream, item.upstream.entry, ["problem_id", "index", "text"]).to_pylist()
+                yield pa.Table.from_pylist(to_rows(grade(verifier, item, rows, spec.select.seed)), schema(Selection))
+                progress.advance(len(item.problems))
+        progress.end()
+
+    return run_shards(spec, store, inputs, make, ["dropped"], facts)
+
+
+def grade(verifier: verify.Verifier, item: Input, rows: Sequence[dict[str, Any]], seed: int) -> list[Selection]:
+    """Selections for the problems of one shard, from the rows of its rollouts."""
+    gold = {p.id: p.answer for p in item.problems}
+    verdicts: dict[str, dict[int, Verdict]] = {p.id: {} for p in item.problems}
+    graded = verifier.grade((r["text"], gold[r["problem_id"]]) for r in rows)
+    for row, verdict in zip(rows, graded, strict=True):
+        verdicts[row["problem_id"]][row["index"]] = verdict
+    return [choose(p.id, verdicts[p.id], seed) for p in item.problems]

@@ -1,0 +1,211 @@
+"""Stage teach: the hinted teacher writes a robust solution; its exact signal at every token is captured.
+
+Two requests in a row, each with its own shards: `Solutions` (sampled with the hint, verified again, checked for
+mentions of the hint) and `Spec` (the base model's hidden states over hinted prompt + solution). Another codec or
+precision therefore never samples again. Rejected solutions keep their row, with the reason and no signal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .. import models, prompts, verify
+from ..config import Decoding, TeachConfig
+from ..engines import Request, Sampler, open_sampler, seed_for
+from ..progress import Progress
+from ..records import ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
+from ..store import Manifest, Store, digest
+from . import Input, Outcome, downstream_inputs, required, run_shards, select
+from . import Spec as BaseSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAK = re.compile(
+    r"\b(the|this|that|first|second|other) (student|response|attempt)s?\b"
+    r"|\b(incorrect|wrong|correct) (attempt|solution|response)s?\b|\bsolutions? above\b",
+    re.IGNORECASE,
+)
+
+
+class Solutions(BaseSpec):
+    """The taught solutions of one wave, without signal."""
+
+    stage: ClassVar[str] = "teach"
+    version: ClassVar[int] = 1
+    select: select.Spec
+    decoding: Decoding
+
+    def how(self) -> dict[str, Any]:
+        return {
+            "part": "solutions",
+            "select": self.select.recipe.hash,
+            "prompt": digest([prompts.hinted_messages("", "", ""), LEAK.pattern]),
+            "verify": verify.VERIFY_VERSION,
+            "decoding": self.decoding.recipe,
+        }
+
+    def inputs(self) -> list[str]:
+        return [self.select.fingerprint]
+
+
+class Spec(BaseSpec):
+    """The captured signal of one wave's solutions."""
+
+    stage: ClassVar[str] = "teach"
+    version: ClassVar[int] = 1
+    solutions: Solutions
+    codec: str
+
+    @classmethod
+    def of(cls, selected: select.Spec, config: TeachConfig) -> Spec:
+        """The request for the pairs of one selection."""
+        decoding = Decoding.model_validate(config.recipe)
+        solutions = Solutions(select=selected, decoding=decoding, execution=selected.execution)
+        return cls(solutions=solutions, codec=config.codec, execution=selected.execution)
+
+    @property
+    def model(self) -> models.ResolvedModel:
+        """The teacher, which is the base."""
+        return self.solutions.select.rollouts.model
+
+    def how(self) -> dict[str, Any]:
+        return {"part": "signal", "solutions": self.solutions.recipe.hash, "codec": self.codec}
+
+    def inputs(self) -> list[str]:
+        return [self.solutions.fingerprint]
+
+
+def write(
+    sampler: Sampler, verifier: verify.Verifier, shown: Sequence[ContrastivePair], config: Decoding, progress: Progress
+) -> list[TeacherTrace]:
+    """One hinted solution for each pair, verified, with the reason if it cannot be used."""
+    asked = [
+        Request(
+            sampler.encode(prompts.hinted_messages(p.problem.question, p.correct.text, p.wrong.text)),
+            seed_for(config.seed, p.problem.id, 0),
+        )
+        for p in shown
+    ]
+    fitting = [i for i, r in enumerate(asked) if sampler.fits(r.prompt_ids, config)]
+    written = dict(zip(fitting, sampler.sample([asked[i] for i in fitting], config, progress), strict=True))
+    graded = verifier.grade((written[i].text, shown[i].problem.answer) for i in fitting)
+    verdicts = dict(zip(fitting, graded, strict=True))
+    traces = []
+    for i, (pair, request) in enumerate(zip(shown, asked, strict=True)):
+        c, verdict = written.get(i), verdicts.get(i, Verdict("rejected"))
+        dropped = _why_dropped(c.text, c.finish_reason, verdict) if c else "too_long"
+        traces.append(
+            TeacherTrace(
+                pair.problem.id,
+                pair.correct.prompt_ids,
+                request.prompt_ids,
+                c.completion_ids if c else (),
+                c.text if c else "",
+                c.finish_reason if c else "length",
+                request.seed,
+                verdict,
+                dropped,
+            )
+        )
+    return traces
+
+
+def _why_dropped(text: str, finish_reason: str, verdict: Verdict) -> Drop | None:
+    if finish_reason == "length":
+        return "truncated"
+    if verdict.status != "correct":
+        return "no_answer" if verdict.status == "no_answer" else "wrong_answer"
+    return "leak" if LEAK.search(text) else None
+
+
+def facts(table: pa.Table) -> dict[str, Any]:
+    """How many solutions were taught, and how many dropped for which reason; completion tokens of the taught."""
+    dropped = table["dropped"].to_pylist()
+    lengths = [len(ids) for ids in table["completion_ids"].to_pylist()]
+    taught = sum(n for n, d in zip(lengths, dropped, strict=True) if d is None)
+    counts = sorted(Counter(d or "taught" for d in dropped).items())
+    return {**dict(counts), "tokens": taught, "written_tokens": sum(lengths)}
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Write the missing solutions, then capture the missing signal."""
+    solutions = run_solutions(spec.solutions, store, progress)
+    return run_capture(spec, solutions.manifest, store, progress)
+
+
+def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
+    """Sample and verify every shard of solutions that is not in the store yet."""
+    import pyarrow as pa
+
+    selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
+    wave = spec.select.rollouts.wave
+    pairs = {p.problem.id: p for p in select.pairs(store, selected, sampled, wave)}
+    inputs = downstream_inputs(selected, store, wave)
+
+    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+        shown = [[pairs[p.id] for p in i.problems if p.id in pairs] for i in missing]
+        progress.begin("teach", sum(map(len, shown)), "solutions")
+        with open_sampler(spec.select.rollouts.model, spec.execution) as sampler, verify.Verifier() as verifier:
+            for group in shown:
+                rows = write(sampler, verifier, group, spec.decoding, progress)
+                yield pa.Table.from_pylist(to_rows(rows), schema(TeacherTrace))
+        progress.end()
+
+    return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
+
+
+def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progress) -> Outcome:
+    """Capture every shard of signal that is not in the store yet."""
+    inputs = downstream_inputs(solutions, store, spec.solutions.select.rollouts.wave)
+
+    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+        model = models.load_model(spec.model, spec.execution.device)
+        origin = describe_signal(model, spec)
+        progress.begin("capture", sum(len(i.problems) for i in inputs), "problems")
+        for item in missing:
+            assert item.upstream
+            rows = store.table(solutions, item.upstream.entry).to_pylist()
+            yield signal_table(model, origin, [from_row(TeacherTrace, r) for r in rows], spec.execution.capture_tokens)
+            progress.advance(len(item.problems))
+        progress.end()
+
+    return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
+
+
+def describe_signal(model: Any, spec: Spec) -> dict[str, Any]:
+    """What the captured numbers are, for the schema metadata of every shard."""
+    from ..signal import codecs
+
+    head = models.head_weight(model)
+    return {
+        "codec": f"{spec.codec}/{codecs.CODEC_VERSION}",
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "hidden_size": head.shape[1],
+        "vocabulary": head.shape[0],
+        "model": spec.model.identity,
+        "head": models.tensor_digest(head),
+        "norm": "hidden states are taken after the final norm",
+    }
+
+
+def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTrace], token_budget: int) -> pa.Table:
+    """The traces with their signal column, certified in the schema metadata."""
+    import pyarrow as pa
+
+    from ..signal import capture, codecs
+
+    kept = [t for t in traces if t.dropped is None]
+    vectors = capture.capture(model, kept, token_budget)
+    certificate = asdict(capture.certify(model, kept, vectors))
+    column = codecs.to_arrow(
+        {t.problem_id: v for t, v in zip(kept, vectors, strict=True)}, [t.problem_id for t in traces], origin
+    )
+    table = pa.Table.from_pylist(to_rows(list(traces)), schema(TeacherTrace))
+    table = table.append_column(codecs.COLUMN, column)
+    return table.replace_schema_metadata({codecs.METADATA: json.dumps({**origin, **certificate}, sort_keys=True)})

@@ -1,0 +1,297 @@
+"""Where results live: content-named shards, sidecars and manifests under one directory.
+
+    store/<stage>/<recipe>/recipe.json               how rows are made, readable
+    store/<stage>/<recipe>/shards/<name>.parquet     rows of the problems the name is a digest of
+    store/<stage>/<recipe>/shards/<name>.json        sidecar: rows, size, checksum, problem ids, source checksum
+    store/<stage>/<recipe>/manifests/<fingerprint>.json   what one request is made of, written last
+
+A file is written under a temporary name, fsynced and renamed, so a name that exists is complete. What does not verify
+is set aside (renamed to ``*.damaged``) with a warning and made again alone. Nothing here knows about stages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+WIDE_ROW = 16_384  # bytes; rows with captured vectors are far above, rows of text and ids below
+
+
+class StoreError(RuntimeError):
+    """Something the store should hold is not there or cannot be used."""
+
+
+def digest(content: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of `content` as canonical JSON.
+
+    Raises:
+        TypeError: `content` holds something JSON cannot express stably (an object, a set, NaN).
+    """
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    except ValueError as e:
+        raise TypeError(f"cannot hash {content!r}: {e}") from None
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a stage makes rows. Its `hash` names the stage's directory."""
+
+    stage: str
+    content: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        return digest({"stage": self.stage, **self.content})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a manifest: path below the recipe's directory, size in bytes, checksum, rows (0 if no table)."""
+
+    path: str
+    bytes: int
+    sha256: str
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A sidecar: the shard's entry, the problems in it, and the checksum of the upstream shard it was made from."""
+
+    entry: Entry
+    problem_ids: tuple[str, ...]
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one request of a stage is made of. `facts` are small figures about the rows; no times, so bytes repeat."""
+
+    stage: str
+    recipe: str
+    fingerprint: str
+    entries: tuple[Entry, ...]
+    sources: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return sum(e.rows for e in self.entries)
+
+    @property
+    def units(self) -> int:
+        """What a restart can spare: training steps where the facts count them, else files."""
+        return int(self.facts.get("steps", len(self.entries)))
+
+    @property
+    def key(self) -> str:
+        """Digest of the contents; equal for equal results."""
+        return digest(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The store at `root`; directories appear when something is written."""
+
+    root: Path
+
+    def directory(self, recipe: Recipe) -> Path:
+        return self.root / recipe.stage / recipe.hash
+
+    def open(self, recipe: Recipe) -> Path:
+        """Make the recipe's directory, note the recipe in it, and sweep what killed writers left."""
+        directory = self.directory(recipe)
+        for part in ("shards", "manifests"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+        if not (directory / "recipe.json").exists():
+            write_json(directory / "recipe.json", recipe.content)
+        _sweep(directory)
+        return directory
+
+    def shard(self, recipe: Recipe, name: str, source: str | None) -> Shard | None:
+        """The shard called `name` if it is whole and was made from `source`; a damaged one is set aside."""
+        directory = self.directory(recipe)
+        sidecar = directory / "shards" / f"{name}.json"
+        table = sidecar.with_suffix(".parquet")
+        if not sidecar.exists():
+            return None
+        try:
+            shard = _read_sidecar(sidecar)
+            if table.stat().st_size != shard.entry.bytes:
+                raise ValueError(f"{table.stat().st_size} bytes, expected {shard.entry.bytes}")
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            set_aside([sidecar, table], f"damaged shard ({e})")
+            return None
+        return shard if shard.source == source else None
+
+    def has_shard(self, recipe: Recipe, name: str) -> bool:
+        """Whether a shard of that name is there; a look that changes nothing."""
+        table = self.directory(recipe) / "shards" / f"{name}.parquet"
+        return table.exists() and table.with_suffix(".json").exists()
+
+    def write_shard(
+        self, recipe: Recipe, name: str, table: pa.Table, problem_ids: Sequence[str], source: str | None
+    ) -> Shard:
+        """Commit `table` as the shard called `name`; wide rows get a row group each, so that they can be read alone."""
+        import pyarrow.parquet as pq
+
+        path = self.directory(recipe) / "shards" / f"{name}.parquet"
+        with replacing(path) as temporary:
+            group = 1 if table.nbytes > WIDE_ROW * table.num_rows else None
+            pq.write_table(table, temporary, compression="zstd", row_group_size=group, write_page_checksum=True)
+            entry = Entry(f"shards/{path.name}", temporary.stat().st_size, sha256_file(temporary), table.num_rows)
+        shard = Shard(entry, tuple(problem_ids), source)
+        write_json(path.with_suffix(".json"), asdict(shard))
+        return shard
+
+    def manifest(self, recipe: Recipe, fingerprint: str) -> Manifest | None:
+        """The manifest of a finished request if every file it lists is there with the right size."""
+        return self.named(recipe.stage, recipe.hash, fingerprint)
+
+    def named(self, stage: str, recipe_hash: str, fingerprint: str) -> Manifest | None:
+        """The same by names alone, as runs note them."""
+        path = self.root / stage / recipe_hash / "manifests" / f"{fingerprint}.json"
+        if not path.exists():
+            return None
+        try:
+            raw = json.loads(path.read_text())
+            entries = tuple(Entry(**e) for e in raw.pop("entries"))
+            manifest = Manifest(**{**raw, "entries": entries, "sources": tuple(raw["sources"])})
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            set_aside([path], f"damaged manifest ({e})")
+            return None
+        return manifest if all(self._whole(manifest, e) for e in manifest.entries) else None
+
+    def _whole(self, manifest: Manifest, entry: Entry) -> bool:
+        path = self.path(manifest, entry)
+        sidecar = path.with_suffix(".json")
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            return False
+        return path.suffix != ".parquet" or (sidecar.is_file() and entry.sha256 in sidecar.read_text())
+
+    def commit(self, recipe: Recipe, manifest: Manifest) -> Manifest:
+        """Write the manifest: from here on the request is finished."""
+        write_json(self.directory(recipe) / "manifests" / f"{manifest.fingerprint}.json", asdict(manifest))
+        return manifest
+
+    def tables(self, manifest: Manifest, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The shards of a request as tables, in order, page checksums verified.
+
+        Raises:
+            StoreError: a shard is damaged; it is set aside, so that the same command makes it again.
+        """
+        for entry in manifest.entries:
+            yield self.table(manifest, entry, columns)
+
+    def table(self, manifest: Manifest, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+        """One shard of a request as a table."""
+        import pyarrow.parquet as pq
+
+        path = self.path(manifest, entry)
+        try:
+            return pq.ParquetFile(path, page_checksum_verification=True).read(columns)
+        except (OSError, ValueError) as e:
+            set_aside([path, path.with_suffix(".json")], f"damaged shard ({e})")
+            raise StoreError(f"{path} was damaged and is set aside; run the same command again") from None
+
+    def path(self, manifest: Manifest, entry: Entry) -> Path:
+        """Where a file of a request is."""
+        return self.root / manifest.stage / manifest.recipe / entry.path
+
+    def sidecar(self, manifest: Manifest, entry: Entry) -> Shard:
+        """The sidecar of one shard of a request."""
+        return _read_sidecar(self.path(manifest, entry).with_suffix(".json"))
+
+    def forget(self, manifest: Manifest) -> None:
+        """Delete a request's manifest and files, so that it is made again."""
+        directory = self.root / manifest.stage / manifest.recipe
+        (directory / "manifests" / f"{manifest.fingerprint}.json").unlink(missing_ok=True)
+        for entry in manifest.entries:
+            for path in (directory / entry.path, (directory / entry.path).with_suffix(".json")):
+                path.unlink(missing_ok=True)
+
+    def recipes(self, stage: str) -> Iterator[dict[str, Any]]:
+        """Contents of every recipe of a stage that has been run here."""
+        for path in sorted((self.root / stage).glob("*/recipe.json")):
+            with contextlib.suppress(OSError, ValueError):
+                yield json.loads(path.read_text())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write; on success it is fsynced and renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` atomically, readable and with sorted keys."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def set_aside(paths: Sequence[Path], why: str) -> None:
+    """Rename what cannot be trusted to ``*.damaged`` so that it is made again, and say so."""
+    for path in paths:
+        if path.exists():
+            log.warning("%s: %s; set aside and made again", path, why)
+            os.replace(path, path.with_name(path.name + ".damaged"))
+
+
+def _read_sidecar(path: Path) -> Shard:
+    raw = json.loads(path.read_text())
+    return Shard(Entry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(directory: Path) -> None:
+    """Delete temporary files whose writers are dead."""
+    for path in directory.rglob("*.tmp"):
+        writer = re.search(r"\.(\d+)\.tmp$", path.name)
+        if writer and not _alive(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

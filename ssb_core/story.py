@@ -1,0 +1,225 @@
+"""What became of one problem in a run: its whole story through the stages, told from the shards alone.
+
+Shards are found through the problem ids in their sidecars, so a story reads one shard a stage, and of that only the
+columns of the record: never captured vectors. `chapters` is the one place where a story is put into words; the
+terminal (`render`) and report.html only lay it out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from . import findings, problems
+from .config import ConfigError
+from .records import Problem, Rejection, Rollout, Sample, Selection, Status, TeacherTrace, Verdict, from_row
+from .store import Manifest
+
+if TYPE_CHECKING:
+    from .runs import Run
+
+R = TypeVar("R")
+WIDTH = 100
+TRAINING = "training problem"
+VERDICTS: dict[Status, str] = {
+    "correct": "correct",
+    "incorrect": "wrong",
+    "no_answer": "no answer",
+    "unparsable": "unreadable answer",
+    "timeout": "not judged in time",
+    "crashed": "crashed the verifier",
+    "rejected": "not judged",
+}
+REASONS = {
+    "all_correct": "every rollout is correct, so there is no mistake to contrast with",
+    "all_wrong": "no rollout is correct, so there is nothing to teach from",
+    "unparsed": "too few rollouts have a readable answer to make a pair",
+    "too_long": "the prompt and a full-length completion do not fit into the model's context",
+    "no_answer": "the solution gives no final answer",
+    "truncated": "the solution hit the token cap",
+    "wrong_answer": "the solution ends in a wrong answer",
+    "leak": "the solution mentions the rollouts that the teacher was shown",
+    "above_target": "target_traces was reached without it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One problem in a run. What the run did not reach, or what is not about this problem, is empty.
+
+    `origin` is ``training problem`` or the name of a benchmark; `samples` are those of each evaluated model.
+    """
+
+    problem: Problem
+    origin: str
+    rollouts: tuple[Rollout, ...] = ()
+    selection: Selection | None = None
+    trace: TeacherTrace | None = None
+    samples: tuple[tuple[str, tuple[Sample, ...]], ...] = ()
+
+    @property
+    def rejection(self) -> Rejection | None:
+        """Where and why the problem left the pipeline, if it did."""
+        for stage, row in (("select", self.selection), ("teach", self.trace)):
+            if row is not None and row.dropped:
+                return Rejection(self.problem.id, stage, row.dropped)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One completion as a reader sees it: `caption` is its verdict and all other facts in words."""
+
+    status: Status
+    caption: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """What one stage did with the problem: the outcome in words, and the completions it is about."""
+
+    title: str
+    outcome: str
+    answers: tuple[Answer, ...]
+
+
+def tell(run: Run, problem_id: str) -> Story:
+    """The story of one problem, of the training set or of a benchmark.
+
+    Raises:
+        ConfigError: no problem set of the run has this id; the message names the nearest ones.
+        StoreError: the store no longer holds the run's shards.
+    """
+    problem, origin = _find(run, problem_id)
+    if origin != TRAINING:
+        asked = [e for e in findings.evaluations(run) if e.benchmark == origin]
+        return Story(
+            problem, origin, samples=tuple((e.model, _rows(run, [e.manifest], Sample, problem.id)) for e in asked)
+        )
+    rollouts = _rows(run, run.manifests("rollouts"), Rollout, problem.id)
+    selections = _rows(run, run.manifests("select"), Selection, problem.id)
+    traces = _rows(run, run.manifests("teach"), TeacherTrace, problem.id)
+    return Story(problem, origin, rollouts, next(iter(selections), None), next(iter(traces), None))
+
+
+def examples(run: Run, n: int = 1) -> list[Story]:
+    """The stories of the first `n` taught problems."""
+    return [tell(run, problem_id) for problem_id in islice(_taught_ids(run), n)]
+
+
+def _find(run: Run, problem_id: str) -> tuple[Problem, str]:
+    """The problem and the name of its set; an id that stands in several sets means the training problem."""
+    config = findings.configuration(run)
+    sets = {TRAINING: problems.load(config.problems)}
+    sets |= {b.name: findings.benchmark_problems(b) for b in config.evaluate.benchmarks}
+    for origin, members in sets.items():
+        for problem in members:
+            if problem.id == problem_id:
+                return problem, origin
+    ids = [problem.id for members in sets.values() for problem in members]
+    near = difflib.get_close_matches(problem_id, ids, n=3) or [members[0].id for members in sets.values()][:3]
+    raise ConfigError(
+        f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(near)}"
+    )
+
+
+def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: str) -> tuple[R, ...]:
+    """The records of one problem, from the one shard that holds it."""
+    import pyarrow.compute as pc
+
+    columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
+    for manifest in manifests:
+        for entry in manifest.entries:
+            if problem_id in run.store.sidecar(manifest, entry).problem_ids:
+                table = run.store.table(manifest, entry, columns)
+                mine = table.filter(pc.equal(table["problem_id"], problem_id))
+                return tuple(from_row(record, row) for row in mine.to_pylist())
+    return ()
+
+
+def _taught_ids(run: Run) -> Iterator[str]:
+    for manifest in run.manifests("teach"):
+        for table in run.store.tables(manifest, ["problem_id", "dropped"]):
+            yield from (row["problem_id"] for row in table.to_pylist() if row["dropped"] is None)
+
+
+def chapters(story: Story) -> list[Chapter]:
+    """The story in words: one chapter for each stage that saw the problem."""
+    found = []
+    if story.rollouts or story.selection:
+        found.append(_rollouts_chapter(story))
+    if story.trace:
+        found.append(_solution_chapter(story.trace))
+    return found + [_samples_chapter(story.origin, model, samples) for model, samples in story.samples if samples]
+
+
+def _rollouts_chapter(story: Story) -> Chapter:
+    chosen, verdicts = story.selection, [Verdict("rejected")] * len(story.rollouts)
+    outcome, roles = "Not judged in this run.", {}
+    if chosen:
+        outcome, verdicts = _outcome(chosen), list(chosen.verdicts)
+        roles = {
+            chosen.correct: "shown to the teacher as correct",
+            chosen.wrong: "shown to the teacher as majority wrong",
+        }
+    graded = zip(story.rollouts, verdicts, strict=True)
+    return Chapter("Rollouts", outcome, tuple(_answer(r, v, r.index, roles.get(r.index, "")) for r, v in graded))
+
+
+def _outcome(s: Selection) -> str:
+    if s.dropped or s.wrong is None:
+        return f"Dropped ({s.dropped}): {REASONS.get(s.dropped or '', 'no pair')}."
+    correct = sum(v.status == "correct" for v in s.verdicts)
+    majority = s.verdicts[s.wrong]
+    same = sum((v.status, v.key or v.answer) == (majority.status, majority.key or majority.answer) for v in s.verdicts)
+    return f"{correct} of {len(s.verdicts)} correct; {same} with the majority wrong answer, {majority.answer}."
+
+
+def _solution_chapter(trace: TeacherTrace) -> Chapter:
+    answers = (_answer(trace, trace.verdict),) if trace.completion_ids else ()
+    if trace.dropped:
+        return Chapter("Rejected solution", f"Dropped ({trace.dropped}): {REASONS[trace.dropped]}.", answers)
+    return Chapter("Taught solution", "Its answer was verified again: kept as a trace.", answers)
+
+
+def _samples_chapter(benchmark: str, model: str, samples: Sequence[Sample]) -> Chapter:
+    correct = sum(s.verdict.status == "correct" for s in samples)
+    answers = tuple(_answer(s, s.verdict, s.index) for s in samples)
+    return Chapter(f"{model} on {benchmark}", f"{correct} of {len(samples)} correct.", answers)
+
+
+def _answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:
+    facts = [
+        VERDICTS[verdict.status] if index is None else f"#{index} {VERDICTS[verdict.status]}",
+        f"answer {verdict.answer}" if verdict.answer is not None else "",
+        f"{len(row.completion_ids)} tokens",
+        "cut at the token cap" if row.finish_reason == "length" and row.completion_ids else "",
+        role,
+    ]
+    return Answer(verdict.status, ", ".join(f for f in facts if f), row.text)
+
+
+def render(story: Story) -> str:
+    """The story as plain text of at most 100 columns."""
+    p, told = story.problem, chapters(story)
+    head = ", ".join(f for f in (p.id, story.origin, p.subject, p.level) if f)
+    blocks = [_wrap(head, 0), "Question\n" + _wrap(p.question, 4), "Reference answer\n" + _wrap(p.answer, 4)]
+    for chapter in told:
+        blocks.append(f"{chapter.title}\n{_wrap(chapter.outcome, 4)}")
+        blocks += [f"{_wrap(a.caption, 4)}\n{_wrap(a.text, 8)}" for a in chapter.answers]
+    if not told:
+        blocks.append("The run ended, or had taught enough, before it came to this problem.")
+    return "\n\n".join(blocks)
+
+
+def _wrap(text: str, indent: int) -> str:
+    """`text` with its own line breaks, indented; what could steer a terminal is shown as U+FFFD."""
+    pad = " " * indent
+    lines = ["".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs(4)) for line in text.splitlines()]
+    parts = [part for line in lines for part in textwrap.wrap(line, WIDTH - indent, replace_whitespace=False) or [""]]
+    return "\n".join((pad + part).rstrip() for part in parts)

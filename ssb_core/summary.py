@@ -1,0 +1,125 @@
+"""summary.json: a run's result in numbers, read from manifests and shards, never from memory."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from . import statistics
+from .runs import StageRun, versions
+from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
+from .store import Manifest, Store, digest
+
+
+def summarise(
+    name: str, preset: str, store: Store, specs: Sequence[Spec], ran: Sequence[StageRun], seconds: float
+) -> dict[str, Any]:
+    """The summary of a run that went through the given requests; what it did not reach is empty."""
+    by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
+    reached = {stage: runs for stage, runs in by_stage.items() if runs}
+    return {
+        "run": name,
+        "preset": preset,
+        "fingerprints": {stage: _fingerprint(runs) for stage, runs in reached.items()},
+        "stages": {stage: _stage(runs) for stage, runs in reached.items()},
+        "yield": _yield(store, specs),
+        "signal": _signal(store, [s for s in specs if isinstance(s, teach.Spec)]),
+        "training": _training(store, [s for s in specs if isinstance(s, distill.Spec)]),
+        "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
+        "seconds": round(seconds, 2),
+        "versions": versions(),
+    }
+
+
+def _fingerprint(ran: Sequence[StageRun]) -> str:
+    """The request's fingerprint, or one for all requests of the stage."""
+    return ran[0].fingerprint if len(ran) == 1 else digest([r.fingerprint for r in ran])
+
+
+def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
+    statuses = {r.status for r in ran}
+    return {
+        "status": statuses.pop() if len(statuses) == 1 else "resumed",
+        "seconds": round(sum(r.seconds for r in ran), 2),
+        "shards": sum(r.made + r.reused for r in ran),
+        "shards_reused": sum(r.reused for r in ran),
+        "rows": sum(r.rows for r in ran),
+    }
+
+
+def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for spec in specs:
+        if isinstance(spec, rollouts.Spec):
+            total["problems"] += spec.stop - spec.start
+        facts = required(spec, store).facts
+        total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
+    return {k: total[k] for k in ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "truncated")}
+
+
+_COUNTED = {
+    "rollouts": ("truncated",),
+    "select": ("all_correct", "all_wrong", "mixed", "unparsed"),
+    "teach": ("taught",),
+}
+
+
+def signal_origins(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
+    """What each shard of a teach request says of its signal: codec, sizes, head, certificate."""
+    import pyarrow.parquet as pq
+
+    from .signal.codecs import METADATA
+
+    paths = [store.path(manifest, e) for e in manifest.entries]
+    return [json.loads(pq.read_schema(p).metadata[METADATA.encode()]) for p in paths]
+
+
+def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
+    if not taught:
+        return {}
+    manifests = [required(t, store) for t in taught]
+    origins = [o for m in manifests for o in signal_origins(store, m)]
+    width = 4 if origins[0]["dtype"] == "float32" else 2
+    return {
+        "codec": origins[0]["codec"],
+        "tokens": sum(m.facts["tokens"] for m in manifests),
+        "bytes_per_token": origins[0]["hidden_size"] * width,
+        "max_kl_error": max(o["max_kl_error"] for o in origins),
+    }
+
+
+def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
+    if not students:
+        return {}
+    (student,) = students
+    facts = required(student, store).facts
+    speed = json.loads((student.directory(store) / "speed.json").read_text())
+    rate = speed["tokens"] / speed["seconds"]
+    return {k: facts[k] for k in ("steps", "first_loss", "last_loss")} | {"tokens_per_second": round(rate, 1)}
+
+
+def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, Any]:
+    by_benchmark: dict[str, list[evaluate.Spec]] = {}
+    for spec in evaluated:
+        by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
+    return {name: _benchmark(store, specs) for name, specs in by_benchmark.items()}
+
+
+def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
+    arrays = {s.model_name: evaluate.arrays(store, required(s, store), s.samples) for s in specs}
+    scores = {m: statistics.score(specs[0].benchmark.name, m, **a) for m, a in arrays.items()}
+    keep = ("accuracy", "ci95", "no_answer", "truncated", "mean_tokens")
+    first = next(iter(scores.values()))
+    return {
+        "n": first.n,
+        "samples": first.samples,
+        "models": {m: {k: asdict(s)[k] for k in keep} for m, s in scores.items()},
+        "paired": {
+            f"{m}-base": asdict(statistics.paired(a["correct"], arrays["base"]["correct"]))
+            for m, a in arrays.items()
+            if m != "base" and "base" in arrays
+        },
+    }

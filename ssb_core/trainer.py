@@ -1,0 +1,98 @@
+"""The student's `Trainer`: everything is Hugging Face's but the loss, which is read from hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from . import models
+from .config import DistillConfig
+from .progress import Progress
+from .signal.losses import forward_kl
+
+
+class DistillTrainer(Trainer):
+    """Minimises the mean over solution tokens of ``T^2 KL(teacher || student)``.
+
+    `tokens_seen` counts the solution tokens trained on since this process began.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        traces: Any,
+        collate: Callable[..., dict[str, torch.Tensor]],
+        config: DistillConfig,
+        work: Path,
+        progress: Progress,
+    ) -> None:
+        self.temperature = config.temperature
+        self.tokens_seen = 0
+        arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu")
+        super().__init__(student, arguments, collate, traces, callbacks=[_Report(progress)])
+        # The loss below is divided by the token count of the whole optimiser step, not of one pass of it.
+        self.model_accepts_loss_kwargs = True
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        labels_BS = inputs["labels"]
+        student = self.accelerator.unwrap_model(model)
+        hidden_BSH = models.backbone(student)(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        ).last_hidden_state
+        # The state at position s predicts token s + 1.
+        student_NH = hidden_BSH[:, :-1][labels_BS[:, 1:] != -100]
+        total = forward_kl(student_NH, inputs["teacher_NH"], models.head_weight(student), self.temperature)
+        self.tokens_seen += len(student_NH)
+        loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
+        return (loss, hidden_BSH) if return_outputs else loss
+
+
+class _Report(TrainerCallback):
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.begin("distill", state.max_steps, "steps", state.global_step)
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.advance()
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.end()
+
+
+def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> TrainingArguments:
+    """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
+    return TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=config.batch_size // config.accumulation,
+        gradient_accumulation_steps=config.accumulation,
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        max_grad_norm=config.max_grad_norm,
+        logging_steps=1,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        seed=config.seed,
+        use_cpu=use_cpu,
+        dataloader_pin_memory=not use_cpu,
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+    )

@@ -1,0 +1,1 @@
+"""Prefect tasks: one file per stage, each a thin shell around `ssb_core.stages`."""

@@ -1,0 +1,90 @@
+"""How a stage becomes a Prefect task that is cached by its fingerprint.
+
+Prefect's own key policies do not fit: they hold the run id, or ignore which task is meant. Here the key is the stage's
+fingerprint, results are a few builtins stored inside the store, and a cached result is believed only while the manifest
+it speaks of verifies.
+"""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prefect import Task
+from prefect.context import TaskRunContext
+
+from ssb_core import stages
+from ssb_core.progress import PlainProgress, Progress
+from ssb_core.runs import StageRun
+from ssb_core.store import Store
+
+listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
+StageTask = Task[..., dict[str, Any]]
+
+
+def stage_task(stage: str, description: str, *tags: str, retries: int = 1) -> StageTask:
+    """The Prefect task of one stage."""
+
+    def execute(spec: dict[str, Any], store: str, fingerprint: str) -> dict[str, Any]:
+        return _execute(stage, spec, Store(Path(store)))
+
+    return Task(
+        execute,
+        name=stage,
+        description=description,
+        tags=["ssb", *tags],
+        cache_key_fn=_key,
+        persist_result=True,
+        result_serializer="json",
+        retries=retries,
+        retry_delay_seconds=2,
+    )
+
+
+def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    return f"{context.task.name}-{parameters['fingerprint']}"
+
+
+def _execute(stage: str, raw: dict[str, Any], store: Store) -> dict[str, Any]:
+    module = stages.module(stage)
+    spec = module.Spec.model_validate(raw)
+    outcome = stages.execute(spec, store, _progress())
+    return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}
+
+
+def _progress() -> Progress:
+    return listener.get() or PlainProgress()
+
+
+def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, force: bool = False) -> StageRun:
+    """Run a stage's task, or take its cached result, and say which of the two happened."""
+    manifest = stages.finished(spec, store)
+    if manifest and force:
+        store.forget(manifest)
+        manifest = None
+    started = time.monotonic()
+    state: Any = task.with_options(
+        task_run_name=label,
+        refresh_cache=manifest is None,
+        result_storage=store.root.absolute() / "results",
+    )(spec.model_dump(mode="json"), str(store.root), spec.fingerprint, return_state=True)
+    result = state.result()
+    seconds = time.monotonic() - started
+    manifest = stages.required(spec, store)
+    cached = state.name == "Cached" or result["made"] == 0
+    made, reused = (0, manifest.units) if cached else (result["made"], result["reused"])
+    if cached:
+        _progress().note(f"{label}: cached")
+    return StageRun(
+        stage=spec.stage,
+        label=label,
+        recipe=manifest.recipe,
+        fingerprint=manifest.fingerprint,
+        status="cached" if cached else "resumed" if reused else "ran",
+        seconds=round(seconds, 2),
+        made=made,
+        reused=reused,
+        rows=manifest.rows,
+    )

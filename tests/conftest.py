@@ -1,0 +1,74 @@
+"""Shared fixtures: a small real configuration on the embedded model, and one finished run of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ssb_core import config, models, stages, summary
+from ssb_core.config import RunConfig
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.runs import Run, StageRun
+from ssb_core.store import Store
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes that spin on two cores each are slower than one
+
+pytest_plugins = ["tests.processes"]
+
+SMALL = (
+    "problems.limit=64",
+    "target_traces=24",
+    "distill.epochs=2",
+    "distill.save_steps=4",
+    "execution.shard_size=16",
+    "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 48}]",
+)
+
+
+@pytest.fixture(scope="session")
+def small() -> RunConfig:
+    """The quickstart, cut down to a few seconds."""
+    return config.load("quickstart", overrides=SMALL)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with public problem sets (SSB_TEST_DATA), where there is one."""
+    folder = Path(os.environ.get("SSB_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no problem sets in {folder}; set SSB_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nano() -> models.ResolvedModel:
+    """The embedded model."""
+    return models.resolve(config.ModelConfig(source="nano", dtype="float32"))
+
+
+def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
+    """The pipeline as a library, without Prefect: every request in order, then the summary."""
+    run = Run(directory, store)
+    run.begin(settings)
+    specs, ran, started = [], [], time.monotonic()
+    for request in Pipeline.of(settings).walk(store, stop):
+        outcome = stages.execute(request.spec, store, Progress())
+        m = outcome.manifest
+        status = "resumed" if outcome.made and outcome.reused else "ran" if outcome.made else "cached"
+        specs.append(request.spec)
+        ran.append(
+            StageRun(m.stage, request.label, m.recipe, m.fingerprint, status, 0.0, outcome.made, outcome.reused, m.rows)
+        )
+    run.finish(ran, summary.summarise(run.name, "quickstart", store, specs, ran, time.monotonic() - started))
+    return run
+
+
+@pytest.fixture(scope="session")
+def quick_run(small: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished small run; tests must not change its store."""
+    root = tmp_path_factory.mktemp("quick")
+    return run_stages(small, Store(root / "store"), root / "runs" / "quick")

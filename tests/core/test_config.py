@@ -1,0 +1,73 @@
+"""Configuration: presets are complete, overrides are typed, everything wrong is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssb_core import config
+from ssb_core.config import ConfigError
+
+
+@pytest.mark.parametrize("preset", config.presets())
+def test_every_preset_is_valid(preset: str) -> None:
+    assert config.load(preset).model.source
+
+
+def test_the_paper_preset_has_the_papers_hyperparameters() -> None:
+    c = config.load("paper")
+    assert (c.model.source, c.problems.source, c.target_traces) == ("Qwen/Qwen2.5-3B-Instruct", "openai/gsm8k", 256)
+    assert (c.rollouts.samples, c.rollouts.temperature, c.rollouts.top_k, c.teach.temperature) == (4, 0.8, 50, 0.4)
+    d = c.distill
+    assert (d.lora_rank, d.lora_alpha, d.learning_rate, d.batch_size, d.epochs, d.temperature) == (
+        32,
+        32,
+        2e-4,
+        4,
+        3,
+        2,
+    )
+    assert [b.name for b in c.evaluate.benchmarks] == ["math500", "aime2024"]
+
+
+def test_overrides_reach_nested_fields_and_list_items() -> None:
+    c = config.load(
+        "quickstart", overrides=["rollouts.samples=8", "evaluate.benchmarks.0.limit=5", "problems.limit=null"]
+    )
+    assert c.rollouts.samples == 8 and c.evaluate.benchmarks[0].limit == 5 and c.problems.limit is None
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("rollouts.smaples=8", "rollouts.smaples: no such field"),
+        ("rollouts.samples=many", "rollouts.samples"),
+        ("rollouts.samples=1", "rollouts.samples"),
+        ("distill.learning_rate=-1", "distill.learning_rate"),
+        ("distill.accumulation=3", "accumulation (3) must divide batch_size (4)"),
+        ("evaluate.temperature=0", "samples to 1"),
+        ("evaluate.benchmarks.7.limit=5", "not a place"),
+        ("model.source.x=5", "not a place"),
+        ("rollouts", "section.field=value"),
+        ("execution.device=tpu", "execution.device"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_its_field(override: str, named: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load("quickstart", overrides=[override])
+    assert named in str(refused.value)
+
+
+def test_wrong_files_are_refused_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    with pytest.raises(ConfigError, match=r"cannot read .*mine\.yaml"):
+        config.load(file=file)
+    for text, said in (("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("{}", "model: required")):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            config.load(file=file)
+    with pytest.raises(ConfigError, match="quickstart"):
+        config.load("quick")
+    with pytest.raises(ConfigError, match="either a preset"):
+        config.load()

@@ -1,0 +1,117 @@
+"""Distillation: resumes bit for bit, does not depend on accumulation, trains on the stored rows only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssb_core.config import RunConfig
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.runs import Run
+from ssb_core.stages import distill
+from ssb_core.store import Store, StoreError
+
+
+def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
+    return next(r.spec for r in Pipeline.of(settings).walk(store) if isinstance(r.spec, distill.Spec))
+
+
+@pytest.fixture
+def store(quick_run: Run, tmp_path: Path) -> Store:
+    """A copy of the finished store without its distillation."""
+    copied = Store(tmp_path / "store")
+    shutil.copytree(quick_run.store.root, copied.root)
+    shutil.rmtree(copied.root / "distill")
+    return copied
+
+
+def adapter(spec: distill.Spec, store: Store) -> dict[str, torch.Tensor]:
+    return dict(load_file(spec.adapter(store) / "adapter_model.safetensors"))
+
+
+class StopsAfter(Progress):
+    """Breaks off after `steps` steps, as a kill would."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, n: int = 1) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise InterruptedError
+
+
+def test_training_broken_off_and_resumed_gives_the_same_bits(small: RunConfig, store: Store, quick_run: Run) -> None:
+    spec = spec_of(small, store)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(6))
+    outcome = distill.run(spec, store, Progress())
+    steps = outcome.manifest.facts["steps"]
+    assert (outcome.reused, outcome.made) == (4, steps - 4)
+    expected = adapter(spec, quick_run.store)
+    for name, tensor in adapter(spec, store).items():
+        assert torch.equal(tensor, expected[name]), name
+    (uninterrupted,) = quick_run.manifests("distill")
+    assert outcome.manifest.facts == uninterrupted.facts
+    assert not list(store.root.rglob("*.work"))
+
+
+def test_a_half_written_checkpoint_is_passed_over(small: RunConfig, store: Store) -> None:
+    spec = spec_of(small, store)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(9))
+    work = spec.directory(store).with_suffix(".work")
+    assert distill.last_checkpoint(work) == work / "checkpoint-8"
+    (work / "checkpoint-8" / "trainer_state.json").write_text("{")
+    assert distill.last_checkpoint(work) == work / "checkpoint-4"
+    assert not (work / "checkpoint-8").exists()
+
+
+def test_accumulation_changes_no_loss(small: RunConfig, store: Store, quick_run: Run) -> None:
+    spec = spec_of(small, store)
+    split = spec.model_copy(update={"distill": spec.distill.model_copy(update={"accumulation": 4})})
+    assert split.fingerprint == spec.fingerprint
+    distill.run(split, store, Progress())
+
+    def losses(held: Store) -> list[float]:
+        return [json.loads(row)["loss"] for row in (spec.directory(held) / "log.jsonl").read_text().splitlines()]
+
+    assert losses(store) == pytest.approx(losses(quick_run.store), rel=1e-3)
+
+
+def test_the_loss_falls_and_lora_covers_every_linear_layer(quick_run: Run, small: RunConfig) -> None:
+    spec = spec_of(small, quick_run.store)
+    (manifest,) = quick_run.manifests("distill")
+    log = [json.loads(row) for row in (spec.directory(quick_run.store) / "log.jsonl").read_text().splitlines()]
+    assert len(log) == manifest.facts["steps"] == 12
+    assert sum(r["loss"] for r in log[6:]) < sum(r["loss"] for r in log[:6])
+    tensors = adapter(spec, quick_run.store)
+    assert {t.dtype for t in tensors.values()} == {torch.float32}
+    targets = {name.split(".")[-3] for name in tensors}
+    assert targets == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_labels_select_exactly_the_solution_tokens() -> None:
+    rows = [
+        {"prompt_ids": [1, 2], "completion_ids": [3, 4, 5], "teacher_NH": torch.zeros(3, 2)},
+        {"prompt_ids": [1], "completion_ids": [6], "teacher_NH": torch.ones(1, 2)},
+    ]
+    batch = distill.collate(rows)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 6, 0, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, 3, 4, 5], [-100, 6, -100, -100, -100]]
+    assert batch["labels"][batch["labels"] != -100].tolist() == [3, 4, 5, 6]
+    assert batch["teacher_NH"].tolist() == [[0, 0]] * 3 + [[1, 1]]
+
+
+def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssb_core import models
+
+    monkeypatch.setattr(models, "tensor_digest", lambda tensor: "another")
+    with pytest.raises(StoreError, match="the student has another"):
+        distill.run(spec_of(small, store), store, Progress())

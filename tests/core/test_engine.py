@@ -1,0 +1,90 @@
+"""The transformers engine on the embedded model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ssb_core import models, problems, prompts
+from ssb_core.config import Decoding, Execution, ProblemsConfig
+from ssb_core.engines import Request, Sampler, open_sampler, seed_for
+from ssb_core.progress import Progress
+from ssb_core.records import Completion
+
+WARM = Decoding(temperature=0.8, max_new_tokens=160)
+
+
+@pytest.fixture(scope="module")
+def sampler(nano: models.ResolvedModel) -> Iterator[Sampler]:
+    with open_sampler(nano, Execution(batch_size=16)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def requests(sampler: Sampler) -> list[Request]:
+    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
+    return [Request(sampler.encode(prompts.tutor_messages(p.question)), seed_for(0, p.id, 0)) for p in asked]
+
+
+@pytest.fixture(scope="module")
+def completions(sampler: Sampler, requests: list[Request]) -> list[Completion]:
+    return sampler.sample(requests, WARM, Progress())
+
+
+def test_a_row_is_the_same_alone_reversed_and_in_another_batch(
+    nano: models.ResolvedModel, requests: list[Request], completions: list[Completion]
+) -> None:
+    with open_sampler(nano, Execution(batch_size=7)) as other:
+        assert other.sample(requests[::-1], WARM, Progress())[::-1] == completions
+        assert other.sample(requests[3:4], WARM, Progress()) == completions[3:4]
+
+
+def test_completions_end_with_the_end_of_turn_token(sampler: Sampler, completions: list[Completion]) -> None:
+    end = sampler.tokenizer.eos_token_id  # type: ignore[attr-defined]
+    assert all((c.completion_ids[-1] == end) == (c.finish_reason == "stop") for c in completions)
+    assert all(end not in c.completion_ids[:-1] for c in completions)
+    assert sum(c.finish_reason == "stop" for c in completions) >= 22
+
+
+def test_another_seed_draws_another_completion_and_greedy_ignores_it(
+    sampler: Sampler, requests: list[Request], completions: list[Completion]
+) -> None:
+    reseeded = [Request(r.prompt_ids, r.seed + 1) for r in requests]
+    assert sampler.sample(reseeded, WARM, Progress()) != completions
+    greedy = Decoding(temperature=0.0, max_new_tokens=160)
+    assert sampler.sample(reseeded, greedy, Progress()) == sampler.sample(requests, greedy, Progress())
+
+
+def test_top_k_of_one_is_greedy(sampler: Sampler, requests: list[Request]) -> None:
+    one = Decoding(temperature=0.8, top_k=1, max_new_tokens=160)
+    greedy = Decoding(temperature=0.0, max_new_tokens=160)
+    assert sampler.sample(requests, one, Progress()) == sampler.sample(requests, greedy, Progress())
+
+
+def test_the_token_cap_is_kept_and_named(sampler: Sampler, requests: list[Request]) -> None:
+    short = sampler.sample(requests, Decoding(temperature=0.8, max_new_tokens=5), Progress())
+    assert {(len(c.completion_ids), c.finish_reason) for c in short} == {(5, "length")}
+
+
+def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, requests: list[Request]) -> None:
+    """First tokens of 2,000 seeds against the tempered softmax they are drawn from (chi-squared, p > 0.001)."""
+    import numpy as np
+    import torch
+    from scipy.stats import chisquare
+
+    prompt = requests[0].prompt_ids
+    ids = torch.tensor([prompt])
+    logits = sampler.model(input_ids=ids).logits[0, -1]  # type: ignore[attr-defined]
+    warm = Decoding(temperature=6.0, top_k=8, max_new_tokens=1)
+    drawn = sampler.sample([Request(prompt, seed) for seed in range(2000)], warm, Progress())
+    top, tokens = logits.topk(8)
+    expected = (top / 6.0).softmax(-1).double().numpy() * 2000
+    counts = np.array([sum(c.completion_ids[0] == t for c in drawn) for t in tokens.tolist()])
+    assert counts.sum() == 2000
+    assert chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 0.001
+
+
+def test_seeds_depend_on_problem_index_and_stage_seed_only() -> None:
+    assert seed_for(0, "a", 1) == seed_for(0, "a", 1)
+    assert len({seed_for(s, p, i) for s in range(5) for p in ("a", "b", "1") for i in range(9)}) == 5 * 3 * 9

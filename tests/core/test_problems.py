@@ -1,0 +1,85 @@
+"""Problem sets: local files are read as they are, and refused with file, row and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ssb_core import problems
+from ssb_core.config import ConfigError, ProblemsConfig
+
+
+def load(path: Path, **fields: object) -> tuple[problems.Problem, ...]:
+    return problems.load(ProblemsConfig.model_validate({"source": str(path), **fields}))
+
+
+def test_json_lines_and_parquet_hold_the_same_problems(tmp_path: Path) -> None:
+    rows = [{"q": "1+1?", "a": "2"}, {"q": "2+2?", "a": 4}]
+    lines = tmp_path / "set.jsonl"
+    lines.write_text('{"q": "1+1?", "a": "2"}\r\n\n{"q": "2+2?", "a": 4}\n', encoding="utf-8-sig")
+    table = tmp_path / "set.parquet"
+    pq.write_table(pa.Table.from_pylist([{k: str(v) for k, v in r.items()} for r in rows]), table)
+    read = [load(p, question="q", answer="a") for p in (lines, table)]
+    assert [[(p.question, p.answer) for p in found] for found in read] == [[("1+1?", "2"), ("2+2?", "4")]] * 2
+
+
+def test_gsm8k_and_aime_answers_are_read(data: Path) -> None:
+    gsm8k = load(data / "gsm8k_test.jsonl", form="hash")
+    assert len(gsm8k) == 1319 and gsm8k[0].answer == "18"
+    aime = load(data / "aime24.jsonl", question="problem", id="id")
+    assert len(aime) == 30 and all(p.answer for p in aime)
+    math = load(data / "math500.jsonl", question="problem", id="unique_id", subject="subject", level="level")
+    assert len(math) == 500 and math[0].subject and math[0].level
+
+
+def test_limit_and_shuffle_are_seeded(data: Path) -> None:
+    path = data / "gsm8k_test.jsonl"
+    first = load(path, form="hash", shuffle_seed=1, limit=5)
+    assert first == load(path, form="hash", shuffle_seed=1, limit=9)[:5]
+    assert first != load(path, form="hash", shuffle_seed=2, limit=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "holds no problems"),
+        ("\n\n", "holds no problems"),
+        ('{"question": "x"', "line 1: not valid JSON"),
+        ('{"question": "x", "answer": "1"}\n[1]', "line 2: expected a JSON object"),
+        ('{"question": "x", "answer": "1"}\n{"question": "y"}', "line 2: no field 'answer'; the fields are: question"),
+        ('{"question": "x", "answer": null}', "line 1: no field 'answer'"),
+        ('{"question": "x", "answer": " "}', "line 1: no readable answer"),
+        ('{"question": " ", "answer": "1"}', "line 1: the question is empty"),
+    ],
+)
+def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert said in str(refused.value) and "bad.jsonl" in str(refused.value)
+
+
+def test_invalid_utf8_repeated_ids_and_missing_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_bytes(b'{"question": "\xff", "answer": "1"}')
+    with pytest.raises(ConfigError, match="line 1: not valid UTF-8"):
+        load(path)
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"n": 1, "question": "x", "answer": "1"}\n' * 2)
+    with pytest.raises(ConfigError, match="'1' stands twice"):
+        load(twice, id="n")
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "none.jsonl")
+    (tmp_path / "x.parquet").write_text("no")
+    with pytest.raises(ConfigError, match="not a readable Parquet"):
+        load(tmp_path / "x.parquet")
+
+
+def test_embedded_sets_have_the_promised_sizes_and_unique_ids() -> None:
+    for name, size in (("nano-train", 4096), ("nano-test", 512), ("nano-hard", 256)):
+        found = problems.load(ProblemsConfig(source=name))
+        assert len(found) == len({p.id for p in found}) == len({p.question for p in found}) == size

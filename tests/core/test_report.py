@@ -1,0 +1,235 @@
+"""The report: its numbers are the summary's, what models wrote stays text, and an early stop leaves parts out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssb_core import charts, findings, report
+from ssb_core.config import RunConfig
+from ssb_core.runs import Run
+from ssb_core.store import Recipe, Store, write_json
+from tests.conftest import run_stages
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
+
+
+class Page(HTMLParser):
+    """Tables by id as rows of cell texts, and every start tag with its attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.rows: list[list[str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "table":
+            self.rows = self.tables.setdefault(dict(attrs).get("id") or "", [])
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.rows and self.rows[-1] and self.lasttag in ("td", "th", "code"):
+            self.rows[-1][-1] += data.strip()
+
+
+def benchmark(difference: float, ci95: tuple[float, float], p: float = 0.2) -> dict[str, Any]:
+    """A summary with one benchmark on which the base scores 30%."""
+    score = {"no_answer": 0.012, "truncated": 0.0, "mean_tokens": 1234.5}
+    models = {
+        "ssb": {"accuracy": 0.3 + difference, "ci95": [0.2, 0.4], **score},
+        "base": {"accuracy": 0.3, "ci95": [0.25, 0.35], **score},
+    }
+    paired = {"ssb-base": {"difference": difference, "ci95": list(ci95), "p_value": p}}
+    return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired}}}
+
+
+def copied(run: Run, target: Path) -> Run:
+    """A copy of a run and its store that a test may change."""
+    shutil.copytree(run.store.root, target / "store")
+    shutil.copytree(run.directory, target / "runs" / run.name)
+    return Run(target / "runs" / run.name, Store(target / "store"))
+
+
+def poison(run: Run, stage: str, text: str) -> None:
+    """Let the models of a stage have written `text` everywhere."""
+    import pyarrow as pa
+
+    recipes = {Recipe(stage, how).hash: Recipe(stage, how) for how in run.store.recipes(stage)}
+    for manifest in run.manifests(stage):
+        recipe, entries = recipes[manifest.recipe], []
+        for entry in manifest.entries:
+            shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
+            at = table.column_names.index("text")
+            table = table.set_column(at, "text", pa.array([text] * table.num_rows))
+            name = Path(entry.path).stem
+            entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
+        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+
+
+def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
+    path = report.write(quick_run)
+    assert path == quick_run.directory / "report.html"
+    page, summary = Page(path.read_text(encoding="utf-8")), quick_run.summary
+    rows = report.results_table(summary)
+    assert page.tables["results"] == [list(rows[0]), *(list(row.values()) for row in rows)]
+    for row in rows:
+        score = summary["benchmarks"][row["benchmark"]]["models"][row["model"]]
+        assert float(row["accuracy"].rstrip("%")) == pytest.approx(100 * score["accuracy"], abs=0.0501)
+        low, high = map(float, row["95% interval"].split(" to "))
+        assert (low, high) == pytest.approx([100 * x for x in score["ci95"]], abs=0.0501)
+        assert float(row["tokens"].replace(",", "")) == pytest.approx(score["mean_tokens"], abs=0.501)
+    paired = summary["benchmarks"]["nano-test"]["paired"]["ssb-base"]
+    shown = [float(x) for x in re.findall(r"[+-]\d+\.\d+", rows[1]["vs base"])]
+    assert shown == pytest.approx([100 * paired["difference"], *(100 * x for x in paired["ci95"])], abs=0.0501)
+    assert report.verdict_in_words(summary) in "".join(page.text)
+
+
+def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run) -> None:
+    steps, counts = findings.funnel(quick_run), quick_run.summary["yield"]
+    assert [s.name for s in steps] == ["sampled", "mixed", "taught", "trained on"]
+    assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
+    for before, after in itertools.pairwise(steps):
+        assert before.kept == after.kept + sum(after.dropped.values())
+    shown = [(row[0], int(row[1])) for row in Page(report.page(quick_run)).tables["yield"][1:]]
+    expected = [
+        line
+        for s in steps
+        for line in [(s.name, s.kept), *((f"dropped: {r.replace('_', ' ')}", n) for r, n in s.dropped.items())]
+    ]
+    assert shown == expected
+
+
+def test_the_stage_table_is_the_summarys(quick_run: Run) -> None:
+    summary = quick_run.summary
+    rows = {row[0]: row for row in Page(report.page(quick_run)).tables["stages"][1:]}
+    assert list(rows) == ["rollouts", "select", "teach", "distill", "evaluate"]
+    for name, stage in summary["stages"].items():
+        cells = (stage["status"], f"{stage['shards']:,}", f"{stage['shards_reused']:,}", f"{stage['rows']:,}")
+        assert (rows[name][1], *rows[name][3:6]) == cells
+        assert rows[name][6] == summary["fingerprints"][name]
+
+
+def test_what_models_wrote_is_shown_as_text(quick_run: Run, tmp_path: Path) -> None:
+    run = copied(quick_run, tmp_path)
+    for stage in ("rollouts", "teach"):
+        poison(run, stage, HOSTILE)
+    html = report.page(run)
+    page = Page(html)
+    assert "<script" not in html and "alert(1)</script>" not in html
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "object", "link"})
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert page.text.count(HOSTILE) == 3 * (4 + 1)  # three stories: four rollouts and a solution each
+
+
+def test_the_html_needs_nothing_from_outside(quick_run: Run) -> None:
+    html = report.page(quick_run)
+    sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
+    assert len(sources) == 4 and all(s.startswith("data:image/png;base64,") for s in sources)
+    assert not re.search(r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", ""))
+
+
+@pytest.mark.parametrize("stop", ["rollouts", "select", "teach", "distill"])
+def test_a_run_that_stopped_early_leaves_out_what_it_lacks(
+    quick_run: Run, small: RunConfig, tmp_path: Path, stop: str
+) -> None:
+    run = run_stages(small, copied(quick_run, tmp_path).store, tmp_path / "runs" / "early", stop)
+    page = Page(report.write(run).read_text(encoding="utf-8"))
+    headings = "".join(page.text)
+    reached = ["rollouts", "select", "teach", "distill"].index(stop)
+    expected = {"From problems to traces": 1, "Teacher signal": 2, "Worked examples": 2, "Training": 3, "Results": 9}
+    for heading, since in expected.items():
+        assert (f"\n{heading}\n" in headings) == (reached >= since), heading
+    assert set(report.charts(run)) == {k for k, n in {"yield": 1, "training": 3}.items() if reached >= n}
+    assert report.verdict_in_words(run.summary) == "This run did not evaluate its models."
+
+
+def test_charts_are_pngs_wide_enough_to_read(quick_run: Run) -> None:
+    images = report.charts(quick_run)
+    assert list(images) == ["accuracy", "training", "yield", "lengths"]
+    for png in images.values():
+        assert png.startswith(b"\x89PNG\r\n\x1a\n")
+        assert int.from_bytes(png[16:20], "big") >= 1000  # the header's width
+
+
+def test_smoothing_averages_over_shrinking_windows() -> None:
+    values = [float(i % 2) for i in range(20)]  # a window of three
+    smoothed = charts.smooth(values)
+    assert smoothed[:3].tolist() == pytest.approx([1 / 2, 1 / 3, 2 / 3])
+    assert smoothed[-1] == pytest.approx(1 / 2)
+    assert charts.smooth([3.0]).tolist() == [3.0]
+
+
+def test_cells_are_formatted_for_reading() -> None:
+    rows = report.results_table(benchmark(0.123, (0.05, 0.2), 0.00004))
+    assert [r["model"] for r in rows] == ["base", "ssb"]
+    assert rows[1] == {
+        "benchmark": "math500",
+        "model": "ssb",
+        "accuracy": "42.3%",
+        "95% interval": "20.0 to 40.0",
+        "no answer": "1.2%",
+        "truncated": "0.0%",
+        "tokens": "1,234",
+        "vs base": "+12.3 (+5.0 to +20.0), p < 0.001",
+    }
+    assert rows[0]["vs base"] == ""
+
+
+@pytest.mark.parametrize(
+    ("difference", "ci95", "words"),
+    [
+        (0.1, (0.04, 0.16), "SSB (40.0%) is better than its base (30.0%): +10.0 points, distinguishable from noise"),
+        (-0.1, (-0.16, -0.04), "SSB (20.0%) is worse than its base (30.0%): -10.0 points, distinguishable from noise"),
+        (0.1, (-0.02, 0.22), "cannot be told apart from its base (30.0%): +10.0 points, but the paired 95% interval"),
+        (0.0, (0.0, 0.0), "cannot be told apart"),
+        (0.02, (0.0004, 0.04), "(paired 95% interval +0.04 to +4.0, p = 0.200)"),
+    ],
+)
+def test_the_headline_says_whether_it_is_noise(difference: float, ci95: tuple[float, float], words: str) -> None:
+    assert words in report.verdict_in_words(benchmark(difference, ci95))
+
+
+def test_the_headline_without_a_student_says_so() -> None:
+    summary = benchmark(0.1, (0.0, 0.2))
+    summary["benchmarks"]["math500"]["paired"] = {}
+    assert report.verdict_in_words(summary).startswith("Only the base was evaluated, on math500")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(4.21, "4.2 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert report.duration(seconds) == shown
+
+
+def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_path: Path) -> None:
+    run = copied(quick_run, tmp_path)
+    summary = run.summary
+    result = summary["benchmarks"]["nano-test"]
+    result["models"]["grpo"] = result["models"]["ssb"]
+    result["paired"]["grpo-base"] = result["paired"]["ssb-base"]
+    write_json(run.directory / "summary.json", summary)
+    assert [r["model"] for r in report.results_table(run.summary)] == ["base", "grpo", "ssb"]
+    figure = charts.accuracy(run)
+    assert figure is not None
+    heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
+    models = run.summary["benchmarks"]["nano-test"]["models"]
+    assert heights == pytest.approx([100 * models[m]["accuracy"] for m in ("base", "grpo", "ssb")])
+    assert json.loads((run.directory / "summary.json").read_text()) == run.summary

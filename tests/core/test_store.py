@@ -1,0 +1,109 @@
+"""The store: atomic commits, verification, damage set aside."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ssb_core.store import Manifest, Recipe, Store, StoreError, digest, write_json
+
+RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "store")
+    made.open(RECIPE)
+    return made
+
+
+def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
+    shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
+    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
+
+
+def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
+    manifest = commit(store)
+    assert store.manifest(RECIPE, "print-a") == manifest
+    assert [t.to_pylist() for t in store.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
+    shard = store.shard(RECIPE, "a", "up")
+    assert shard and shard.problem_ids == ("p1", "p2") and shard.entry.rows == 2
+
+
+def test_equal_tables_make_equal_bytes(store: Store) -> None:
+    first, second = commit(store, "a"), commit(store, "b")
+    assert first.entries[0].sha256 == second.entries[0].sha256
+
+
+def test_a_shard_made_from_other_upstream_bytes_is_not_reused(store: Store) -> None:
+    commit(store)
+    assert store.shard(RECIPE, "a", "other") is None
+    assert store.shard(RECIPE, "a", "up") is not None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "deleted", "no sidecar", "broken sidecar"])
+def test_a_damaged_shard_is_not_believed(store: Store, damage: str) -> None:
+    manifest = commit(store)
+    table = store.path(manifest, manifest.entries[0])
+    sidecar = table.with_suffix(".json")
+    match damage:
+        case "truncated":
+            table.write_bytes(table.read_bytes()[:-1])
+        case "deleted":
+            table.unlink()
+        case "no sidecar":
+            sidecar.unlink()
+        case "broken sidecar":
+            sidecar.write_text("{")
+    assert store.manifest(RECIPE, "print-a") is None
+    assert store.shard(RECIPE, "a", "up") is None
+
+
+def test_a_flipped_bit_is_noticed_when_read_and_set_aside(store: Store) -> None:
+    manifest = commit(store, values=tuple(range(1000)))
+    path = store.path(manifest, manifest.entries[0])
+    raw = bytearray(path.read_bytes())
+    raw[200] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(StoreError, match="set aside"):
+        list(store.tables(manifest))
+    assert not path.exists() and path.with_name(path.name + ".damaged").exists()
+    assert store.manifest(RECIPE, "print-a") is None
+
+
+def test_a_broken_manifest_is_set_aside(store: Store) -> None:
+    commit(store)
+    path = store.directory(RECIPE) / "manifests" / "print-a.json"
+    path.write_text("not json")
+    assert store.manifest(RECIPE, "print-a") is None
+    assert path.with_name(path.name + ".damaged").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_opening_sweeps_temporaries_of_dead_writers_only(store: Store) -> None:
+    shards = store.directory(RECIPE) / "shards"
+    dead, alive = shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getpid()}.tmp"
+    dead.touch()
+    alive.touch()
+    store.open(RECIPE)
+    assert not dead.exists() and alive.exists()
+
+
+def test_digest_ignores_key_order_and_refuses_what_is_not_stable() -> None:
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.0})
+    for unstable in (float("nan"), {1, 2}, object()):
+        with pytest.raises(TypeError):
+            digest({"a": unstable})

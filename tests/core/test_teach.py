@@ -1,0 +1,105 @@
+"""Teaching: what is kept, what is dropped and why; the captured signal is the live one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssb_core import models, verify
+from ssb_core.config import Decoding, RolloutsConfig
+from ssb_core.progress import Progress
+from ssb_core.records import Completion, ContrastivePair, Problem, Rollout, TeacherTrace, Verdict, from_row
+from ssb_core.runs import Run
+from ssb_core.signal import codecs
+from ssb_core.signal.capture import capture
+from ssb_core.stages import rollouts, teach
+from tests.fakes import FakeSampler, says
+
+PROBLEM = Problem("p", "What is 3 + 4?", "7")
+
+
+def pair() -> ContrastivePair:
+    def rolled(i: int, text: str) -> Rollout:
+        return Rollout("p", i, (1, 2), (3,), text, "stop", 0)
+
+    return ContrastivePair(PROBLEM, rolled(0, "It is \\boxed{7}"), rolled(1, "It is \\boxed{8}"))
+
+
+def written(reply: Completion, context: int = 10_000) -> TeacherTrace:
+    sampler = FakeSampler(lambda prompt, seed: reply, context)
+    with verify.Verifier() as verifier:
+        (trace,) = teach.write(sampler, verifier, [pair()], Decoding(temperature=0.4, max_new_tokens=50), Progress())
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("reply", "dropped"),
+    [
+        (says("3 + 4 = 7, so \\boxed{7}"), None),
+        (says("so \\boxed{8}"), "wrong_answer"),
+        (says("so it is 7"), "no_answer"),
+        (says("\\boxed{7} and", "length"), "truncated"),
+        (says("The wrong solution adds badly. \\boxed{7}"), "leak"),
+        (says("Unlike the first student, I say \\boxed{7}"), "leak"),
+    ],
+)
+def test_only_finished_correct_standalone_solutions_are_taught(reply: Completion, dropped: str | None) -> None:
+    assert written(reply).dropped == dropped
+
+
+def test_a_hinted_prompt_that_does_not_fit_is_dropped_by_name() -> None:
+    trace = written(says("never asked"), context=100)
+    assert (trace.dropped, trace.completion_ids, trace.verdict.status) == ("too_long", (), "rejected")
+
+
+def test_the_teacher_sees_both_rollouts_and_the_student_only_the_question() -> None:
+    trace = written(says("\\boxed{7}"))
+    shown = "".join(map(chr, trace.teacher_prompt_ids))
+    assert "\\boxed{7}" in shown and "\\boxed{8}" in shown and PROBLEM.question in shown
+    assert trace.student_prompt_ids == pair().correct.prompt_ids
+
+
+def test_a_question_beyond_the_context_has_no_rollouts() -> None:
+    sampler = FakeSampler(lambda prompt, seed: says("\\boxed{7}"), context=60)
+    config = RolloutsConfig(samples=2, max_new_tokens=40)
+    long = Problem("long", "x" * 50, "7")
+    assert {r.problem_id for r in rollouts.sample(sampler, [PROBLEM, long], config, Progress())} == {"p"}
+
+
+def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedModel) -> None:
+    (manifest,) = quick_run.manifests("teach")
+    table = quick_run.store.table(manifest, manifest.entries[0])
+    model = models.load_model(nano, "cpu")
+    head = models.head_weight(model)
+    rows = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None][:4]
+    assert rows
+    for i in rows:
+        trace = from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0])
+        stored = codecs.from_arrow(table[codecs.COLUMN], i, "float32")
+        ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids])
+        live = model(input_ids=ids).logits[0, len(trace.teacher_prompt_ids) - 1 : -1]
+        assert stored.shape == (len(trace.completion_ids), head.shape[1])
+        torch.testing.assert_close(stored @ head.T, live, rtol=1e-4, atol=1e-4)
+
+
+def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.ResolvedModel) -> None:
+    (manifest,) = quick_run.manifests("teach")
+    columns = [n for n in quick_run.store.table(manifest, manifest.entries[0]).column_names if n != codecs.COLUMN]
+    rows = quick_run.store.table(manifest, manifest.entries[0], columns).to_pylist()
+    traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None]
+    model = models.load_model(nano, "cpu")
+    for together, alone in zip(capture(model, traces, 16384), capture(model, traces, 1), strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_every_shard_is_certified(quick_run: Run) -> None:
+    signal = quick_run.summary["signal"]
+    assert signal["bytes_per_token"] == 512 and signal["tokens"] > 0
+    assert 0 <= signal["max_kl_error"] < 1e-6
+
+
+def test_no_verdict_but_correct_is_taught(quick_run: Run) -> None:
+    (manifest,) = quick_run.manifests("teach")
+    for table in quick_run.store.tables(manifest, ["verdict", "dropped"]):
+        for row in table.to_pylist():
+            assert (row["dropped"] is None) <= (Verdict(**row["verdict"]).status == "correct")

@@ -1,0 +1,33 @@
+"""The one fake of the suite: a sampler whose answers the test writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ssb_core.config import Decoding
+from ssb_core.engines import Request
+from ssb_core.progress import Progress
+from ssb_core.prompts import Messages
+from ssb_core.records import Completion
+
+
+class FakeSampler:
+    """Encodes text as its characters' codes and answers with `reply(prompt text, seed)`."""
+
+    def __init__(self, reply: Callable[[str, int], Completion], context: int = 10_000) -> None:
+        self.reply = reply
+        self.context = context
+
+    def encode(self, messages: Messages) -> tuple[int, ...]:
+        return tuple(map(ord, messages[-1]["content"]))
+
+    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
+        return len(prompt_ids) + decoding.max_new_tokens <= self.context
+
+    def sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
+        return [self.reply("".join(map(chr, r.prompt_ids)), r.seed) for r in requests]
+
+
+def says(text: str, finish_reason: str = "stop") -> Completion:
+    """A completion with this text."""
+    return Completion(tuple(map(ord, text)), text, finish_reason)  # type: ignore[arg-type]

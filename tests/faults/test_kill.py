@@ -1,0 +1,73 @@
+"""kill -9 of the whole process group in the middle of every stage, then the same command again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ssb_core import config
+from ssb_core.store import Store
+from tests.conftest import SMALL, run_stages
+from tests.processes import SSB
+
+SLOWER = (*SMALL, "distill.epochs=8", "execution.shard_size=8")
+COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in SLOWER for a in ("--set", s))]
+
+
+def count(store: Path, pattern: str) -> Callable[[], int]:
+    return lambda: len(list(store.glob(pattern)))
+
+
+def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) -> bool:
+    """Start the command and kill its process group the moment `reached` holds; False if it ended before."""
+    with (folder / "log.txt").open("a") as log:
+        process = subprocess.Popen(COMMAND, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 150
+    while process.poll() is None and time.monotonic() < deadline:
+        if reached():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.002)
+    assert process.poll() is not None, (folder / "log.txt").read_text()[-2000:]
+    return False
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
+    tmp_path: Path, served: dict[str, str]
+) -> None:
+    reference = run_stages(
+        config.load("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
+    ).summary
+    store = tmp_path / "store"
+    points = [
+        ("rollouts", "rollouts/*/shards/*.parquet", 2),
+        ("teach", "teach/*/shards/*.parquet", 3),
+        ("distill", "distill/*/*.work/checkpoint-*/trainer_state.json", 1),
+        ("evaluate", "evaluate/*/shards/*.parquet", 4),
+    ]
+    seen: dict[str, int] = {}
+    for stage, pattern, enough in points:
+        there = count(store, pattern)
+        assert run_until(lambda: there() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
+        assert not list((tmp_path / "runs").glob("*/summary.json"))
+        finished = {str(p): p.stat().st_mtime_ns for p in store.rglob("shards/*.parquet")}
+        assert {p: t for p, t in finished.items() if p in seen} == seen, f"a finished shard was redone before {stage}"
+        seen = finished
+    assert not run_until(lambda: False, served, tmp_path)
+
+    (path,) = (tmp_path / "runs").glob("*/summary.json")
+    summary = json.loads(path.read_text())
+    for key in ("fingerprints", "yield", "signal", "benchmarks"):
+        assert summary[key] == reference[key]
+    assert summary["stages"]["evaluate"]["status"] == "resumed"
+    assert {str(p): p.stat().st_mtime_ns for p in store.rglob("shards/*.parquet") if str(p) in seen} == seen
+    assert not list(store.rglob("*.tmp")) and not list(store.rglob("*.work"))

@@ -1,0 +1,123 @@
+"""The flow under a real Prefect server: cached by fingerprint, artifacts in the API, forced and partial runs."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssb_core.runs import Run
+from tests.conftest import SMALL
+from tests.processes import run_ssb
+
+COMMAND = ["run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "runs").glob("*/summary.json")
+    return dict(json.loads(path.read_text()))
+
+
+def api(env: dict[str, str], path: str, **body: Any) -> Any:
+    request = urllib.request.Request(
+        env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, served: dict[str, str]) -> Path:
+    """Where a user has run the small pipeline once."""
+    home = tmp_path_factory.mktemp("user")
+    done = run_ssb(*COMMAND, env=served, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "nano-test" in done.stdout and "report.html" in done.stdout
+    return home
+
+
+def test_the_flow_gives_what_the_library_gives(folder: Path, quick_run: Run) -> None:
+    found = summary(folder)
+    for key in ("fingerprints", "yield", "signal", "benchmarks"):
+        assert found[key] == quick_run.summary[key]
+    assert {s["status"] for s in found["stages"].values()} == {"ran"}
+
+
+def test_the_summary_has_the_promised_names(folder: Path) -> None:
+    found = summary(folder)
+    assert set(found) == {
+        "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds", "versions",
+    }  # fmt: skip
+    assert set(found["yield"]) == {
+        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "truncated",
+    }  # fmt: skip
+    assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
+    assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
+    assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows"}
+    bench = found["benchmarks"]["nano-test"]
+    assert set(bench) == {"n", "samples", "models", "paired"}
+    assert set(bench["models"]) == {"base", "ssb"} and set(bench["paired"]) == {"ssb-base"}
+    assert set(bench["models"]["ssb"]) == {"accuracy", "ci95", "no_answer", "truncated", "mean_tokens"}
+    assert set(bench["paired"]["ssb-base"]) == {"difference", "ci95", "p_value"}
+
+
+def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> None:
+    artifacts = {a["key"]: a for a in api(served, "/artifacts/filter") if a["key"]}
+    keys = ["ssb-1-rollouts", "ssb-2-yield", "ssb-3-example", "ssb-4-training", "ssb-5-results"]
+    assert sorted(artifacts) == keys
+    assert "data:image/png;base64," in artifacts["ssb-4-training"]["data"]
+    rows = json.loads(artifacts["ssb-5-results"]["data"])
+    assert any("nano-test" in row.values() for row in rows)
+
+
+def test_without_a_server_the_same_command_is_all_cached_and_quick(folder: Path, alone: dict[str, str]) -> None:
+    before = summary(folder)
+    started = time.monotonic()
+    done = run_ssb(*COMMAND, env=alone, cwd=folder)
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr
+    after = summary(folder)
+    assert {s["status"] for s in after["stages"].values()} == {"cached"}
+    for key in ("fingerprints", "yield", "signal", "training", "benchmarks"):
+        assert after[key] == before[key]
+    assert seconds < 25
+
+
+def test_prefect_itself_says_cached(folder: Path, served: dict[str, str]) -> None:
+    done = run_ssb(*COMMAND, env=served, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (latest,) = api(served, "/flow_runs/filter", sort="START_TIME_DESC", limit=1)
+    tasks = api(served, "/task_runs/filter", flow_runs={"id": {"any_": [latest["id"]]}})
+    assert len(tasks) == 6
+    assert {t["state"]["name"] for t in tasks} == {"Cached"}
+
+
+def test_a_forced_stage_runs_again_and_the_others_do_not(folder: Path, served: dict[str, str]) -> None:
+    before = summary(folder)
+    done = run_ssb(*COMMAND, "--force", "select", env=served, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    after = summary(folder)
+    assert {k: v["status"] for k, v in after["stages"].items()} == {
+        "rollouts": "cached", "select": "ran", "teach": "cached", "distill": "cached", "evaluate": "cached",
+    }  # fmt: skip
+    assert after["benchmarks"] == before["benchmarks"]
+
+
+def test_one_problems_story_is_told(folder: Path, alone: dict[str, str]) -> None:
+    done = run_ssb("show", "nano-train-0000", env=alone, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "\\boxed{" in done.stdout
+    unknown = run_ssb("show", "nano-train-9999", env=alone, cwd=folder)
+    assert unknown.returncode == 2 and "nano-train-" in unknown.stderr
+
+
+def test_the_report_is_made_anew(folder: Path, alone: dict[str, str]) -> None:
+    (page,) = (folder / "runs").glob("*/report.html")
+    page.unlink()
+    done = run_ssb("report", env=alone, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert page.read_text().startswith("<!doctype html>")

@@ -1,0 +1,77 @@
+"""Fixtures of real processes: a Prefect server for the whole test session, and the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SSB = [sys.executable, "-m", "flows.cli"]
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def alone(prefect_home: Path) -> dict[str, str]:
+    """The environment of a user without a server of their own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
+    return kept | {"PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
+@pytest.fixture(scope="session")
+def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a user with a running Prefect server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(tmp_path_factory.mktemp("server"))}
+    log = (Path(env["PREFECT_HOME"]) / "server.log").open("w")
+    command = [
+        sys.executable,
+        "-m",
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--no-ui",
+    ]
+    server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        _wait_until_healthy(server, url, Path(log.name))
+        yield env | {"PREFECT_API_URL": url}
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-2000:]}")
+
+
+def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 170) -> subprocess.CompletedProcess[str]:
+    """Run the console script to its end."""
+    return subprocess.run([*SSB, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
