@@ -232,7 +232,7 @@ def _run(
 
 def _prefect_defaults() -> None:
     """Settings that suit a terminal, unless the user has set them."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told once, by us
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
@@ -252,7 +252,7 @@ def _tell(summary: dict[str, Any], directory: Path) -> None:
     out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
     out.print(f"report   {directory / 'report.html'}")
     out.print(f"numbers  {directory / 'summary.json'}")
-    out.print("next     ssb show PROBLEM_ID tells one problem's story; ssb run --help shows how to use your own model")
+    out.print("next     ssb show PROBLEM_ID   one problem's story; your own model and data: see README.md")
 
 
 if __name__ == "__main__":

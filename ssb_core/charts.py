@@ -44,7 +44,7 @@ def accuracy(run: Run) -> Figure | None:
         _bars(axes, scores, width, _colour(model, models), model)
     axes.set_xticks(range(len(benchmarks)), list(benchmarks))
     axes.set_xlim(-0.75, len(benchmarks) - 0.25)
-    axes.set_ylim(0, min(105.0, axes.get_ylim()[1] * 1.08))
+    axes.set_ylim(0, min(112.0, axes.get_ylim()[1] * 1.08))
     axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 1.16), ncols=len(models))
     return figure
 
@@ -82,7 +82,7 @@ def training(run: Run) -> Figure | None:
     _curve(upper, log, "loss")
     upper.legend(frameon=False, loc="upper right")
     clip = findings.configuration(run).distill.max_grad_norm
-    _dress(lower, f"Gradient norm (clipped at {clip:g}, dashed)", xlabel="optimiser step")
+    _dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")
     _curve(lower, log, "grad_norm")
     if clip <= lower.get_ylim()[1]:
         lower.axhline(clip, color=INK, linewidth=1, linestyle="--")

@@ -109,7 +109,10 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -
     """Frozen weights on `device`, in eval mode, with a trained LoRA adapter on top if one is given."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    if model.source == str(NANO):  # done before the bar is drawn
+        logging.disable_progress_bar()
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         model.source, revision=model.revision, dtype=getattr(torch, model.dtype), use_safetensors=True
     )

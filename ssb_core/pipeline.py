@@ -16,8 +16,7 @@ from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
 from .store import Store
 
-ASSUMED_YIELD = 0.5  # traces per problem, before anything is known
-MARGIN = 1.1  # a wave asks for a little more than the yield says, so that a third is rarely needed
+MARGIN = 1.1  # a wave asks for a little more than the yield says, so that another is rarely needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,10 @@ class Pipeline:
         missing = self.config.target_traces - taught
         if missing <= 0 or start >= len(self.problems):
             return None
-        wanted = missing / ASSUMED_YIELD if not waves else start * MARGIN * missing / taught if taught else 2 * start
+        if not waves:
+            wanted: float = missing  # a problem teaches one trace at most, so this cannot be too much
+        else:
+            wanted = MARGIN * missing * start / taught if taught else 2 * start
         shard = self.config.execution.shard_size
         stop = min(start + shard * math.ceil(wanted / shard), len(self.problems))
         return self.wave(start, stop)

@@ -57,7 +57,7 @@ def _embedded(name: str) -> Iterator[Problem]:
     for i, chain in enumerate(islice(nano.stream(split, 0, lengths), size)):
         boxed = nano.solution(chain)
         yield Problem(
-            f"{name}-{i:04d}", chain.question, extract.final_answer(boxed) or "", level=f"{len(chain.steps)} steps"
+            f"{name}-{i:04d}", chain.question, extract.final_answer(boxed) or "", level=str(len(chain.steps))
         )
 
 
@@ -133,10 +133,17 @@ def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem
         raise ConfigError(f"{where}: the question is empty")
     if answer is None or canonical.key(answer) is None:
         raise ConfigError(f"{where}: no readable answer in field {config.answer!r} (form: {config.form})")
-    number = where.rsplit(" ", 1)[1]
-    identifier = text("problems.id", config.id) if config.id else f"{Path(config.source).stem}-{int(number):05d}"
+    identifier = text("problems.id", config.id) if config.id else _default_id(where)
     labels = {name: str(row.get(field, "")) for name in ("subject", "level") if (field := getattr(config, name))}
     return Problem(identifier, question, answer, **labels)
+
+
+def _default_id(where: str) -> str:
+    """``openai/gsm8k/train row 7`` becomes gsm8k-train-00007, ``mine.jsonl line 7`` becomes mine-00007."""
+    place, _, number = where.rsplit(" ", 2)
+    path = Path(place)
+    name = path.stem if path.suffix else f"{path.parent.name}-{path.name}"
+    return f"{name}-{int(number):05d}"
 
 
 def _refuse_repeats(config: ProblemsConfig, found: list[Problem]) -> None:

@@ -97,7 +97,8 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        return sum(e.rows for e in self.entries)
+        """Rows of its shards; of a distillation, the traces it was trained on."""
+        return int(self.facts.get("traces", sum(e.rows for e in self.entries)))
 
     @property
     def units(self) -> int:
@@ -253,9 +254,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` atomically, readable and with sorted keys."""
+    """Write `content` atomically and readable."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def set_aside(paths: Sequence[Path], why: str) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Task
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from ssb_core import stages
+from ssb_core.config import ConfigError
 from ssb_core.progress import PlainProgress, Progress
 from ssb_core.runs import StageRun
-from ssb_core.store import Store
+from ssb_core.store import Store, StoreError
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 StageTask = Task[..., dict[str, Any]]
@@ -40,7 +42,13 @@ def stage_task(stage: str, description: str, *tags: str, retries: int = 1) -> St
         result_serializer="json",
         retries=retries,
         retry_delay_seconds=2,
+        retry_condition_fn=_may_pass,
     )
+
+
+def _may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether a failure is worth another try: what the user must mend is not."""
+    return not isinstance(state.result(raise_on_failure=False), (ConfigError, StoreError))
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

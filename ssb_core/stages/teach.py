@@ -18,7 +18,7 @@ from .. import models, prompts, verify
 from ..config import Decoding, TeachConfig
 from ..engines import Request, Sampler, open_sampler, seed_for
 from ..progress import Progress
-from ..records import ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
+from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
 from ..store import Manifest, Store, digest
 from . import Input, Outcome, downstream_inputs, required, run_shards, select
 from . import Spec as BaseSpec
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAK = re.compile(
-    r"\b(the|this|that|first|second|other) (student|response|attempt)s?\b"
-    r"|\b(incorrect|wrong|correct) (attempt|solution|response)s?\b|\bsolutions? above\b",
+    r"\b(?:the|this|that|first|second|other) (student|response|attempt)s?\b"
+    r"|\b(?:incorrect|wrong|correct) (attempt|solution|response)s?\b|\b(solution)s? above\b",
     re.IGNORECASE,
 )
 
@@ -99,7 +99,7 @@ def write(
     traces = []
     for i, (pair, request) in enumerate(zip(shown, asked, strict=True)):
         c, verdict = written.get(i), verdicts.get(i, Verdict("rejected"))
-        dropped = _why_dropped(c.text, c.finish_reason, verdict) if c else "too_long"
+        dropped = _why_dropped(c, verdict, pair.problem.question) if c else "too_long"
         traces.append(
             TeacherTrace(
                 pair.problem.id,
@@ -116,12 +116,18 @@ def write(
     return traces
 
 
-def _why_dropped(text: str, finish_reason: str, verdict: Verdict) -> Drop | None:
-    if finish_reason == "length":
+def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop | None:
+    if written.finish_reason == "length":
         return "truncated"
     if verdict.status != "correct":
         return "no_answer" if verdict.status == "no_answer" else "wrong_answer"
-    return "leak" if LEAK.search(text) else None
+    return "leak" if mentions_hint(written.text, question) else None
+
+
+def mentions_hint(text: str, question: str) -> bool:
+    """Whether a solution speaks of the rollouts it was shown; a story about students may speak of its students."""
+    nouns = {next(filter(None, m.groups())).lower() for m in LEAK.finditer(text)}
+    return any(noun not in question.lower() for noun in nouns)
 
 
 def facts(table: pa.Table) -> dict[str, Any]:

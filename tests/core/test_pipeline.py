@@ -68,13 +68,13 @@ def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Ru
 def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig) -> None:
     pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}))
     first = pipeline.next_wave([], 0)
-    assert first and (first.rollouts.start, first.rollouts.stop) == (0, 32)
-    second = pipeline.next_wave([first], 8)  # 4 missing at 1 of 4, a tenth more: 18 problems, 2 shards
-    assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
+    assert first and (first.rollouts.start, first.rollouts.stop) == (0, 16)
+    second = pipeline.next_wave([first], 4)  # 8 missing at 1 of 4, a tenth more: 35.2 problems, 3 shards
+    assert second and (second.rollouts.start, second.rollouts.stop) == (16, 64)
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
     poor = pipeline.next_wave([first], 0)
-    assert poor and poor.rollouts.stop == 64
+    assert poor and poor.rollouts.stop == 48
 
 
 def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
@@ -126,8 +126,7 @@ def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Pa
     import datasets
     import duckdb
 
-    (manifest,) = quick_run.manifests("teach")
-    files = [str(quick_run.store.path(manifest, e)) for e in manifest.entries]
+    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.entries]
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     taught = [len(h) for h, reason in zip(loaded["hidden"], loaded["dropped"], strict=True) if reason is None]
     assert sum(taught) == quick_run.summary["signal"]["tokens"]

@@ -47,6 +47,12 @@ def test_only_finished_correct_standalone_solutions_are_taught(reply: Completion
     assert written(reply).dropped == dropped
 
 
+def test_a_story_about_students_is_no_leak() -> None:
+    text = "The first student has 3 pens."
+    assert teach.mentions_hint(text, "How many pens are there?")
+    assert not teach.mentions_hint(text, "Two students have pens. How many?")
+
+
 def test_a_hinted_prompt_that_does_not_fit_is_dropped_by_name() -> None:
     trace = written(says("never asked"), context=100)
     assert (trace.dropped, trace.completion_ids, trace.verdict.status) == ("too_long", (), "rejected")
@@ -67,7 +73,7 @@ def test_a_question_beyond_the_context_has_no_rollouts() -> None:
 
 
 def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedModel) -> None:
-    (manifest,) = quick_run.manifests("teach")
+    manifest = quick_run.manifests("teach")[0]
     table = quick_run.store.table(manifest, manifest.entries[0])
     model = models.load_model(nano, "cpu")
     head = models.head_weight(model)
@@ -83,7 +89,7 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
 
 
 def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.ResolvedModel) -> None:
-    (manifest,) = quick_run.manifests("teach")
+    manifest = quick_run.manifests("teach")[0]
     columns = [n for n in quick_run.store.table(manifest, manifest.entries[0]).column_names if n != codecs.COLUMN]
     rows = quick_run.store.table(manifest, manifest.entries[0], columns).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None]
@@ -99,7 +105,7 @@ def test_every_shard_is_certified(quick_run: Run) -> None:
 
 
 def test_no_verdict_but_correct_is_taught(quick_run: Run) -> None:
-    (manifest,) = quick_run.manifests("teach")
+    manifest = quick_run.manifests("teach")[0]
     for table in quick_run.store.tables(manifest, ["verdict", "dropped"]):
         for row in table.to_pylist():
             assert (row["dropped"] is None) <= (Verdict(**row["verdict"]).status == "correct")

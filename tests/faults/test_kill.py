@@ -25,6 +25,12 @@ def count(store: Path, pattern: str) -> Callable[[], int]:
     return lambda: len(list(store.glob(pattern)))
 
 
+def committed(store: Path) -> dict[str, int]:
+    """When each finished shard was written; one without its sidecar is not finished."""
+    tables = store.rglob("shards/*.parquet")
+    return {str(p): p.stat().st_mtime_ns for p in tables if p.with_suffix(".json").exists()}
+
+
 def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) -> bool:
     """Start the command and kill its process group the moment `reached` holds; False if it ended before."""
     with (folder / "log.txt").open("a") as log:
@@ -59,7 +65,7 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
         there = count(store, pattern)
         assert run_until(lambda: there() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
         assert not list((tmp_path / "runs").glob("*/summary.json"))
-        finished = {str(p): p.stat().st_mtime_ns for p in store.rglob("shards/*.parquet")}
+        finished = committed(store)
         assert {p: t for p, t in finished.items() if p in seen} == seen, f"a finished shard was redone before {stage}"
         seen = finished
     assert not run_until(lambda: False, served, tmp_path)
@@ -69,5 +75,5 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     for key in ("fingerprints", "yield", "signal", "benchmarks"):
         assert summary[key] == reference[key]
     assert summary["stages"]["evaluate"]["status"] == "resumed"
-    assert {str(p): p.stat().st_mtime_ns for p in store.rglob("shards/*.parquet") if str(p) in seen} == seen
+    assert {p: t for p, t in committed(store).items() if p in seen} == seen
     assert not list(store.rglob("*.tmp")) and not list(store.rglob("*.work"))
