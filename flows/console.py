@@ -27,6 +27,7 @@ from ssb_core.progress import PlainProgress, Progress
 
 console = Console()
 errors = Console(stderr=True)
+WIDE = 110  # columns that the results table takes with the paired differences
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 
 
@@ -85,12 +86,13 @@ def plan_table(rows: list[PlanRow]) -> Table:
 
 
 def results(rows: list[dict[str, str]]) -> Table:
-    """The results table, as in the report."""
+    """The results table, as in the report; the differences, told in words below it, are left out where it is narrow."""
+    shown = [name for name in rows[0] if name != "vs base" or console.width >= WIDE]
     table = Table(box=box.SIMPLE_HEAD)
-    for i, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="left" if i < 2 else "right")
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("benchmark", "model") else "right")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(row[name] for name in shown))
     return table
 
 

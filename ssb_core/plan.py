@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .pipeline import Pipeline
-from .stages import Spec, evaluate, finished, rollouts, shard_inputs
+from .stages import Spec, evaluate, finished, rollouts, shard_inputs, upstreams
 from .store import Store, StoreError
 
 
@@ -39,7 +39,8 @@ def _row(store: Store, spec: Spec, label: str) -> PlanRow:
     wanted = _shard_names(spec)
     there = sum(store.has_shard(spec.recipe, name) for name in wanted)
     if there:
-        return PlanRow(spec.stage, label, "partial", f"{there} of {len(wanted)} shards are there")
+        why = f"{there} of {len(wanted)} shards are there"
+        return PlanRow(spec.stage, label, "partial", why + (", to be checked" if there == len(wanted) else ""))
     if store.directory(spec.recipe).exists():
         return PlanRow(spec.stage, label, "missing", "never run on these inputs")
     changes = _nearest_changes(store, spec)
@@ -53,10 +54,9 @@ def _shard_names(spec: Spec) -> list[str]:
     if isinstance(spec, evaluate.Spec):
         return [i.name for i in shard_inputs(spec.problem_set, spec.execution.shard_size)]
     while not isinstance(spec, rollouts.Spec):
-        upstream = [getattr(spec, n) for n in type(spec).model_fields if isinstance(getattr(spec, n), Spec)]
-        if not upstream:
-            return []
-        spec = upstream[0]
+        if spec.stage == "distill":
+            return []  # a distillation is one directory
+        (spec,) = upstreams(spec)
     return [i.name for i in shard_inputs(spec.wave, spec.execution.shard_size)]
 
 
@@ -68,7 +68,9 @@ def _nearest_changes(store: Store, spec: Spec) -> list[str]:
         old = flatten(content)
         if old.get("part") == wanted.get("part"):
             differences.append([_change(k, old, wanted) for k in sorted(old | wanted) if old.get(k) != wanted.get(k)])
-    return min(differences, key=len, default=[])
+    changes = min(differences, key=len, default=[])
+    hidden = [u for u in upstreams(spec) if u.stage == spec.stage]  # a part of the stage with no row of its own
+    return [c for u in hidden for c in _nearest_changes(store, u)] or changes
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -56,9 +56,7 @@ def _embedded(name: str) -> Iterator[Problem]:
     split, lengths, size = EMBEDDED[name]
     for i, chain in enumerate(islice(nano.stream(split, 0, lengths), size)):
         boxed = nano.solution(chain)
-        yield Problem(
-            f"{name}-{i:04d}", chain.question, extract.final_answer(boxed) or "", level=str(len(chain.steps))
-        )
+        yield Problem(f"{name}-{i:04d}", chain.question, extract.final_answer(boxed) or "", level=str(len(chain.steps)))
 
 
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
