@@ -151,6 +151,9 @@ def clean_errors() -> Iterator[None]:
     except StoreError as e:
         print(f"error: {e}", file=sys.stderr)
         raise typer.Exit(1) from None
+    except OSError as e:
+        print(f"error: {e.filename or 'the operating system'}: {e.strerror or e}", file=sys.stderr)
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print("interrupted; finished shards are kept, the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None

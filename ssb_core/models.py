@@ -44,7 +44,7 @@ def resolve(config: ModelConfig) -> ResolvedModel:
     directory = NANO if config.source == "nano" else Path(config.source).expanduser()
     if directory.is_dir():
         identity = _directory_digest(directory)
-        return ResolvedModel(source=str(directory), revision=None, identity=identity, dtype=config.dtype)
+        return ResolvedModel(source=str(directory.resolve()), revision=None, identity=identity, dtype=config.dtype)
     commit = _hub_commit(config)
     return ResolvedModel(
         source=config.source, revision=commit, identity=f"{config.source}@{commit}", dtype=config.dtype
@@ -111,7 +111,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    if model.source == str(NANO):  # done before the bar is drawn
+    if model.source == str(NANO.resolve()):  # done before the bar is drawn
         logging.disable_progress_bar()
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         model.source, revision=model.revision, dtype=getattr(torch, model.dtype), use_safetensors=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from . import models
 from .config import DistillConfig
 from .progress import Progress
 from .signal.losses import forward_kl
+from .store import write_json
 
 
 class DistillTrainer(Trainer):
     """Minimises the mean over solution tokens of ``T^2 KL(teacher || student)``.
 
-    `tokens_seen` counts the solution tokens trained on since this process began.
+    `speed` counts the solution tokens trained on and the seconds that took, over all processes that trained so far;
+    it is kept beside every checkpoint.
     """
 
     def __init__(
@@ -32,9 +36,9 @@ class DistillTrainer(Trainer):
         progress: Progress,
     ) -> None:
         self.temperature = config.temperature
-        self.tokens_seen = 0
+        self.speed = Speed(work / "speed.json")
         arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu")
-        super().__init__(student, arguments, collate, traces, callbacks=[_Report(progress)])
+        super().__init__(student, arguments, collate, traces, callbacks=[_Report(progress, self.speed)])
         # The loss below is divided by the token count of the whole optimiser step, not of one pass of it.
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
@@ -55,20 +59,41 @@ class DistillTrainer(Trainer):
         # The state at position s predicts token s + 1.
         student_NH = hidden_BSH[:, :-1][labels_BS[:, 1:] != -100]
         total = forward_kl(student_NH, inputs["teacher_NH"], models.head_weight(student), self.temperature)
-        self.tokens_seen += len(student_NH)
+        self.speed.tokens += len(student_NH)
         loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
         return (loss, hidden_BSH) if return_outputs else loss
 
 
+class Speed:
+    """Tokens and seconds of training, gone on with from `path` where a killed process left them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        before = json.loads(path.read_text()) if path.exists() else {"tokens": 0, "seconds": 0.0}
+        self.tokens, self.before = int(before["tokens"]), float(before["seconds"])
+        self.started = time.monotonic()
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+
+    def save(self) -> None:
+        write_json(self.path, {"tokens": self.tokens, "seconds": self.before + time.monotonic() - self.started})
+
+
 class _Report(TrainerCallback):
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, speed: Speed) -> None:
         self.progress = progress
+        self.speed = speed
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.begin("distill", state.max_steps, "steps", state.global_step)
+        self.speed.start()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.advance()
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.speed.save()
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.progress.end()

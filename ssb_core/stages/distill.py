@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import models
 from ..config import DistillConfig
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, sha256_file, write_json
+from ..store import Entry, Manifest, Store, StoreError, sha256_file
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -132,15 +131,13 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     store.open(spec.recipe)
     directory, work = spec.directory(store), spec.directory(store).with_suffix(".work")
     checkpoint = last_checkpoint(work)
-    started = time.monotonic()
     trainer, student = train(spec, traces, work, checkpoint, progress)
     log = [row for row in trainer.state.log_history if "loss" in row]
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-    speed = {"steps": len(log) - before, "seconds": time.monotonic() - started, "tokens": trainer.tokens_seen}
 
     student.save_pretrained(work / "result" / "adapter")
     _write_log(work / "result" / "log.jsonl", log)
-    write_json(work / "result" / "speed.json", speed)
+    shutil.copy(work / "speed.json", work / "result" / "speed.json")
     shutil.rmtree(directory, ignore_errors=True)
     (work / "result").rename(directory)
     facts = {
