@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,16 @@ def run(
         stages = list(StageName)
         if stages.index(from_stage) > stages.index(to_stage):
             raise _config_error(f"--from {from_stage.value} comes after --to {to_stage.value}")
+        for stage in force or []:
+            if not stages.index(from_stage) <= stages.index(stage) <= stages.index(to_stage):
+                raise _config_error(
+                    f"--force {stage.value} lies outside --from {from_stage.value} --to {to_stage.value}"
+                )
         _refuse_missing(settings, store, from_stage.value)
+        for path in (store, runs):
+            if path.exists() and not path.is_dir():
+                raise _config_error(f"{path} is a file; results need a directory (--store, --runs)")
+        _pipeline(settings).check_model()
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         summary = _run(settings, store, runs, name, preset or "custom", *part)
         _tell(summary, runs / name)
@@ -188,8 +198,10 @@ def _run_name(name: str | None, preset: str | None, config: Path | None, setting
     if name is None:
         fields = settings.model_dump_json(exclude={"execution"})
         return f"{preset or (config.stem if config else 'run')}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
-    if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise _config_error(f"--name {name!r}: a run's name is a folder name without slashes, not starting with a dot")
+    if not 0 < len(name) <= 100 or name.startswith(".") or any(c in name for c in "/\\\0"):
+        raise _config_error(
+            f"--name {name!r}: a run's name is a folder name: no slashes, no dot in front, up to 100 letters"
+        )
     return name
 
 
@@ -219,7 +231,7 @@ def _run(
     force: list[str],
 ) -> dict[str, Any]:
     """Run the flow with this terminal listening."""
-    _prefect_defaults()
+    _environment_defaults()
     from tasks.caching import listener
 
     from . import console
@@ -233,11 +245,18 @@ def _run(
             listener.reset(token)
 
 
-def _prefect_defaults() -> None:
-    """Settings that suit a terminal, unless the user has set them."""
+def _environment_defaults() -> None:
+    """Settings that suit a terminal, unless the user has set them; before torch and Prefect are imported."""
+    # Threads that spin while they wait make a run many times slower as soon as anything else wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told once, by us
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+
+def _program() -> str:
+    """How the user can call this program: by name if it is on the path."""
+    return "ssb" if shutil.which("ssb") else os.path.relpath(sys.argv[0])
 
 
 def _tell(summary: dict[str, Any], directory: Path) -> None:
@@ -255,7 +274,7 @@ def _tell(summary: dict[str, Any], directory: Path) -> None:
     out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
     out.print(f"report   {directory / 'report.html'}")
     out.print(f"numbers  {directory / 'summary.json'}")
-    out.print("next     ssb show PROBLEM_ID   one problem's story; your own model and data: see README.md")
+    out.print(f"next     {_program()} show PROBLEM_ID   one problem's story (ids are in the report)")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from rich.text import Text
 from ssb_core.plan import PlanRow
 from ssb_core.progress import PlainProgress, Progress
 
-console = Console()
+console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
 WIDE = 110  # columns that the results table takes with the paired differences
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}

@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 
 
 class Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Frozen):
@@ -60,7 +60,7 @@ class Decoding(Frozen):
     temperature: float = Field(ge=0)
     top_k: int = Field(50, ge=0)
     max_new_tokens: int = Field(1024, ge=1, description="Token cap of one completion.")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class RolloutsConfig(Decoding):
 class SelectConfig(Frozen):
     """Stage select: one correct and one majority-wrong rollout per problem."""
 
-    seed: int = Field(0, ge=0, description="Breaks ties between equally common wrong answers.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Breaks ties between equally common wrong answers.")
 
 
 class TeachConfig(Decoding):
@@ -100,7 +100,7 @@ class DistillConfig(Frozen):
     temperature: float = Field(2.0, gt=0, description="Distillation temperature T; the loss is T^2 KL.")
     max_grad_norm: float = Field(1.0, gt=0)
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _whole_passes(self) -> Self:
@@ -129,10 +129,16 @@ class EvaluateConfig(Decoding):
 class Execution(Frozen):
     """How the work is done. Nothing here changes rows, so nothing here is hashed."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda)$", description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES picks one)."
+    )
     batch_size: int = Field(128, ge=1, description="Sequences sampled at once.")
     capture_tokens: int = Field(16384, ge=1, description="Padded tokens in one capture pass.")
-    shard_size: int = Field(32, ge=1, description="Problems in one shard: what is at most redone after a kill.")
+    shard_size: int = Field(
+        32,
+        ge=1,
+        description="Problems in one shard: a kill costs one at most. Changed, unfinished stages start over.",
+    )
 
 
 class RunConfig(Frozen):
@@ -163,7 +169,7 @@ def load(preset: str | None = None, file: Path | None = None, overrides: Iterabl
     origin, text = _read(preset, file)
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise ConfigError(f"{origin} is not valid YAML: {e}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} must be a mapping of sections (model, problems, ...)")
@@ -204,7 +210,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
-    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError):
+    except (ValueError, IndexError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         raise ConfigError(f"--set {override}: {path!r} is not a place in the configuration") from None
 
 

@@ -7,11 +7,13 @@ Only safetensors weights are loaded and no code that a model brings along is run
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import ConfigError, Frozen, ModelConfig
+from .prompts import Messages, encode
 
 if TYPE_CHECKING:
     import torch
@@ -84,15 +86,54 @@ def _hub_commit(config: ModelConfig) -> str:
             ) from None
 
 
+def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages, int]]) -> None:
+    """Try what can be tried without the weights: configuration, tokenizer, chat template, context, head, device.
+
+    `wanted` holds, by configuration field, a prompt and the token cap that has to fit behind it.
+
+    Raises:
+        ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
+    """
+    from transformers import AutoConfig
+
+    pick_device(device)
+    try:
+        config = AutoConfig.from_pretrained(model.source, revision=model.revision)
+        tokenizer = load_tokenizer(model)
+        lengths = {field: len(encode(tokenizer, prompt)) for field, (prompt, _) in wanted.items()}
+    except Exception as e:  # loaders and templates raise anything; all mean that the model cannot be used
+        raise ConfigError(f"model {model.source} cannot be used: {str(e).strip() or type(e).__name__:.300}") from None
+    _refuse_scaled_logits(config)
+    for field, (_, cap) in wanted.items():
+        context, prompt = config.max_position_embeddings, lengths[field]
+        if prompt + cap > context:
+            raise ConfigError(
+                f"{field} is {cap}, but the model's context is {context} tokens and a prompt takes {prompt}: "
+                f"lower it to {max(context - 2 * prompt, 1)} or less"
+            )
+
+
+def _refuse_scaled_logits(config: Any) -> None:
+    """Refuse heads that do more than multiply, which the exact loss does not support."""
+    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise ConfigError(f"{config.model_type}: {name} of {getattr(config, name)} is not supported yet")
+
+
 def pick_device(wanted: str) -> str:
-    """The device that ``auto`` means here: CUDA, else Apple's GPU, else the CPU."""
+    """The device wanted; ``auto`` means CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        ConfigError: it is not here.
+    """
     import torch
 
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, available in there.items() if available)
+    if not there[wanted]:
+        raise ConfigError(f"execution.device is {wanted}, but there is none here; use auto or cpu")
+    return wanted
 
 
 def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
@@ -134,12 +175,13 @@ def head_weight(model: Any) -> torch.Tensor:
     """The output head's weight (V, H), whose rows are the vocabulary as the model computes it.
 
     Raises:
-        ConfigError: the head has a bias or its logits are soft-capped, which the exact loss does not support.
+        ConfigError: the head has a bias or scales its logits, which the exact loss does not support.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = base.get_output_embeddings()
-    if getattr(head, "bias", None) is not None or getattr(base.config, "final_logit_softcapping", None):
-        raise ConfigError(f"{base.config.model_type}: heads with a bias or soft-capped logits are not supported yet")
+    _refuse_scaled_logits(base.config)
+    if getattr(head, "bias", None) is not None:
+        raise ConfigError(f"{base.config.model_type}: heads with a bias are not supported yet")
     weight: torch.Tensor = head.weight
     return weight
 

@@ -1,6 +1,6 @@
 """From a `RunConfig` to the requests of its stages, and from their yield to the next wave.
 
-Problems are sampled in waves of whole shards until `target_traces` are taught. The next wave is sized from the yield
+Problems are sampled in waves until `target_traces` are taught. The next wave is sized from the yield
 seen so far, which is the same whenever the same configuration runs, so waves are cached like everything else.
 """
 
@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from . import models, problems
+from . import models, problems, prompts
 from .config import Decoding, RunConfig
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
 from .store import Store
 
+WAVE_STEP = 32  # waves are this many problems or a multiple, whatever the shard size, which must not change results
 MARGIN = 1.1  # a wave asks for a little more than the yield says, so that another is rarely needed
 
 
@@ -56,6 +57,21 @@ class Pipeline:
             request.problem_set  # noqa: B018  reading it is the check
         return pipeline
 
+    def check_model(self) -> None:
+        """Try the model's configuration, tokenizer and context on the first problem of every set.
+
+        Raises:
+            ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
+        """
+        c = self.config
+        first = prompts.tutor_messages(self.problems[0].question)
+        wanted = {"rollouts.max_new_tokens": (first, c.rollouts.max_new_tokens)}
+        wanted["teach.max_new_tokens"] = (first, c.teach.max_new_tokens)
+        for request in self.evaluations(None):
+            asked = prompts.tutor_messages(request.problem_set[0].question)
+            wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, c.evaluate.max_new_tokens)
+        models.check(self.model, c.execution.device, wanted)
+
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Request]:
         """Requests in the order they run, up to stage `stop`; each must be finished before the next is asked for.
 
@@ -89,8 +105,7 @@ class Pipeline:
             wanted: float = missing  # a problem teaches one trace at most, so this cannot be too much
         else:
             wanted = MARGIN * missing * start / taught if taught else 2 * start
-        shard = self.config.execution.shard_size
-        stop = min(start + shard * math.ceil(wanted / shard), len(self.problems))
+        stop = min(start + WAVE_STEP * math.ceil(wanted / WAVE_STEP), len(self.problems))
         return self.wave(start, stop)
 
     def wave(self, start: int, stop: int) -> Wave:

@@ -7,8 +7,10 @@ file, the row and the remedy.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -82,7 +84,7 @@ def _json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as e:
                 raise ConfigError(f"{where}: not valid UTF-8 ({e.reason} at byte {e.start})") from None
-            except ValueError as e:
+            except (ValueError, RecursionError) as e:
                 raise ConfigError(f"{where}: not valid JSON ({e})") from None
             if not isinstance(row, dict):
                 raise ConfigError(f"{where}: expected a JSON object, found {type(row).__name__}")
@@ -123,7 +125,7 @@ def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem
                 f"{where}: no field {field!r}; the fields are: {', '.join(map(str, row))}\n"
                 f"  remedy: name the right one with {name}"
             )
-        return str(row[field])
+        return _text(row[field], field, where)
 
     question = text("problems.question", config.question)
     answer = extract.gold_answer(text("problems.answer", config.answer), config.form)
@@ -134,6 +136,21 @@ def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem
     identifier = text("problems.id", config.id) if config.id else _default_id(where)
     labels = {name: str(row.get(field, "")) for name in ("subject", "level") if (field := getattr(config, name))}
     return Problem(identifier, question, answer, **labels)
+
+
+def _text(value: Any, field: str, where: str) -> str:
+    """Text as it is, numbers written out in full; whatever else stands in the field is refused."""
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
+        return f"{Decimal(repr(value)) if isinstance(value, float) else value:f}" if value % 1 else str(int(value))
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: field {field!r} must be text or a finite number, found {value!r:.60}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as e:
+        raise ConfigError(
+            f"{where}: field {field!r} is not valid Unicode ({e.reason} at character {e.start})"
+        ) from None
+    return value
 
 
 def _default_id(where: str) -> str:

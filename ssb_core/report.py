@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["charts", "page", "results_table", "verdict_in_words", "write"]
 
 STORIES = 3
+SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
 TEMPLATE = "report.html.j2"
 
 
@@ -83,10 +84,11 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     low, high = paired["ci95"]
     base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
     interval = f"paired 95% interval {_points(low)} to {_points(high)}"
-    if low <= 0 <= high:
+    if low <= 0 <= high or paired["p_value"] >= SIGNIFICANT:
         return (
             f"On {name}, SSB ({student}%) cannot be told apart from its base ({base}%): "
-            f"{_points(paired['difference'])} points, but the {interval} includes 0."
+            f"{_points(paired['difference'])} points, not distinguishable from noise "
+            f"({interval}, {_p(paired['p_value'])})."
         )
     relation = "better" if low > 0 else "worse"
     return (

@@ -92,7 +92,8 @@ class Run:
     def begin(self, config: RunConfig) -> None:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "summary.json").unlink(missing_ok=True)  # it would speak of another configuration
+        for name in ("summary.json", "stages.json", "report.html"):  # they may speak of another configuration
+            (self.directory / name).unlink(missing_ok=True)
         _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         write_json(self.directory / "env.json", environment(config))
 

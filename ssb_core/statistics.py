@@ -74,8 +74,8 @@ def bootstrap_mean(values_per_problem: ArrayLike, seed: int = 0) -> tuple[float,
 def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
     """Accuracy of a minus b on the same problems, from two (problems, samples) arrays; sample counts may differ.
 
-    The interval is a bootstrap over problems. The two-sided p-value is the exact McNemar test's for one sample on both
-    sides, otherwise a sign-flip permutation test's over problems.
+    The interval is a bootstrap over problems (never of zero width). The two-sided p-value is the exact McNemar test's
+    for one sample on both sides, otherwise a sign-flip permutation test's over problems.
 
     Raises:
         ValueError: an array is empty, not two-dimensional or not finite, or the numbers of problems differ.
@@ -85,7 +85,14 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
         raise ValueError(f"correct_a has {len(a)} problems, correct_b has {len(b)}: they must be the same problems")
     differences = a.mean(axis=1) - b.mean(axis=1)
     test = _mcnemar if a.shape[1] == b.shape[1] == 1 else _sign_flip
-    return PairedDifference(float(differences.mean()), bootstrap_mean(differences), test(differences))
+    interval = bootstrap_mean(differences) if np.ptp(differences) else _uniform_interval(float(differences[0]), len(a))
+    return PairedDifference(float(differences.mean()), interval, test(differences))
+
+
+def _uniform_interval(difference: float, n: int) -> tuple[float, float]:
+    """Where all n problems differ alike there is nothing to resample: as far as Wilson's bound for 0 of n unlike."""
+    unseen = wilson(0, n)[1]
+    return max(-1.0, difference - unseen), min(1.0, difference + unseen)
 
 
 def _mcnemar(differences: Floats) -> float:

@@ -12,11 +12,13 @@ is set aside (renamed to ``*.damaged``) with a warning and made again alone. Not
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -180,7 +182,7 @@ class Store:
             entries = tuple(Entry(**e) for e in raw.pop("entries"))
             manifest = Manifest(**{**raw, "entries": entries, "sources": tuple(raw["sources"])})
         except (OSError, ValueError, KeyError, TypeError) as e:
-            set_aside([path], f"damaged manifest ({e})")
+            log.warning("%s: damaged manifest (%s); it will be written anew", path, e)
             return None
         return manifest if all(self._whole(manifest, e) for e in manifest.entries) else None
 
@@ -224,8 +226,23 @@ class Store:
         """The sidecar of one shard of a request."""
         return _read_sidecar(self.path(manifest, entry).with_suffix(".json"))
 
+    def work(self, recipe: Recipe, fingerprint: str, version: str) -> Path:
+        """A directory for work that outlives a kill; those of the request's other versions are deleted."""
+        path = self.directory(recipe) / f"{fingerprint}.{version}.work"
+        for other in path.parent.glob(f"{fingerprint}.*.work"):
+            if other != path:
+                shutil.rmtree(other, ignore_errors=True)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def drop_work(self, manifest: Manifest) -> None:
+        """Delete what is left of the work on a finished request."""
+        for path in (self.root / manifest.stage / manifest.recipe).glob(f"{manifest.fingerprint}.*.work"):
+            shutil.rmtree(path, ignore_errors=True)
+
     def forget(self, manifest: Manifest) -> None:
-        """Delete a request's manifest and files, so that it is made again."""
+        """Delete a request's manifest, files and work, so that it is made again."""
+        self.drop_work(manifest)
         directory = self.root / manifest.stage / manifest.recipe
         (directory / "manifests" / f"{manifest.fingerprint}.json").unlink(missing_ok=True)
         for entry in manifest.entries:
@@ -237,6 +254,24 @@ class Store:
         for path in sorted((self.root / stage).glob("*/recipe.json")):
             with contextlib.suppress(OSError, ValueError):
                 yield json.loads(path.read_text())
+
+
+@contextlib.contextmanager
+def exclusive(directory: Path, what: str) -> Iterator[None]:
+    """Hold `directory` for this process; the kernel lets go of it when the process dies, however it dies.
+
+    Raises:
+        StoreError: another process holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"another process is at work on this {what} ({directory}); wait for it") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -57,12 +57,13 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
             total["problems"] += spec.stop - spec.start
         facts = required(spec, store).facts
         total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
-    return {k: total[k] for k in ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "truncated")}
+    names = ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated")
+    return {name: total[name] for name in names}
 
 
 _COUNTED = {
     "rollouts": ("truncated",),
-    "select": ("all_correct", "all_wrong", "mixed", "unparsed"),
+    "select": ("all_correct", "all_wrong", "mixed", "unparsed", "too_long"),
     "teach": ("taught",),
 }
 

@@ -101,7 +101,7 @@ class _Report(TrainerCallback):
 
 def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> TrainingArguments:
     """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=config.batch_size // config.accumulation,
         gradient_accumulation_steps=config.accumulation,
@@ -120,4 +120,8 @@ def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> Trai
         report_to="none",
         disable_tqdm=True,
         log_level="error",
+        logging_nan_inf_filter=False,
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # DataParallel would multiply the batch, which the recipe fixes
+    return arguments

@@ -69,8 +69,8 @@ def _progress() -> Progress:
 def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, force: bool = False) -> StageRun:
     """Run a stage's task, or take its cached result, and say which of the two happened."""
     manifest = stages.finished(spec, store)
-    if manifest and force:
-        store.forget(manifest)
+    if force:
+        stages.forget(spec, store)
         manifest = None
     started = time.monotonic()
     state: Any = task.with_options(

@@ -12,5 +12,5 @@ select = stage_task("select", "Verify every rollout; pick a correct and a majori
 def publish(run: Run) -> None:
     """What became of the problems, as a table."""
     counts = run.summary["yield"]
-    rows = [{"problems": name.replace("_", " "), "count": n} for name, n in counts.items()]
+    rows = [{"problems": name.replace("_", " "), "count": n} for name, n in counts.items() if name != "truncated"]
     create_table_artifact(rows, key="ssb-2-yield", description=f"Yield of {run.name}")

@@ -15,7 +15,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run, StageRun
 from ssb_core.store import Store
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes that spin on two cores each are slower than one
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
 
 pytest_plugins = ["tests.processes"]
 

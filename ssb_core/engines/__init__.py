@@ -40,9 +40,9 @@ class Sampler(Protocol):
         ...
 
 
-def seed_for(seed: int, problem_id: str, index: int) -> int:
-    """The seed of one completion: 63 bits that depend on nothing but the stage's seed, the problem and the index."""
-    name = f"{seed}/{index}/{problem_id}".encode()
+def seed_for(stage: str, seed: int, problem_id: str, index: int) -> int:
+    """The seed of one completion: 63 bits that depend on nothing but the stage, its seed, the problem and the index."""
+    name = f"{stage}/{seed}/{index}/{problem_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
 
 

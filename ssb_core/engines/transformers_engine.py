@@ -34,6 +34,8 @@ class TransformersSampler:
             self.model = self.model.merge_and_unload()
         self.batch_size = execution.batch_size
         self.stop_ids = _stop_ids(self.model, self.tokenizer)
+        # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
+        self.model.generation_config = GenerationConfig()
 
     def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
         return prompts.encode(self.tokenizer, messages)

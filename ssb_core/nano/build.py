@@ -235,7 +235,7 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
     found = {}
     with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32")), Execution()) as sampler:
         for name, shown, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
-            requests = [Request(sampler.encode(m), seed_for(0, name, i)) for i, m in enumerate(shown)]
+            requests = [Request(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(shown)]
             decoding = Decoding(temperature=temperature, max_new_tokens=160)
             completions = sampler.sample(requests, decoding, Progress())
             right = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 
 from .. import models
 from ..records import TeacherTrace
+from ..store import StoreError
 from .losses import log_probs
 
-CERTIFIED = 2  # traces recomputed per shard
+CERTIFIED = 4  # traces recomputed per shard
+MAX_KL_ERROR = 1e-2  # nats; 16-bit hidden states are two orders below, an unsupported head is far above
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,15 @@ def _batches(traces: Sequence[TeacherTrace], token_budget: int) -> Iterator[list
 
 @torch.inference_mode()
 def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[torch.Tensor]) -> Certificate:
-    """Compare `stored` with the model's own full logits, computed anew and unpadded for the first few traces."""
+    """Compare `stored` with the model's own full logits, computed anew and unpadded for a seeded draw of traces.
+
+    Raises:
+        StoreError: they differ by more than `MAX_KL_ERROR`: the stored states are not what this model's head reads.
+    """
     head_VH = models.head_weight(model)
     tokens, kl, logp = 0, 0.0, 0.0
-    for trace, hidden_NH in list(zip(traces, stored, strict=True))[:CERTIFIED]:
+    drawn = random.Random("".join(t.problem_id for t in traces)).sample(range(len(traces)), min(CERTIFIED, len(traces)))
+    for trace, hidden_NH in ((traces[i], stored[i]) for i in sorted(drawn)):
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids], device=model.device)
         start = len(trace.teacher_prompt_ids) - 1
         live_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float().log_softmax(-1)
@@ -68,4 +76,9 @@ def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[torch.T
         tokens += len(hidden_NH)
         kl = max(kl, (live_NV.exp() * (live_NV - back_NV)).sum(-1).max().item())
         logp = max(logp, (live_NV - back_NV).abs().max().item())
+    if not kl <= MAX_KL_ERROR:
+        raise StoreError(
+            f"the captured signal is {kl:.3g} nats from the model's own distribution (allowed: {MAX_KL_ERROR}); "
+            "this model's output head is not supported"
+        )
     return Certificate(tokens, max(kl, 0.0), logp)

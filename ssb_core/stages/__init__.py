@@ -22,7 +22,7 @@ from ..config import Execution, Frozen
 from ..problems import content_digest
 from ..progress import Progress
 from ..records import Problem
-from ..store import Manifest, Recipe, Shard, Store, StoreError, digest
+from ..store import Entry, Manifest, Recipe, Store, StoreError, digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,15 +54,15 @@ class Spec(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What one shard is made of: its problems, and the upstream shard if the stage has one."""
+    """What one shard is made of: its problems, and the upstream file (and its checksum) if there is one."""
 
     name: str
     problems: tuple[Problem, ...]
-    upstream: Shard | None = None
+    upstream: Entry | None = None
 
     @property
     def source(self) -> str | None:
-        return self.upstream.entry.sha256 if self.upstream else None
+        return self.upstream.sha256 if self.upstream else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,17 @@ def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Run the stage of `spec`, unless its request is finished already."""
     manifest = finished(spec, store)
     if manifest is not None:
+        store.drop_work(manifest)
         return Outcome(manifest, 0, manifest.units)
     return module(spec.stage).run(spec, store, progress)
+
+
+def forget(spec: Spec, store: Store) -> None:
+    """Delete what was made for a request, and for the parts of its stage that it builds on."""
+    for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
+        manifest = store.manifest(part.recipe, part.fingerprint)
+        if manifest:
+            store.forget(manifest)
 
 
 def required(spec: Spec, store: Store) -> Manifest:
@@ -159,10 +168,10 @@ def run_shards(
     return Outcome(store.commit(recipe, manifest), len(missing), len(inputs) - len(missing))
 
 
-def shard_inputs(problems: Sequence[Problem], size: int) -> list[Input]:
-    """Inputs of `size` problems each, named by content."""
+def shard_inputs(problems: Sequence[Problem], size: int, upstream: Entry | None = None) -> list[Input]:
+    """Inputs of `size` problems each, named by content; all of them also read the file `upstream`, if given."""
     chunks = [tuple(problems[i : i + size]) for i in range(0, len(problems), size)]
-    return [Input(content_digest(c), c) for c in chunks]
+    return [Input(content_digest(c), c, upstream) for c in chunks]
 
 
 def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Problem]) -> list[Input]:
@@ -171,5 +180,5 @@ def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Probl
     found = []
     for entry in upstream.entries:
         shard = store.sidecar(upstream, entry)
-        found.append(Input(Path(entry.path).stem, tuple(by_id[i] for i in shard.problem_ids), shard))
+        found.append(Input(Path(entry.path).stem, tuple(by_id[i] for i in shard.problem_ids), entry))
     return found

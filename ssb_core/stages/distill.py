@@ -8,6 +8,7 @@ last whole checkpoint. The result is a directory: ``adapter/`` (PEFT, safetensor
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import models
 from ..config import DistillConfig
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, sha256_file
+from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -119,7 +120,15 @@ def make_student(spec: Spec) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(base, config, autocast_adapter_dtype=True)
+    student: Any = get_peft_model(base, config, autocast_adapter_dtype=True)
+    adapted = student.peft_config["default"]
+    adapted.target_modules = sorted(adapted.target_modules)  # a set, in another order in every process
+    return student
+
+
+def weights(manifest: Manifest) -> Entry:
+    """The file of a finished request that holds the adapter's weights."""
+    return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
@@ -129,10 +138,19 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if not len(traces):
         raise StoreError("no trace was taught, so there is nothing to distill; sample more problems (problems.limit)")
     store.open(spec.recipe)
-    directory, work = spec.directory(store), spec.directory(store).with_suffix(".work")
+    # Checkpoints of other upstream bytes must not be gone on with.
+    work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
+    with exclusive(work, "distill"):
+        return _finish(spec, store, traces, work, progress)
+
+
+def _finish(spec: Spec, store: Store, traces: Traces, work: Path, progress: Progress) -> Outcome:
+    """Train from the last checkpoint in `work` to the end, and commit the result."""
+    directory = spec.directory(store)
     checkpoint = last_checkpoint(work)
     trainer, student = train(spec, traces, work, checkpoint, progress)
     log = [row for row in trainer.state.log_history if "loss" in row]
+    _refuse_divergence(log)
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 
     student.save_pretrained(work / "result" / "adapter")
@@ -153,8 +171,17 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     )
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries, sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
-    shutil.rmtree(work, ignore_errors=True)
+    store.drop_work(manifest)
     return Outcome(manifest, len(log) - before, before)
+
+
+def _refuse_divergence(log: Sequence[dict[str, Any]]) -> None:
+    for row in log:
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+            raise StoreError(
+                f"training diverged at step {row['step']} (loss {row['loss']}, gradient norm {row['grad_norm']}); "
+                "lower distill.learning_rate"
+            )
 
 
 def train(spec: Spec, traces: Traces, work: Path, checkpoint: Path | None, progress: Progress) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion, Problem, Sample, schema, to_rows
 from ..store import Manifest, Store, digest
-from . import Input, Outcome, distill, run_shards, shard_inputs
+from . import Input, Outcome, distill, required, run_shards, shard_inputs
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def answer(
     sampler: Sampler, wanted: Sequence[Problem], spec: Spec, progress: Progress
 ) -> list[tuple[Problem, int, int, Completion]]:
     """(problem, index, seed, completion) for every sample; a prompt that does not fit gets an empty completion."""
-    asked = [(p, i, seed_for(spec.decoding.seed, p.id, i)) for p in wanted for i in range(spec.samples)]
+    asked = [(p, i, seed_for("evaluate", spec.decoding.seed, p.id, i)) for p in wanted for i in range(spec.samples)]
     prompt_ids = {p.id: sampler.encode(prompts.tutor_messages(p.question)) for p in wanted}
     fitting = [a for a in asked if sampler.fits(prompt_ids[a[0].id], spec.decoding)]
     sampled = sampler.sample([Request(prompt_ids[p.id], seed) for p, _, seed in fitting], spec.decoding, progress)
@@ -82,8 +82,11 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     import pyarrow as pa
 
     wanted = spec.problem_set
-    inputs = shard_inputs(wanted, spec.execution.shard_size)
-    adapter = spec.student.adapter(store) if spec.student else None
+    adapter, weights = None, None
+    if spec.student:
+        adapter = spec.student.adapter(store)
+        weights = distill.weights(required(spec.student, store))
+    inputs = shard_inputs(wanted, spec.execution.shard_size, weights)
 
     def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
         left = sum(len(i.problems) for i in missing)

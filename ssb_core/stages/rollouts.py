@@ -53,7 +53,7 @@ def sample(sampler: Sampler, wanted: Sequence[Problem], config: RolloutsConfig, 
     """`config.samples` rollouts of each problem that fits the context, in order."""
     prompt_ids = {p.id: sampler.encode(prompts.tutor_messages(p.question)) for p in wanted}
     asked = [
-        (p.id, i, Request(prompt_ids[p.id], seed_for(config.seed, p.id, i)))
+        (p.id, i, Request(prompt_ids[p.id], seed_for("rollouts", config.seed, p.id, i)))
         for p in wanted
         if sampler.fits(prompt_ids[p.id], config)
         for i in range(config.samples)

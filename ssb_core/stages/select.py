@@ -1,8 +1,8 @@
 """Stage select: verify every rollout; pick one correct and one majority-wrong rollout of each mixed problem.
 
 The majority-wrong answer is the most common wrong one, counted by canonical key (paper, section 3.1). Only answers
-that were read and judged can be picked: a missing answer or a timeout is never "wrong". Ties, and the choice among
-rollouts with the same answer, are decided by a draw seeded by the problem, so the order of rollouts does not matter.
+that were given can be picked, unreadable ones too: a missing answer or a timeout is never "wrong". Ties, and the choice
+among rollouts with the same answer, are decided by a draw seeded by the problem: the order of rollouts is no matter.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         with verify.Verifier() as verifier:
             for item in missing:
                 assert item.upstream
-                rows = store.table(upstream, item.upstream.entry, ["problem_id", "index", "text"]).to_pylist()
+                rows = store.table(upstream, item.upstream, ["problem_id", "index", "text"]).to_pylist()
                 yield pa.Table.from_pylist(to_rows(grade(verifier, item, rows, spec.select.seed)), schema(Selection))
                 progress.advance(len(item.problems))
         progress.end()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LEAK = re.compile(
-    r"\b(?:the|this|that|first|second|other) (student|response|attempt)s?\b"
-    r"|\b(?:incorrect|wrong|correct) (attempt|solution|response)s?\b|\b(solution)s? above\b",
+    r"\b(?:the|this|that|first|second|other|both|previous|incorrect|wrong) (student|response|attempt)s?\b"
+    r"|\b(?:incorrect|wrong|previous|provided) (solution)s?\b|\b(solution)s? above\b",
     re.IGNORECASE,
 )
 
@@ -88,7 +88,7 @@ def write(
     asked = [
         Request(
             sampler.encode(prompts.hinted_messages(p.problem.question, p.correct.text, p.wrong.text)),
-            seed_for(config.seed, p.problem.id, 0),
+            seed_for("teach", config.seed, p.problem.id, 0),
         )
         for p in shown
     ]
@@ -173,10 +173,10 @@ def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progres
     def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
         model = models.load_model(spec.model, spec.execution.device)
         origin = describe_signal(model, spec)
-        progress.begin("capture", sum(len(i.problems) for i in inputs), "problems")
+        progress.begin("capture", sum(len(i.problems) for i in missing), "problems")
         for item in missing:
             assert item.upstream
-            rows = store.table(solutions, item.upstream.entry).to_pylist()
+            rows = store.table(solutions, item.upstream).to_pylist()
             yield signal_table(model, origin, [from_row(TeacherTrace, r) for r in rows], spec.execution.capture_tokens)
             progress.advance(len(item.problems))
         progress.end()
@@ -208,10 +208,15 @@ def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTra
 
     kept = [t for t in traces if t.dropped is None]
     vectors = capture.capture(model, kept, token_budget)
-    certificate = asdict(capture.certify(model, kept, vectors))
-    column = codecs.to_arrow(
-        {t.problem_id: v for t, v in zip(kept, vectors, strict=True)}, [t.problem_id for t in traces], origin
+    column = pa.chunked_array(
+        [
+            codecs.to_arrow(
+                dict(zip([t.problem_id for t in kept], vectors, strict=True)), [t.problem_id for t in traces], origin
+            )
+        ]
     )
+    stored = [codecs.from_arrow(column, i, origin["dtype"]) for i, t in enumerate(traces) if t.dropped is None]
+    certificate = asdict(capture.certify(model, kept, stored))
     table = pa.Table.from_pylist(to_rows(list(traces)), schema(TeacherTrace))
     table = table.append_column(codecs.COLUMN, column)
     return table.replace_schema_metadata({codecs.METADATA: json.dumps({**origin, **certificate}, sort_keys=True)})

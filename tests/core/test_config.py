@@ -51,6 +51,10 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
         ("model.source.x=5", "not a place"),
         ("rollouts", "section.field=value"),
         ("execution.device=tpu", "execution.device"),
+        ("rollouts.temperature=.inf", "rollouts.temperature"),
+        ("distill.learning_rate=.inf", "distill.learning_rate"),
+        ("distill.seed=1099511627776", "distill.seed"),
+        ("model.source=2024-13-45", "not a place"),
     ],
 )
 def test_a_wrong_override_is_refused_with_its_field(override: str, named: str) -> None:

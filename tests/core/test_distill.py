@@ -10,12 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ssb_core import models
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import distill
-from ssb_core.store import Store, StoreError
+from ssb_core.stages import distill, required, sources
+from ssb_core.store import Store, StoreError, digest, exclusive
+from ssb_core.trainer import DistillTrainer
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
@@ -66,7 +68,7 @@ def test_a_half_written_checkpoint_is_passed_over(small: RunConfig, store: Store
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
         distill.run(spec, store, StopsAfter(9))
-    work = spec.directory(store).with_suffix(".work")
+    (work,) = store.directory(spec.recipe).glob("*.work")
     assert distill.last_checkpoint(work) == work / "checkpoint-8"
     (work / "checkpoint-8" / "trainer_state.json").write_text("{")
     assert distill.last_checkpoint(work) == work / "checkpoint-4"
@@ -109,9 +111,67 @@ def test_labels_select_exactly_the_solution_tokens() -> None:
     assert batch["teacher_NH"].tolist() == [[0, 0]] * 3 + [[1, 1]]
 
 
-def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssb_core import models
+def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tokens(
+    small: RunConfig, store: Store, tmp_path: Path
+) -> None:
+    spec = spec_of(small, store)
+    traces = distill.Traces(store, [required(t, store) for t in spec.teach], spec.limit)
+    rows = sorted((traces[i] for i in range(8)), key=lambda r: len(r["completion_ids"]))
+    rows = [rows[0], rows[-1]]
+    assert len(rows[0]["completion_ids"]) < len(rows[1]["completion_ids"])
+    student = distill.make_student(spec)
+    for name, weight in student.named_parameters():
+        if "lora_B" in name:  # zero at the start: the student would be the base
+            torch.nn.init.normal_(weight, std=0.05)
+    trainer = DistillTrainer(student, traces, distill.collate, spec.distill, tmp_path, Progress())
+    head, t, total, tokens = models.head_weight(student).double(), spec.distill.temperature, 0.0, 0
+    for row in rows:
+        ids = torch.tensor([row["prompt_ids"] + row["completion_ids"]])
+        logits = student(input_ids=ids).logits[0].detach().double()
+        for i, teacher_H in enumerate(row["teacher_NH"].double()):
+            log_s = (logits[len(row["prompt_ids"]) - 1 + i] / t).log_softmax(-1)
+            log_t = (teacher_H @ head.T / t).log_softmax(-1)
+            total += float(t * t * (log_t.exp() * (log_t - log_s)).sum())
+            tokens += 1
+    assert float(trainer.compute_loss(student, distill.collate(rows))) == pytest.approx(total / tokens, rel=1e-4)
 
+
+def test_the_learning_rate_starts_as_configured_and_decays_linearly_to_nothing(
+    quick_run: Run, small: RunConfig
+) -> None:
+    spec = spec_of(small, quick_run.store)
+    log = [json.loads(row) for row in (spec.directory(quick_run.store) / "log.jsonl").read_text().splitlines()]
+    expected = [2e-4 * (1 - i / len(log)) for i in range(len(log))]
+    assert [row["learning_rate"] for row in log] == pytest.approx(expected)
+
+
+def test_a_diverged_student_is_refused(small: RunConfig, store: Store) -> None:
+    wild = small.model_copy(update={"distill": small.distill.model_copy(update={"learning_rate": 1e30})})
+    spec = spec_of(wild, store)
+    with pytest.raises(StoreError, match=r"diverged at step \d+ .*learning_rate"):
+        distill.run(spec, store, Progress())
+    assert store.manifest(spec.recipe, spec.fingerprint) is None
+
+
+def test_checkpoints_of_other_upstream_bytes_are_not_gone_on_with(small: RunConfig, store: Store) -> None:
+    spec = spec_of(small, store)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(6))
+    (work,) = store.directory(spec.recipe).glob("*.work")
+    other = work.with_name(f"{spec.fingerprint}.0000000000000000.work")
+    work.rename(other)
+    assert distill.run(spec, store, Progress()).reused == 0
+    assert not other.exists()
+
+
+def test_a_second_process_at_the_same_distillation_is_refused(small: RunConfig, store: Store) -> None:
+    spec = spec_of(small, store)
+    work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
+    with exclusive(work, "distill"), pytest.raises(StoreError, match="another process is at work"):
+        distill.run(spec, store, Progress())
+
+
+def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "tensor_digest", lambda tensor: "another")
     with pytest.raises(StoreError, match="the student has another"):
         distill.run(spec_of(small, store), store, Progress())

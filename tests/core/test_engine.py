@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
 
 import pytest
 
-from ssb_core import models, problems, prompts
+from ssb_core import config, models, problems, prompts
 from ssb_core.config import Decoding, Execution, ProblemsConfig
 from ssb_core.engines import Request, Sampler, open_sampler, seed_for
 from ssb_core.progress import Progress
@@ -24,7 +28,7 @@ def sampler(nano: models.ResolvedModel) -> Iterator[Sampler]:
 @pytest.fixture(scope="module")
 def requests(sampler: Sampler) -> list[Request]:
     asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
-    return [Request(sampler.encode(prompts.tutor_messages(p.question)), seed_for(0, p.id, 0)) for p in asked]
+    return [Request(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0)) for p in asked]
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,19 @@ def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, request
     assert chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 0.001
 
 
-def test_seeds_depend_on_problem_index_and_stage_seed_only() -> None:
-    assert seed_for(0, "a", 1) == seed_for(0, "a", 1)
-    assert len({seed_for(s, p, i) for s in range(5) for p in ("a", "b", "1") for i in range(9)}) == 5 * 3 * 9
+def test_seeds_depend_on_stage_seed_problem_and_index_only() -> None:
+    assert seed_for("teach", 0, "a", 1) == seed_for("teach", 0, "a", 1)
+    every = product(("rollouts", "teach"), range(5), ("a", "b", "1"), range(9))
+    assert len({seed_for(*one) for one in every}) == 2 * 5 * 3 * 9
+
+
+def test_penalties_that_a_model_suggests_do_not_change_what_is_sampled(
+    nano: models.ResolvedModel, requests: list[Request], completions: list[Completion], tmp_path: Path
+) -> None:
+    shutil.copytree(nano.source, tmp_path / "model")
+    suggested = tmp_path / "model" / "generation_config.json"
+    settings = json.loads(suggested.read_text()) | {"repetition_penalty": 1.5, "min_new_tokens": 99}
+    suggested.write_text(json.dumps(settings))
+    other = models.resolve(config.ModelConfig(source=str(tmp_path / "model"), dtype="float32"))
+    with open_sampler(other, Execution(batch_size=16)) as sampler:
+        assert sampler.sample(requests, WARM, Progress()) == completions

@@ -14,6 +14,7 @@ from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
+from ssb_core.stages import distill
 from ssb_core.store import Store
 from tests.conftest import SMALL, run_stages
 
@@ -68,13 +69,17 @@ def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Ru
 def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig) -> None:
     pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}))
     first = pipeline.next_wave([], 0)
-    assert first and (first.rollouts.start, first.rollouts.stop) == (0, 16)
-    second = pipeline.next_wave([first], 4)  # 8 missing at 1 of 4, a tenth more: 35.2 problems, 3 shards
-    assert second and (second.rollouts.start, second.rollouts.stop) == (16, 64)
+    assert first and (first.rollouts.start, first.rollouts.stop) == (0, 32)
+    second = pipeline.next_wave([first], 8)  # 4 missing at 1 of 4, a tenth more: 17.6 problems, in steps of 32
+    assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
-    poor = pipeline.next_wave([first], 0)
-    assert poor and poor.rollouts.stop == 48
+    wide = Pipeline.of(config.load("quickstart", overrides=["target_traces=100"]))
+    start = wide.next_wave([], 0)
+    assert start and start.rollouts.stop == 128
+    poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
+    assert poor and poor.rollouts.stop == 128 + 256
+    assert better and better.rollouts.stop == 128 + 96  # 36 missing at 1 of 2, a tenth more: 79.2
 
 
 def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
@@ -90,9 +95,40 @@ def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) 
 
 
 def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
-    other = small.model_copy(update={"execution": small.execution.model_copy(update={"batch_size": 5})})
+    changed = {"batch_size": 5, "shard_size": 24, "capture_tokens": 999}
+    other = small.model_copy(update={"execution": small.execution.model_copy(update=changed)})
     again = run_stages(other, quick_run.store, tmp_path / "again")
     assert {s["status"] for s in again.summary["stages"].values()} == {"cached"}
+
+
+def test_another_adapter_is_never_scored_with_the_old_ones_samples(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    store = copy(quick_run, tmp_path / "store")
+    walk = list(Pipeline.of(small).walk(store))
+    student = next(r.spec for r in walk if isinstance(r.spec, distill.Spec))
+    evaluation = walk[-1].spec
+    stages.forget(student, store)
+    split = student.model_copy(update={"distill": student.distill.model_copy(update={"accumulation": 2})})
+    assert stages.execute(split, store, Progress()).manifest.fingerprint == student.fingerprint
+    outcome = stages.execute(evaluation, store, Progress())
+    assert (outcome.made, outcome.reused) == (3, 0)
+
+
+def test_the_student_does_not_answer_as_the_base_does(quick_run: Run) -> None:
+    base, student = (next(quick_run.store.tables(m, ["text"])) for m in quick_run.manifests("evaluate"))
+    assert base["text"].to_pylist() != student["text"].to_pylist()
+
+
+def test_no_two_stages_share_random_streams(quick_run: Run) -> None:
+    seeds = [
+        seed
+        for stage in ("rollouts", "teach")
+        for manifest in quick_run.manifests(stage)
+        for table in quick_run.store.tables(manifest, ["seed"])
+        for seed in table["seed"].to_pylist()
+    ]
+    assert len(seeds) == len(set(seeds))
 
 
 def statuses(settings: RunConfig, store: Store) -> dict[str, tuple[str, str]]:

@@ -35,6 +35,12 @@ def test_gsm8k_and_aime_answers_are_read(data: Path) -> None:
     assert len(math) == 500 and math[0].subject and math[0].level
 
 
+def test_numbers_are_written_out_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(f'{{"question": "x", "answer": {a}}}\n' for a in ("4", "0.5", "1e20", "4.0", "-1e-3")))
+    assert [p.answer for p in load(path)] == ["4", "0.5", "1" + "0" * 20, "4", "-0.001"]
+
+
 def test_limit_and_shuffle_are_seeded(data: Path) -> None:
     path = data / "gsm8k_test.jsonl"
     first = load(path, form="hash", shuffle_seed=1, limit=5)
@@ -53,6 +59,12 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
         ('{"question": "x", "answer": null}', "line 1: no field 'answer'"),
         ('{"question": "x", "answer": " "}', "line 1: no readable answer"),
         ('{"question": " ", "answer": "1"}', "line 1: the question is empty"),
+        ('{"question": "x", "answer": NaN}', "line 1: field 'answer' must be text or a finite number"),
+        ('{"question": "x", "answer": ["2", "3"]}', "line 1: field 'answer' must be text"),
+        ('{"question": "x", "answer": true}', "line 1: field 'answer' must be text"),
+        ('{"question": {"a": 1}, "answer": "1"}', "line 1: field 'question' must be text"),
+        ('{"question": "\\ud800", "answer": "1"}', "line 1: field 'question' is not valid Unicode"),
+        ("[" * 100_000, "line 1: not valid JSON"),
     ],
 )
 def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str) -> None:

@@ -192,17 +192,25 @@ def test_cells_are_formatted_for_reading() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "ci95", "words"),
+    ("difference", "ci95", "p", "words"),
     [
-        (0.1, (0.04, 0.16), "SSB (40.0%) is better than its base (30.0%): +10.0 points, distinguishable from noise"),
-        (-0.1, (-0.16, -0.04), "SSB (20.0%) is worse than its base (30.0%): -10.0 points, distinguishable from noise"),
-        (0.1, (-0.02, 0.22), "cannot be told apart from its base (30.0%): +10.0 points, but the paired 95% interval"),
-        (0.0, (0.0, 0.0), "cannot be told apart"),
-        (0.02, (0.0004, 0.04), "(paired 95% interval +0.04 to +4.0, p = 0.200)"),
+        (
+            0.1,
+            (0.04, 0.16),
+            0.01,
+            "SSB (40.0%) is better than its base (30.0%): +10.0 points, distinguishable from noise",
+        ),
+        (-0.1, (-0.16, -0.04), 0.01, "SSB (20.0%) is worse than its base (30.0%): -10.0 points, distinguishable"),
+        (0.1, (-0.02, 0.22), 0.1, "cannot be told apart from its base (30.0%): +10.0 points, not distinguishable"),
+        (0.1, (0.03, 0.27), 0.125, "cannot be told apart from its base (30.0%): +10.0 points, not distinguishable"),
+        (0.0, (0.0, 0.0), 1.0, "cannot be told apart"),
+        (0.02, (0.0004, 0.04), 0.2, "(paired 95% interval +0.04 to +4.0, p = 0.200)"),
     ],
 )
-def test_the_headline_says_whether_it_is_noise(difference: float, ci95: tuple[float, float], words: str) -> None:
-    assert words in report.verdict_in_words(benchmark(difference, ci95))
+def test_the_headline_says_whether_it_is_noise(
+    difference: float, ci95: tuple[float, float], p: float, words: str
+) -> None:
+    assert words in report.verdict_in_words(benchmark(difference, ci95, p))
 
 
 def test_the_headline_without_a_student_says_so() -> None:

@@ -153,3 +153,11 @@ def test_bad_input_is_named() -> None:
     for successes, n in [(0, 0), (3, 2), (-1, 2)]:
         with pytest.raises(ValueError, match=f"got {successes} of {n}"):
             wilson(successes, n)
+
+
+def test_a_difference_that_is_the_same_on_every_problem_still_has_an_interval() -> None:
+    none, all_ = np.zeros((20, 1), bool), np.ones((20, 1), bool)
+    unseen = wilson(0, 20)[1]
+    assert paired(none, none).ci95 == (-unseen, unseen)
+    assert paired(all_, none).ci95 == (1 - unseen, 1.0)
+    assert paired(none[:1], none[:1]).ci95[1] > 0.5

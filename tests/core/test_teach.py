@@ -11,8 +11,9 @@ from ssb_core.progress import Progress
 from ssb_core.records import Completion, ContrastivePair, Problem, Rollout, TeacherTrace, Verdict, from_row
 from ssb_core.runs import Run
 from ssb_core.signal import codecs
-from ssb_core.signal.capture import capture
+from ssb_core.signal.capture import capture, certify
 from ssb_core.stages import rollouts, teach
+from ssb_core.store import StoreError
 from tests.fakes import FakeSampler, says
 
 PROBLEM = Problem("p", "What is 3 + 4?", "7")
@@ -41,6 +42,11 @@ def written(reply: Completion, context: int = 10_000) -> TeacherTrace:
         (says("\\boxed{7} and", "length"), "truncated"),
         (says("The wrong solution adds badly. \\boxed{7}"), "leak"),
         (says("Unlike the first student, I say \\boxed{7}"), "leak"),
+        (says("Both attempts agree on \\boxed{7}"), "leak"),
+        (says("As in the previous solution, \\boxed{7}"), "leak"),
+        (says("Therefore the correct solution is \\boxed{7}"), None),
+        (says("So the correct response is \\boxed{7}"), None),
+        (says("Both solutions x = 1 and x = 2 count. The first solution leads to \\boxed{7}"), None),
     ],
 )
 def test_only_finished_correct_standalone_solutions_are_taught(reply: Completion, dropped: str | None) -> None:
@@ -102,6 +108,18 @@ def test_every_shard_is_certified(quick_run: Run) -> None:
     signal = quick_run.summary["signal"]
     assert signal["bytes_per_token"] == 512 and signal["tokens"] > 0
     assert 0 <= signal["max_kl_error"] < 1e-6
+
+
+def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: models.ResolvedModel) -> None:
+    manifest = quick_run.manifests("teach")[0]
+    table = quick_run.store.table(manifest, manifest.entries[0])
+    kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
+    traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
+    stored = [codecs.from_arrow(table[codecs.COLUMN], i, "float32") for i in kept]
+    model = models.load_model(nano, "cpu")
+    assert certify(model, traces, stored).max_kl_error < 1e-6
+    with pytest.raises(StoreError, match="output head is not supported"):
+        certify(model, traces, [hidden / 8 for hidden in stored])
 
 
 def test_no_verdict_but_correct_is_taught(quick_run: Run) -> None:

@@ -31,6 +31,11 @@ def committed(store: Path) -> dict[str, int]:
     return {str(p): p.stat().st_mtime_ns for p in tables if p.with_suffix(".json").exists()}
 
 
+def manifests(store: Path) -> dict[str, bytes]:
+    """Every manifest, which names every file by its checksum."""
+    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("manifests/*.json")}
+
+
 def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) -> bool:
     """Start the command and kill its process group the moment `reached` holds; False if it ended before."""
     with (folder / "log.txt").open("a") as log:
@@ -75,5 +80,6 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     for key in ("fingerprints", "yield", "signal", "benchmarks"):
         assert summary[key] == reference[key]
     assert summary["stages"]["evaluate"]["status"] == "resumed"
+    assert manifests(store) == manifests(tmp_path / "reference")
     assert {p: t for p, t in committed(store).items() if p in seen} == seen
     assert not list(store.rglob("*.tmp")) and not list(store.rglob("*.work"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from ssb_core.models import NANO
 from tests.processes import run_ssb
 
 
@@ -44,6 +46,13 @@ BAD_DATA = {
         (["--preset", "quickstart", "--from", "distill"], "--from distill: rollouts wave 1 is not in store"),
         (["--preset", "quickstart", "--from", "teach", "--to", "select"], "--from teach comes after --to select"),
         (["--preset", "quickstart", "--name", "../x"], "--name '../x'"),
+        (["--preset", "quickstart", "--name", "x" * 300], "up to 100 letters"),
+        (["--preset", "quickstart", "--store", "empty.jsonl"], "empty.jsonl is a file"),
+        (["--preset", "quickstart", "--set", "execution.device=mps"], "execution.device is mps, but there is none"),
+        (["--preset", "quickstart", "--set", "model.source=./plain"], "has no chat template"),
+        (["--preset", "quickstart", "--set", "model.source=./hollow"], "hollow cannot be used"),
+        (["--preset", "quickstart", "--set", "evaluate.max_new_tokens=1000"], "the model's context is 1024 tokens"),
+        (["--preset", "quickstart", "--from", "teach", "--force", "rollouts"], "--force rollouts lies outside"),
         (["--preset", "quickstart", "--force", "learn"], "Invalid value"),
     ],
 )
@@ -52,6 +61,10 @@ def test_wrong_input_is_refused_before_any_work(
 ) -> None:
     for name, text in BAD_DATA.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "hollow" / "a.safetensors").touch()
+    shutil.copytree(NANO, tmp_path / "plain")
+    (tmp_path / "plain" / "chat_template.jinja").unlink()
     done = run_ssb("run", *arguments, env=alone | {"HF_HUB_OFFLINE": "1"}, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in " ".join(done.stderr.split()), done.stderr

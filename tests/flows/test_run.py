@@ -53,7 +53,7 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
         "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds", "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
-        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "truncated",
+        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated",
     }  # fmt: skip
     assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
     assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
