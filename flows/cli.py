@@ -247,8 +247,8 @@ def _run(
 
 def _environment_defaults() -> None:
     """Settings that suit a terminal, unless the user has set them; before torch and Prefect are imported."""
-    # Threads that spin while they wait make a run many times slower as soon as anything else wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait make a run many times slower as soon as anything else wants a core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told once, by us
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
