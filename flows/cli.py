@@ -274,7 +274,7 @@ def _tell(summary: dict[str, Any], directory: Path) -> None:
     out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
     out.print(f"report   {directory / 'report.html'}")
     out.print(f"numbers  {directory / 'summary.json'}")
-    out.print(f"next     {_program()} show PROBLEM_ID   one problem's story (ids are in the report)")
+    out.print(f"next     {_program()} show ID   tells one problem's story; ids are in the report")
 
 
 if __name__ == "__main__":
