@@ -35,8 +35,8 @@ class RateColumn(ProgressColumn):
     """Units a second, over what this process did itself."""
 
     def render(self, task: Bar) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f}/s" if speed else "", style="dim")
+        seconds, done = task.finished_time or task.elapsed, task.completed - task.fields["before"]
+        return Text(f"{done / seconds:,.1f}/s" if seconds and done else "", style="dim")
 
 
 class BarProgress(Progress):
@@ -46,7 +46,7 @@ class BarProgress(Progress):
         self.bars = bars
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self.bar = self.bars.add_task(label, total=total, completed=done, unit=unit)
+        self.bar = self.bars.add_task(label, total=total, completed=done, unit=unit, before=done)
 
     def advance(self, n: int = 1) -> None:
         self.bars.advance(self.bar, n)
@@ -68,7 +68,7 @@ def progress() -> Iterator[Progress]:
         TextColumn("{task.fields[unit]}"),
         RateColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("ETA"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=errors) as bars:

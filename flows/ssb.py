@@ -35,7 +35,11 @@ TASKS: dict[str, Any] = {
 }
 
 
-@flow(name="ssb", description="Semantic Soft Bootstrapping: rollouts, select, teach, distill, evaluate.")
+@flow(
+    name="ssb",
+    flow_run_name="{name}",
+    description="Semantic Soft Bootstrapping: rollouts, select, teach, distill, evaluate.",
+)
 def ssb(
     config: RunConfig,
     store: str = "store",

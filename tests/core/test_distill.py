@@ -133,7 +133,7 @@ def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tok
             log_t = (teacher_H @ head.T / t).log_softmax(-1)
             total += float(t * t * (log_t.exp() * (log_t - log_s)).sum())
             tokens += 1
-    assert float(trainer.compute_loss(student, distill.collate(rows))) == pytest.approx(total / tokens, rel=1e-4)
+    assert trainer.compute_loss(student, distill.collate(rows)).item() == pytest.approx(total / tokens, rel=1e-4)
 
 
 def test_the_learning_rate_starts_as_configured_and_decays_linearly_to_nothing(
