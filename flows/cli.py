@@ -84,11 +84,10 @@ def run(
                 raise _config_error(
                     f"--force {stage.value} lies outside --from {from_stage.value} --to {to_stage.value}"
                 )
-        _refuse_missing(settings, store, from_stage.value)
         for path in (store, runs):
             if path.exists() and not path.is_dir():
                 raise _config_error(f"{path} is a file; results need a directory (--store, --runs)")
-        _pipeline(settings).check_model()
+        _refuse_bad_input(settings, store, from_stage.value)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         summary = _run(settings, store, runs, name, preset or "custom", *part)
         _tell(summary, runs / name)
@@ -205,19 +204,21 @@ def _run_name(name: str | None, preset: str | None, config: Path | None, setting
     return name
 
 
-def _refuse_missing(settings: RunConfig, store: Path, start: str) -> None:
-    """Refuse bad data now, and --from where earlier stages are not in the store."""
+def _refuse_bad_input(settings: RunConfig, store: Path, start: str) -> None:
+    """Refuse bad data, --from where earlier stages are not in the store, and a model that cannot do what is left."""
     from ssb_core.plan import plan
     from ssb_core.stages import STAGES
 
     pipeline = _pipeline(settings)
-    early = STAGES[: STAGES.index(start)]
-    for row in plan(pipeline, _store(store)) if early else ():
-        if row.stage in early and row.status != "cached":
+    missing = [row for row in plan(pipeline, _store(store)) if row.status != "cached"]
+    for row in missing:
+        if row.stage in STAGES[: STAGES.index(start)]:
             raise _config_error(
                 f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
                 "  remedy: run without --from, or see `ssb plan`"
             )
+    if missing:
+        pipeline.check_model()
 
 
 def _run(

@@ -95,7 +95,16 @@ class Run:
         for name in ("summary.json", "stages.json", "report.html"):  # they may speak of another configuration
             (self.directory / name).unlink(missing_ok=True)
         _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        write_json(self.directory / "env.json", environment(config))
+        self._note_environment(config)
+
+    def _note_environment(self, config: RunConfig) -> None:
+        """Write env.json, unless it speaks of this machine and these versions already: finding out takes seconds."""
+        path = self.directory / "env.json"
+        if path.exists():
+            noted = json.loads(path.read_text())
+            if (noted["versions"], noted["platform"]) == (versions(), platform.platform()):
+                return
+        write_json(path, environment(config))
 
     def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
         """Write what happened; the summary last."""

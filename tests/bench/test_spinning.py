@@ -1,0 +1,49 @@
+"""What waiting threads cost: sampling with OpenMP's default spinning and with the one `ssb run` sets, idle and busy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.bench
+ROOT = Path(__file__).parents[2]
+SAMPLE = """
+import time
+from ssb_core import config, models, problems, prompts
+from ssb_core.engines import Request, open_sampler
+from ssb_core.progress import Progress
+model = models.resolve(config.ModelConfig(source="nano", dtype="float32"))
+asked = problems.load(config.ProblemsConfig(source="nano-test", limit=128))
+with open_sampler(model, config.Execution(batch_size=64)) as sampler:
+    requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), i) for i, p in enumerate(asked)]
+    warm = config.Decoding(temperature=0.8, max_new_tokens=160)
+    sampler.sample(requests[:4], warm, Progress())
+    started = time.perf_counter()
+    sampler.sample(requests, warm, Progress())
+    print(len(requests) / (time.perf_counter() - started))
+"""
+
+
+def samples_per_second(spins: str | None) -> float:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))} | {"PYTHONPATH": str(ROOT)}
+    env |= {"GOMP_SPINCOUNT": spins} if spins else {}
+    done = subprocess.run([sys.executable, "-c", SAMPLE], env=env, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_busy() -> None:
+    idle = samples_per_second(None), samples_per_second("1000")
+    busy_core = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        busy = samples_per_second(None), samples_per_second("1000")
+    finally:
+        busy_core.kill()
+        busy_core.wait()
+    print(f"\n{'samples/s':<14} {'default':>8} {'1000':>8} {'ratio':>6}")
+    for name, (default, little) in (("idle", idle), ("one core busy", busy)):
+        print(f"{name:<14} {default:>8.1f} {little:>8.1f} {little / default:>6.2f}")
+    assert busy[1] > busy[0]
