@@ -13,6 +13,7 @@ kept; the rest is made; the manifest is written last.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,18 +31,20 @@ if TYPE_CHECKING:
 STAGES = ("rollouts", "select", "teach", "distill", "evaluate")
 
 
-class Spec(Frozen):
+class Spec(Frozen, ABC):
     """One request of a stage. Subclasses say how rows are made (`how`) and which inputs are asked for (`inputs`)."""
 
     stage: ClassVar[str]
     version: ClassVar[int]
     execution: Execution = Execution()
 
+    @abstractmethod
     def how(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """What decides the rows, as it is hashed into the recipe."""
 
+    @abstractmethod
     def inputs(self) -> list[str]:
-        raise NotImplementedError
+        """Digests of what is asked for: problems, or upstream fingerprints."""
 
     @property
     def recipe(self) -> Recipe:
