@@ -9,7 +9,7 @@ shards alone.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -56,11 +56,16 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier says of one completion. Equal answers share one canonical `key`."""
+    """What the verifier says of one completion. Equal answers share one canonical `key`.
+
+    `seconds` is what it took and is not stored (equal work must give equal shards), nor are the versions of the
+    verifier and its libraries: the recipe of every shard of verdicts holds them.
+    """
 
     status: Status
     answer: str | None = None
     key: str | None = None
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,28 @@ Completions are untrusted: reading one takes time linear in its length, evaluate
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from typing import Self
 
 from ..records import Verdict
 from . import canonical, extract
 from .extract import AnswerForm
 
-__all__ = ["VERIFY_VERSION", "AnswerForm", "Verifier"]
+__all__ = ["VERIFY_VERSION", "AnswerForm", "Verifier", "unusable", "versions"]
 
 VERIFY_VERSION = 1
 """Hashed into recipes; bump it with any change that can change a verdict or a key."""
+
+
+def versions() -> dict[str, str]:
+    """What a verdict depends on besides its two texts: our policy and the libraries that read LaTeX."""
+    libraries = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath")
+    return {"ssb-verify": str(VERIFY_VERSION)} | {name: metadata.version(name) for name in libraries}
+
+
+def unusable(gold: str, form: AnswerForm = "boxed") -> str | None:
+    """Why nothing can be verified against this gold answer, in words; None for one that can be used."""
+    return None if canonical.key(gold) else "it is empty"
 
 
 class Verifier:
@@ -48,6 +60,10 @@ class Verifier:
             if gold_key is None:
                 raise ValueError(f"gold answer {gold[:80]!r} cannot be parsed; exclude its problem when loading")
             yield self._verdict(completion, gold_key)
+
+    def key(self, answer: str) -> str | None:
+        """The canonical key of a gold answer; None for one that is `unusable` or could not be read in time."""
+        return canonical.key(answer)
 
     def _verdict(self, completion: str, gold_key: str) -> Verdict:
         answer = extract.final_answer(completion, self.form)

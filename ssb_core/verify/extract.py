@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-AnswerForm = Literal["boxed", "hash", "exact"]
+AnswerForm = Literal["boxed", "hash", "choice", "exact"]
 
 # Escapes are tokens of their own: in \boxed{\{1,2\}} only the unescaped braces count.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
