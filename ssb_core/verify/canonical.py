@@ -1,155 +1,370 @@
 r"""One canonical key per answer, so that answers are equal exactly if their keys are.
 
-Equality of keys is reflexive, symmetric and transitive by construction, and groups K answers in O(K). Keys are typed:
-``n:`` an exact rational, ``s:`` a normalised string; the two never collide.
+Equality of keys is reflexive, symmetric and transitive by construction, and groups K answers in O(K). An answer is
+read into scalars and the structures around them; a scalar that is more than a number or a word is a *closed form*,
+whose key is computed elsewhere (`closed_form`, in a worker process) and handed in. Keys:
+
+    n:3/4             an exact rational              s:east           text, a word, a variable
+    c:1.41421356237   a closed form, 12 digits       f:...            an expression in variables, by its values
+    =:... >:...       an equation, an inequality     (n:1,n:2]        a tuple or an interval
+    {n:1;n:2}         a set, or a list in any order  M2[...]          a matrix of two columns
 
 Policy, where notation leaves a choice:
 
 - Percent means hundredths: ``5\%`` is ``0.05`` and ``1/20``, not ``5``.
-- A number's degree sign is dropped (``90^\circ`` is ``90``), and so are currency signs (``\$5`` is ``5``).
-  Other units stay: ``5 cm`` is neither ``5`` nor ``5 km``.
-- Commas group thousands only in the shape ``1,234,567``: ``5,5`` and ``3, 100`` (with a space) are lists.
+- A base stays: ``2516_8`` is not ``2516``. Digits are ASCII.
+- Commas group thousands only in the shape ``1,234,567`` outside brackets: ``5,5`` and ``3, 100`` are lists.
 - A number before a proper fraction makes a mixed number: ``2\frac12`` is ``5/2``.
-- A base subscript stays: ``2516_8`` is not ``2516``.
-- Digits are ASCII. Powers, products and E-notation are not computed, so no answer can ask for a huge number.
+- Letters alone are a word: ``ab`` is not ``ba``. In an expression letters are variables, case matters, ``e`` is
+  Euler's number and ``i`` the imaginary unit.
+- An assignment is its value (``x = 5``, ``x \in [1,2]``), an inequality in one variable its interval. Several
+  variables keep their names: ``x=1, y=2``.
+- Lists have no order but count repeats; sets do not; tuples, intervals and column vectors are ordered.
+- A unit is part of the key, but for the reader's context: see `Reading.key`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
 
-MAX_LENGTH = 1000
-"""Longest answer, in characters, that gets a key; it bounds the digits of every number as well."""
+from . import latex, rationals, units
+from .notation import GREEK, TRIGONOMETRIC, NotMathError, unambiguous
 
-_UNICODE = str.maketrans({"\u2212": "-", "\u00b0": r"^\circ "})
-_TOKEN = re.compile(r"\{,\}|,\s*\\!|\\!\s*,|\\[A-Za-z]+|\\.|[0-9]+|\s+|.", re.DOTALL)
-_SEPARATOR = re.compile(r"\{,\}|,\s*\\!|\\!\s*,")  # commas typeset so as not to be a list's
-_WRAPPERS = frozenset(
-    [r"\text", r"\textbf", r"\textit", r"\textrm", r"\mbox", r"\mathrm", r"\mathbf", r"\mathit", r"\boxed", r"\fbox"]
-)
-_REWRITES = {
-    **dict.fromkeys([r"\dfrac", r"\tfrac", r"\cfrac"], r"\frac"),
-    **dict.fromkeys([r"\,", r"\;", r"\:", r"\ ", "~", r"\quad", r"\qquad"], " "),
-    **dict.fromkeys([r"\left", r"\right", r"\displaystyle", r"\!"], ""),
-    **dict.fromkeys(["$", r"\$", "\u20ac", "\u00a3", "\u00a5", r"\(", r"\)", r"\[", r"\]"], ""),
-    r"\%": "%",
+Values = Mapping[str, str | None]
+"""Keys of closed forms by their LaTeX; None for one that turned out to be no mathematics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value. `known` is its key if that needs no computing, else `closed_form` is what to compute."""
+
+    text: str
+    known: str | None = None
+    closed_form: str | None = None
+    unit: str | None = None
+
+    def parts(self) -> Iterator[Scalar]:
+        yield self
+
+    def key(self, values: Values, default_unit: str | None, keep_units: bool) -> str:
+        plain = self.known or (values[self.closed_form] if self.closed_form else None) or f"s:{self.text}"
+        unit = (self.unit or default_unit) if keep_units and not plain.startswith("s:") else None
+        return f"{plain}|{unit}" if unit else plain
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several values in brackets: `kind` is ``list``, ``set``, ``union``, ``M<columns>`` or the two brackets."""
+
+    kind: str
+    items: tuple[Node, ...]
+    names: tuple[str, ...] = ()
+
+    def parts(self) -> Iterator[Scalar]:
+        for item in self.items:
+            yield from item.parts()
+
+    def key(self, values: Values, default_unit: str | None, keep_units: bool) -> str:
+        keys = [item.key(values, default_unit, keep_units) for item in self.items]
+        if self.names:
+            keys = [f"{name}:={k}" for name, k in zip(self.names, keys, strict=True)]
+        if self.kind == "chain":
+            return keys[0] if len(set(keys)) == 1 else f"s:{'='.join(keys)}"
+        if self.kind == "set":
+            keys = list(set(keys))
+        if self.kind in ("set", "list"):
+            return f"{{{';'.join(sorted(keys))}}}"
+        if self.kind == "union":
+            return f"U[{';'.join(sorted(set(keys)))}]"
+        if len(self.kind) == 2 and self.kind[0] in "([":
+            return f"{self.kind[0]}{','.join(keys)}{self.kind[1]}"
+        return f"{self.kind}[{','.join(keys)}]"
+
+
+Node = Scalar | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer as it was read."""
+
+    root: Node
+
+    @property
+    def closed_forms(self) -> frozenset[str]:
+        """What has to be computed before there is a key."""
+        return frozenset(s.closed_form for s in self.root.parts() if s.closed_form)
+
+    @property
+    def units(self) -> frozenset[str]:
+        return frozenset(s.unit for s in self.root.parts() if s.unit)
+
+    def key(self, values: Values, gold: Reading | None = None) -> str:
+        """The canonical key. Beside a `gold` answer, units are read as its author would read them.
+
+        A gold answer without a unit leaves it to the question, so units are dropped: 5 cm is 5. One with a unit lends
+        it to values that have none, and another unit differs: 5 is 5 cm, 5 km is not. Among the answers to one
+        problem equality stays an equivalence, since all are read beside the same gold.
+        """
+        if gold is None:
+            return self.root.key(values, None, True)
+        default = next(iter(gold.units)) if len(gold.units) == 1 else None
+        return self.root.key(values, default, bool(gold.units))
+
+
+@lru_cache(maxsize=4096)
+def read(answer: str) -> Reading:
+    """Read an answer.
+
+    Raises:
+        latex.UnreadableError: nothing is left of it without typesetting, or it is not text.
+        latex.OutOfBoundsError: it is too long, too deep or too large.
+    """
+    return Reading(_list(latex.tokens(answer)))
+
+
+def _list(plain: Sequence[str]) -> Node:
+    """``1, 2 \text{ and } 3``; lists of assignments to different variables keep the names."""
+    pieces = [p for p in latex.split(plain, ",;") if p]
+    if len(pieces) < 2:
+        return _relation(pieces[0] if pieces else plain)
+    sides = [latex.split(p, ["="]) for p in pieces]
+    names = [latex.joined(s[0]) if len(s) == 2 and _assignable(s[0]) else "" for s in sides]
+    if all(names) and len(set(names)) == len(names):
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return Group("list", tuple(_union(sides[i][1]) for i in order), tuple(names[i] for i in order))
+    nodes = tuple(_flat(_relation(p) for p in pieces))
+    if ";" in plain and all(not _FLIPPED.keys().isdisjoint(p) for p in pieces):
+        return Group("union", nodes)  # x < 1 or x > 3
+    return Group("list", nodes)
+
+
+def _flat(nodes: Iterator[Node]) -> Iterator[Node]:
+    for node in nodes:
+        yield from node.items if isinstance(node, Group) and node.kind == "list" and not node.names else (node,)
+
+
+_FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
+
+
+def _relation(plain: Sequence[str]) -> Node:
+    """An assignment as its value, an inequality in one variable as its interval, other relations by their values."""
+    if len(exact := latex.split(plain, [r"\approx"])) > 1 and exact[0]:
+        return _relation(exact[0])  # the approximation is no part of the answer
+    if len(members := latex.split(plain, [r"\in"])) == 2 and _assignable(members[0]):
+        return _list(members[1])
+    sides = latex.split(plain, ["=", *_FLIPPED])
+    if len(sides) == 1 or not all(sides):
+        return _union(plain)
+    signs = _signs(plain)
+    if set(signs) == {"="}:
+        return _equation(plain, sides)
+    return _interval(signs, sides) or _inequality(plain, signs, sides)
+
+
+def _signs(plain: Sequence[str]) -> list[str]:
+    """The relation signs outside brackets, in order."""
+    wanted = ("=", *_FLIPPED)
+    lengths = [len(latex.split(plain[:i], wanted)) for i in range(len(plain) + 1)]
+    return [plain[i] for i in range(len(plain)) if lengths[i + 1] > lengths[i]]
+
+
+def _equation(plain: Sequence[str], sides: list[list[str]]) -> Node:
+    if _assignable(sides[0]):
+        rest = tuple(_union(s) for s in sides[1:])
+        return rest[0] if len(rest) == 1 else Group("chain", rest)
+    if len(sides) == 2:
+        if _assignable(sides[1]) and not any(_letters(t) for t in sides[0]):
+            return _union(sides[0])  # 5 = x
+        return _compared("=", plain, *sides)
+    return _text(plain)
+
+
+def _interval(signs: list[str], sides: list[list[str]]) -> Node | None:
+    """``x > 2`` and ``1 < x \\le 5`` with constants around one variable."""
+    variable = [i for i, side in enumerate(sides) if len(side) == 1 and _letters(side[0])]
+    others = [t for i, side in enumerate(sides) if i not in variable for t in side]
+    if len(variable) != 1 or "=" in signs or any(_letters(t) and t not in ("e", r"\pi") for t in others):
+        return None
+    low: list[str] | None = None
+    high: list[str] | None = None
+    left, right = "(", ")"
+    for i, sign in enumerate(signs):
+        ours = i == variable[0]
+        other = sides[i + 1] if ours else sides[i]
+        if (sign if ours else _FLIPPED[sign]) in ("<", r"\le"):
+            if high is not None:
+                return None
+            high, right = other, ")" if sign in "<>" else "]"
+        else:
+            if low is not None:
+                return None
+            low, left = other, "(" if sign in "<>" else "["
+    if len(signs) != len(sides) - 1 or len(signs) > 2:
+        return None
+    ends = (_union(low or ["-", r"\infty"]), _union(high or [r"\infty"]))
+    return Group(left + right, ends)
+
+
+def _inequality(plain: Sequence[str], signs: list[str], sides: list[list[str]]) -> Node:
+    if len(sides) != 2 or "=" in signs:
+        return _text(plain)
+    if signs[0] in ("<", r"\le"):
+        sides = sides[::-1]
+    return _compared(">" if signs[0] in "<>" else ">=", plain, *sides)
+
+
+def _compared(sign: str, plain: Sequence[str], left: Sequence[str], right: Sequence[str]) -> Node:
+    """A relation between two expressions, by the difference of its sides."""
+    try:
+        difference = f"{sign}({unambiguous(left)})-({unambiguous(right)})"
+    except NotMathError:
+        return _text(plain)
+    return Scalar(latex.joined(plain), closed_form=difference)
+
+
+def _letters(token: str) -> bool:
+    """Whether a token names a variable."""
+    return (len(token) == 1 and token.isalpha()) or token in GREEK
+
+
+def _assignable(plain: Sequence[str]) -> bool:
+    r"""Whether this can stand left of an assignment: ``x``, ``x_1``, ``f(x)``, ``f^{-1}(x)``, ``\angle ABC``."""
+    names = [t for t in plain if t not in (r"\angle", r"\triangle", "'")]
+    if names and all(latex.word(t) for t in names):
+        return True
+    if not names or not _letters(names[0]):
+        return False
+    if all(_letters(t) and t.isupper() for t in names):
+        return True
+    rest = names[1:]
+    for opening, inside in (("_", ()), ("^", ("{", "-", "1", "}")), ("(", ())):
+        if rest[:1] == [opening]:
+            end = next((i for i in range(2, len(rest) + 1) if latex.enclosed(rest[1 - (opening == "(") : i])), 2)
+            if inside and tuple(rest[1:end]) != inside:
+                return False
+            rest = rest[end:]
+    return not rest
+
+
+def _union(plain: Sequence[str]) -> Node:
+    pieces = latex.split(plain, [r"\cup"])
+    if len(pieces) > 1 and all(pieces):
+        return Group("union", tuple(_bracketed(p) for p in pieces))
+    return _bracketed(plain)
+
+
+def _bracketed(plain: Sequence[str]) -> Node:
+    """Tuples, intervals, sets, matrices; parentheses and braces around one value only group."""
+    if not latex.enclosed(plain):
+        return _signed(plain)
+    opening, inside, closing = plain[0], plain[1:-1], plain[-1]
+    if opening.startswith(r"\begin{"):
+        return _matrix(plain, opening, closing)
+    if opening == r"\{" and closing == r"\}":
+        items = [p for p in latex.split(inside, ",;") if p]
+        return Group("set", tuple(_flat(_relation(p) for p in items))) if items else Scalar("", r"s:\emptyset")
+    many = len(latex.split(inside, ",;")) > 1
+    if opening == "{" and closing == "}":
+        return _set_or_group(inside, many)
+    if opening in "([" and closing in ")]":
+        pieces = latex.split(inside, ",;")
+        if many and all(pieces):
+            ends = [_end(p) for p in pieces] if len(pieces) == 2 else [opening, closing]
+            brackets = ("(" if ends[0] == "(" else opening) + (")" if ends[1] == ")" else closing)
+            return Group(brackets, tuple(_union(p) for p in pieces))
+        if not many and inside and opening == "(" and closing == ")":
+            return _relation(inside)
+        return _text(plain)
+    return _signed(plain)
+
+
+def _end(plain: Sequence[str]) -> str:
+    """An infinite end of an interval is open however it is written."""
+    text = "".join(plain)
+    return {r"-\infty": "(", r"\infty": ")", r"+\infty": ")"}.get(text, "")
+
+
+def _set_or_group(inside: Sequence[str], many: bool) -> Node:
+    if not inside:
+        return Scalar("", r"s:\emptyset")
+    return Group("set", tuple(_union(p) for p in latex.split(inside, ",;") if p)) if many else _relation(inside)
+
+
+def _matrix(plain: Sequence[str], opening: str, closing: str) -> Node:
+    name = opening[7:-1]
+    if closing != rf"\end{{{name}}}" or name not in ("pmatrix", "bmatrix", "matrix", "array"):
+        return _text(plain)
+    inside = plain[1:-1]
+    if name == "array" and inside[:1] == ["{"]:
+        inside = inside[inside.index("}") + 1 :] if "}" in inside else inside
+    rows = [latex.split(row, ["&"]) for row in latex.split(inside, [r"\\"]) if row]
+    if not rows or len({len(r) for r in rows}) > 1 or not all(cell for row in rows for cell in row):
+        return _text(plain)
+    cells = tuple(_union(cell) for row in rows for cell in row)
+    return Group("()", cells) if len(rows[0]) == 1 and len(rows) > 1 else Group(f"M{len(rows[0])}", cells)
+
+
+def _signed(plain: Sequence[str]) -> Node:
+    r"""Every reading of ``\pm``, each sign for itself."""
+    if r"\pm" not in plain:
+        return _scalar(plain)
+    at = list(plain).index(r"\pm")
+    plus = [*plain[:at], *(["+"] if at else []), *plain[at + 1 :]]
+    minus = [*plain[:at], "-", *plain[at + 1 :]]
+    return Group("list", tuple(_flat(_signed(p) for p in (plus, minus))))
+
+
+def _scalar(plain: Sequence[str]) -> Node:
+    value, unit = _measured(list(plain))
+    text = latex.joined(value)
+    if (number := rationals.number(text)) is not None:
+        return Scalar(text, rationals.key(number), unit=unit)
+    if special := _SPECIAL.get(text):
+        return Scalar(text, special)
+    if not _wordy(value):
+        with suppress(NotMathError):
+            return Scalar(text, closed_form=unambiguous(value), unit=unit)
+    return _text(plain)
+
+
+def _wordy(value: Sequence[str]) -> bool:
+    """Letters alone are a word, and a lone variable is its name; e, i and pi are numbers."""
+    if len(value) == 1:
+        return value[0] not in ("e", "i", r"\pi")
+    return all((_letters(t) and t not in GREEK) or latex.word(t) for t in value)
+
+
+_SPECIAL = {
+    r"\infty": "oo",
+    r"+\infty": "oo",
+    r"-\infty": "-oo",
+    r"\reals": "(-oo,oo)",
+    r"\emptyset": r"s:\emptyset",
 }
 
-_DECIMAL = re.compile(r"[+-]?(?:(?:[0-9]+|[1-9][0-9]{0,2}(,|\{,\}| )[0-9]{3}(?:\1[0-9]{3})*)(?:\.[0-9]*)?|\.[0-9]+)")
-_FRAC = re.compile(r"([+-]?)\\frac([0-9]|\{[^{}]+\}) ?([0-9]|\{[^{}]+\})")
-_SLASH = re.compile(r"([+-]?)([^/]+)/([^/]+)")
-_MIXED = re.compile(r"([+-]?)([0-9]+)(?: (?=[0-9])|(?=\\frac))(.+)")
-_SUFFIX = re.compile(r"(%|percent)$|(?:\^\\circ|degrees?)$")
+
+def _text(plain: Sequence[str]) -> Scalar:
+    text = latex.joined(plain).replace(", ", ",")
+    return Scalar(text, f"s:{text}")
 
 
-def key(answer: str) -> str | None:
-    """The canonical key of an answer in LaTeX or plain text; None when it is empty or longer than `MAX_LENGTH`."""
-    if len(answer) > MAX_LENGTH:
-        return None
-    text = _normalised(answer)
-    number = _number(text)
-    if number is not None:
-        return f"n:{number}"
-    text = text.replace(", ", ",")
-    return f"s:{text}" if text else None
-
-
-def _normalised(answer: str) -> str:
-    """`answer` without typesetting. Spaces that decide what a number is survive: ``3 1/2``, ``1 234``, ``3, 100``."""
-    tokens = (_rewritten(token) for token in _TOKEN.findall(answer.translate(_UNICODE)))
-    text = _joined(_unbraced(_spaced(_unwrapped(t for t in tokens if t))))
-    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
-
-
-def _rewritten(token: str) -> str:
-    if token.isspace():
-        return " "
-    return "{,}" if _SEPARATOR.fullmatch(token) else _REWRITES.get(token, token)
-
-
-def _unwrapped(tokens: Iterable[str]) -> list[str]:
-    r"""Drop ``\text{...}`` and its kin around their content."""
-    out: list[str] = []
-    opened: list[bool] = []  # for each open group: does a wrapper own it?
-    wrapper = False
-    for token in tokens:
-        if token == "{":
-            opened.append(wrapper)
-        owned = (token == "{" and wrapper) or (token == "}" and bool(opened) and opened.pop())
-        wrapper = token in _WRAPPERS or (wrapper and token == " ")
-        if not owned and not wrapper:
-            out.append(token)
-    return out
-
-
-def _spaced(tokens: list[str]) -> list[str]:
-    """Keep a space only in front of a digit, behind another digit or a comma."""
-    out = [""]
-    space = False
-    for token in tokens:
-        if token == " ":
-            space = True
-            continue
-        if space and token[0] in "0123456789" and out[-1][-1:] in tuple("0123456789,"):
-            out.append(" ")
-        out.append(token)
-        space = False
-    return out[1:]
-
-
-def _unbraced(tokens: list[str]) -> list[str]:
-    r"""Drop braces around a single character or command: ``\frac{1}{2}`` and ``\frac12`` typeset the same."""
-    out: list[str] = []
-    for token in tokens:
-        if token == "}" and out[-2:-1] == ["{"] and (len(out[-1]) == 1 or out[-1][0] == "\\"):
-            del out[-2]
-        else:
-            out.append(token)
-    return out
-
-
-def _joined(tokens: list[str]) -> str:
-    r"""Concatenate, with a space where a letter would run into a command's name: ``\cot x``."""
-    out = []
-    for before, token in zip([" ", *tokens], tokens, strict=False):
-        if token[0].isalpha() and before[0] == "\\" and before[-1].isalpha():
-            out.append(" ")
-        out.append(token)
-    return "".join(out)
-
-
-def _number(text: str) -> Fraction | None:
-    suffix = _SUFFIX.search(text)
-    body = text[: suffix.start()] if suffix else text
-    for parse in (_decimal, _mixed, _fraction):
-        value = parse(body)
-        if value is not None:
-            return value / 100 if suffix and suffix[1] else value
-    return None
-
-
-def _decimal(text: str) -> Fraction | None:
-    if not (found := _DECIMAL.fullmatch(text)):
-        return None
-    return Fraction(text.replace(found[1], "") if found[1] else text)
-
-
-def _mixed(text: str) -> Fraction | None:
-    found = _MIXED.fullmatch(text)
-    part = _fraction(found[3]) if found else None
-    if not found or part is None or not 0 < part < 1:
-        return None
-    value = int(found[2]) + part
-    return -value if found[1] == "-" else value
-
-
-def _fraction(text: str) -> Fraction | None:
-    found = _FRAC.fullmatch(text) or _SLASH.fullmatch(text)
-    if not found:
-        return None
-    above, below = (_decimal(part.strip("{}")) for part in found.group(2, 3))
-    if above is None or not below:
-        return None
-    return -above / below if found[1] == "-" else above / below
+def _measured(plain: list[str]) -> tuple[list[str], str | None]:
+    """A value and its unit, if it has one."""
+    if latex.word(plain[0]) in ("dollar", "euro", "pound", "yen") and len(plain) > 1:
+        return plain[1:], latex.word(plain[0])
+    if plain[:1] == ["-"] and len(plain) > 2 and latex.word(plain[1]) in ("dollar", "euro", "pound", "yen"):
+        return ["-", *plain[2:]], latex.word(plain[1])
+    if plain[-1] == r"\degree" and len(plain) > 1 and TRIGONOMETRIC.isdisjoint(plain):
+        return plain[:-1], "degree"
+    start = next((i for i, t in enumerate(plain) if latex.word(t)), len(plain))
+    if 0 < start < len(plain):
+        words = [latex.word(t) or t for t in plain[start:]]
+        unit = units.unit([w for w in words if w not in "{}"])
+        value = plain[: start - 1] if plain[start - 1] == r"\degree" else plain[:start]
+        if unit and value:
+            return value, "degree" if value != plain[:start] else unit
+    return plain, None

@@ -13,13 +13,16 @@ AnswerForm = Literal["boxed", "hash", "choice", "exact"]
 
 # Escapes are tokens of their own: in \boxed{\{1,2\}} only the unescaped braces count.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_CHOICE = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*|[{}$\s]")
+_LETTER = re.compile(r"\(([A-Ea-e])\)|([A-Ea-e])(?=$|[).:,])")
 
 
 def final_answer(text: str, form: AnswerForm = "boxed") -> str | None:
     r"""The answer that `text` commits to, stripped, looking only behind a closing ``</think>``; None without one.
 
     ``boxed`` reads the last balanced ``\boxed{}`` or ``\fbox{}`` (of nested boxes the outermost), ``hash`` the line
-    that follows the last ``####``, ``exact`` everything. An empty box is the empty answer ``""``, not a missing one.
+    that follows the last ``####``, ``choice`` the last box or, without one, a text that is nothing but a choice,
+    ``exact`` everything. An empty box is the empty answer ``""``, not a missing one.
     """
     text = text.rpartition("</think>")[2]
     if form == "boxed":
@@ -27,18 +30,28 @@ def final_answer(text: str, form: AnswerForm = "boxed") -> str | None:
     if form == "hash":
         _, marker, text = text.rpartition("####")
         return text.strip().partition("\n")[0].strip() if marker else None
+    if form == "choice":
+        box = _last_box(text)
+        return box if box is not None else text.strip() if len(text) < 100 and choice(text) else None
     return text.strip()
 
 
 def gold_answer(raw: str, form: AnswerForm) -> str | None:
     """The reference answer out of a data set's answer field; None when it is missing or empty.
 
-    With ``boxed``, a field without a box is the answer itself: MATH's `solution` is boxed, its `answer` is bare.
+    With ``boxed`` and ``choice``, a field without a box is the answer itself: MATH's `solution` is boxed, its `answer`
+    is bare.
     """
     answer = final_answer(raw, form)
-    if answer is None and form == "boxed":
+    if answer is None and form in ("boxed", "choice"):
         answer = raw.strip()
     return answer or None
+
+
+def choice(answer: str) -> str | None:
+    r"""The letter A to E that an answer picks: ``B``, ``(b)``, ``\text{(B)}``, ``B. 12 cm``; None if it picks none."""
+    found = _LETTER.match(_CHOICE.sub("", answer[:100]))
+    return (found[1] or found[2]).upper() if found else None
 
 
 def _last_box(text: str) -> str | None:

@@ -1,0 +1,299 @@
+"""Keys of closed forms: parsed by math-verify's LaTeX parser, computed exactly or to 50 digits, never simplified.
+
+Runs in worker processes only: the parser builds SymPy objects, and a hostile expression can make that take forever.
+Nothing is evaluated by SymPy; its tree is walked here, with rationals as long as they last and mpmath after that.
+Variables are given fixed rational values, of both signs, that depend on their names alone: expressions are equal if
+they agree in all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+
+from . import notation, rationals
+from .latex import OutOfBoundsError
+from .notation import VARIABLE
+
+_MP = mpmath.mp.clone()
+_MP.dps = 50
+DIGITS = 12
+POINTS = 4
+MAX_BITS = 200_000
+MAX_FACTORIAL = 3000
+_NOTHING = _MP.mpf(10) ** -30  # what is this small beside the terms it was summed from is 0
+_EVERYTHING = _MP.mpf(10) ** 30  # what is this large is a pole, or an argument that has lost its digits
+_STRICT = ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False)
+_RELATION = re.compile(r"(>=|>|=)?(.*)", re.DOTALL)
+
+Number = Any
+"""A Fraction while exact, else an mpmath real or complex number."""
+
+
+class UndefinedError(ArithmeticError):
+    """The expression has no value, or one that is no number."""
+
+
+def key(closed_form: str) -> str | None:
+    """The key of an expression or relation written by `notation`; None if it has no value or cannot be parsed.
+
+    Raises:
+        OutOfBoundsError: a power or a factorial in it is too large to compute.
+    """
+    sign, expression = _RELATION.fullmatch(closed_form).groups()  # type: ignore[union-attr]
+    try:
+        return _key(sign, expression)
+    except (OutOfBoundsError, MemoryError):
+        raise
+    except RecursionError:
+        raise OutOfBoundsError("nested too deeply") from None
+    except Exception:  # the parser raises bare exceptions, mpmath and SymPy a dozen kinds; all mean "no value"
+        return None
+
+
+def _key(sign: str | None, expression: str) -> str | None:
+    tree = latex2sympy(expression, normalization_config=None, conversion_config=_STRICT)
+    if not isinstance(tree, sympy.Expr):
+        return None
+    names = sorted(str(s) for s in tree.free_symbols if str(s) != "i")
+    if set(VARIABLE.findall(expression)) != {found[1] for n in names if (found := VARIABLE.fullmatch(n))}:
+        return None  # the parser dropped a variable
+    count = POINTS if names else 1
+    values = [_settled(_value(tree, {n: point(n, k) for n in names})) for k in range(count)]
+    return _relation(sign, values) if sign else _function(names, values)
+
+
+def point(name: str, k: int) -> Fraction:
+    """The k-th value of a variable: positive first, then negative, then by its name; never a short decimal."""
+    drawn = int.from_bytes(hashlib.sha256(f"{name}/{k}".encode()).digest()[:8], "big")
+    value = Fraction(101 + drawn % 389, 211 + 2 * (drawn // 389 % 97))
+    negative = (False, True)[k] if k < 2 else drawn >> 40 & 1
+    return -value if negative else value
+
+
+def _relation(sign: str, values: list[Number]) -> str | None:
+    """A relation holds as well times a constant: a positive one for inequalities."""
+    scale = _lift(values[0])
+    if len(values) == 1 or not scale:
+        return None
+    scale = scale if sign == "=" else abs(scale)
+    return f"{sign}:{' '.join(_written(_settled(_lift(v) / scale)) for v in values)}"
+
+
+def _function(names: list[str], values: list[Number]) -> str:
+    """The key of the expression with these values; a constant or a lone variable is only that."""
+    texts = [_written(v) for v in values]
+    if len(set(texts)) == 1:
+        first = values[0]
+        return rationals.key(first) if isinstance(first, Fraction) else f"c:{texts[0]}"
+    for name in names:
+        if values == [point(name, k) for k in range(POINTS)]:
+            return f"s:{notation.name(VARIABLE.fullmatch(name)[1])}"  # type: ignore[index]
+    return f"f:{' '.join(_digits(v) for v in values)}"
+
+
+def _written(value: Number) -> str:
+    return rationals.name(value) if isinstance(value, Fraction) else _digits(value)
+
+
+def _digits(value: Number) -> str:
+    """12 significant digits of a real number, or of both parts of a complex one."""
+    value = _lift(value)
+    if isinstance(value, _MP.mpc):
+        return ",".join(_written(_settled(part)) for part in (value.real, value.imag)) + "i"
+    return str(_MP.nstr(value, DIGITS, strip_zeros=False, min_fixed=1, max_fixed=0))
+
+
+def _lift(value: Number) -> Number:
+    return _MP.mpf(value.numerator) / value.denominator if isinstance(value, Fraction) else value
+
+
+def _settled(value: Number) -> Number:
+    """A Fraction if the number is one to 30 digits, a real if it has no imaginary part."""
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, _MP.mpc):
+        if abs(value.imag) > abs(value) * _NOTHING:
+            return value if abs(value.real) > abs(value) * _NOTHING else _MP.mpc(0, value.imag)
+        value = value.real
+    if not _MP.isfinite(value):
+        raise UndefinedError
+    if abs(value) < 10**18:
+        nearest = _nearest(value)
+        if abs(_lift(nearest) - value) <= abs(value) * _NOTHING:
+            return nearest
+    return value
+
+
+def _nearest(value: Number) -> Fraction:
+    sign, mantissa, exponent, _ = value._mpf_
+    exact = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+    return (-exact if sign else exact).limit_denominator(10**6)
+
+
+# ---------------------------------------------------------------- the walk
+
+
+def _value(node: Any, at: dict[str, Fraction]) -> Number:
+    """The value of a SymPy tree with its variables `at` the given values."""
+    if node.is_Symbol:
+        return _MP.mpc(0, 1) if node.name == "i" else at[node.name]
+    if node.is_Rational:
+        return Fraction(int(node.p), int(node.q))
+    if node is sympy.pi:
+        return +_MP.pi
+    if node is sympy.E:
+        return +_MP.e
+    compute = _OPERATIONS.get(type(node).__name__)
+    if compute is None:
+        raise UndefinedError
+    arguments = [_value(argument, at) for argument in node.args]
+    if compute is _power and node.exp.free_symbols:
+        return _power(arguments[0], _MP.mpc(_lift(arguments[1])))  # no root: (-1)^n is not 1 where n happens to be 2/3
+    return compute(*arguments)
+
+
+def _add(*terms: Number) -> Number:
+    """A sum; parts that cancel to nothing beside the largest term are nothing."""
+    if all(isinstance(t, Fraction) for t in terms):
+        return sum(terms, Fraction(0))
+    lifted = [_lift(t) for t in terms]
+    return _without_noise(_MP.fsum(lifted), max(abs(t) for t in lifted))
+
+
+def _without_noise(value: Number, scale: Number) -> Number:
+    if isinstance(value, _MP.mpc):
+        parts = [p if abs(p) > scale * _NOTHING else _MP.mpf(0) for p in (value.real, value.imag)]
+        return _MP.mpc(*parts) if any(parts) else Fraction(0)
+    return value if abs(value) > scale * _NOTHING else Fraction(0)
+
+
+def _multiply(*factors: Number) -> Number:
+    if all(isinstance(f, Fraction) for f in factors):
+        return math.prod(factors, start=Fraction(1))
+    if any(f == 0 for f in factors):
+        return Fraction(0)
+    return _MP.fprod(_lift(f) for f in factors)
+
+
+def _power(base: Number, exponent: Number) -> Number:
+    base = _settled(base)
+    if not isinstance(exponent, _MP.mpc):
+        exponent = _settled(exponent)
+    if base == 0:
+        if isinstance(exponent, Fraction) and exponent > 0:
+            return Fraction(0)
+        raise UndefinedError
+    if isinstance(exponent, Fraction):
+        _refuse_huge(base, exponent)
+        if isinstance(base, Fraction) and (exact := _rational_power(base, exponent)) is not None:
+            return exact
+        if not isinstance(base, _MP.mpc) and base < 0 and exponent.denominator % 2:
+            sign = -1 if exponent.numerator % 2 else 1
+            return sign * _MP.power(_lift(-base), _lift(exponent))  # the real root, as problems mean it
+    elif abs(_lift(exponent)) > 10**6:
+        raise OutOfBoundsError("a power too large to compute")
+    return _MP.power(_lift(base), _lift(exponent))
+
+
+def _refuse_huge(base: Number, exponent: Fraction) -> None:
+    size = abs(_MP.log(abs(_lift(base)), 2))
+    if size * abs(exponent) > MAX_BITS or exponent.numerator.bit_length() > 4000:
+        raise OutOfBoundsError("a power too large to compute")
+
+
+def _rational_power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    """The power if it is rational."""
+    if exponent.denominator == 1:
+        return base**exponent.numerator
+    if exponent.denominator > 64 or (base < 0 and exponent.denominator % 2 == 0):
+        return None
+    roots = [sympy.integer_nthroot(abs(part), exponent.denominator) for part in (base.numerator, base.denominator)]
+    if not all(exact for _, exact in roots):
+        return None
+    root = Fraction(int(roots[0][0]), int(roots[1][0]))
+    return (-root if base < 0 else root) ** exponent.numerator
+
+
+def _factorial(n: Number) -> Number:
+    n = _settled(n)
+    if isinstance(n, Fraction) and n.denominator == 1:
+        if n > MAX_FACTORIAL:
+            raise OutOfBoundsError("a factorial too large to compute")
+        if n < 0:
+            raise UndefinedError
+        return Fraction(math.factorial(int(n)))
+    return _MP.gamma(_bounded(n) + 1)
+
+
+def _binomial(n: Number, k: Number) -> Number:
+    return _MP.binomial(_bounded(n), _bounded(k))
+
+
+def _logarithm(value: Number, base: Number = None) -> Number:
+    value = _settled(value)
+    if value == 0 or base == 1:
+        raise UndefinedError
+    if value == 1:
+        return Fraction(0)
+    return _MP.log(_lift(value)) / (_MP.log(_lift(base)) if base is not None else 1)
+
+
+def _rounded(rounding: Callable[[Number], Number]) -> Callable[[Number], Number]:
+    def compute(value: Number) -> Number:
+        value = _settled(value)
+        return Fraction(int(rounding(value if isinstance(value, Fraction) else _bounded(value))))
+
+    return compute
+
+
+def _smooth(function: Callable[[Number], Number]) -> Callable[[Number], Number]:
+    """An mpmath function, with its zeros and poles told apart from rounding."""
+
+    def compute(value: Number) -> Number:
+        result = function(_bounded(value))
+        if abs(result) > _EVERYTHING:
+            raise UndefinedError
+        return _without_noise(result, _MP.mpf(1)) if function in _PERIODIC else result
+
+    return compute
+
+
+def _bounded(value: Number) -> Number:
+    value = _lift(value)
+    if abs(value) > _EVERYTHING:
+        raise UndefinedError
+    return value
+
+
+def _absolute(value: Number) -> Number:
+    return abs(value)
+
+
+_PERIODIC = (_MP.sin, _MP.cos, _MP.tan, _MP.cot)
+_SMOOTH = {
+    **{name: getattr(_MP, name) for name in "sin cos tan cot sec csc asin acos atan acot asec acsc".split()},
+    **{name: getattr(_MP, name) for name in "sinh cosh tanh asinh acosh atanh".split()},
+}
+_OPERATIONS: dict[str, Callable[..., Number]] = {
+    "Add": _add,
+    "Mul": _multiply,
+    "Pow": _power,
+    "exp": lambda value: _power(+_MP.e, value),
+    "log": _logarithm,
+    "Abs": _absolute,
+    "floor": _rounded(math.floor),
+    "ceiling": _rounded(math.ceil),
+    "factorial": _factorial,
+    "binomial": _binomial,
+    "UnevaluatedExpr": lambda value: value,
+    **{name: _smooth(function) for name, function in _SMOOTH.items()},
+}

@@ -1,0 +1,289 @@
+r"""The tokens of an answer in LaTeX or plain text: bounds checked, typesetting dropped, one spelling for each symbol.
+
+A token is a run of digits, one letter, one command, one sign, or a word: ``\text{cm}``. Reading takes time linear in
+the answer's length and evaluates nothing. Spaces survive only where they decide what a number is: ``3 1/2``,
+``1 234``, ``3, 100``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from . import units
+
+MAX_LENGTH = 1000
+MAX_DIGITS = 400
+MAX_EXPONENT_DIGITS = 4
+MAX_DEPTH = 20
+MAX_ITEMS = 64
+MAX_CELLS = 100
+MAX_SIGNS = 6
+
+OPEN = frozenset(["(", "[", "{", r"\{", r"\begin", r"\lfloor", r"\lceil"])
+CLOSE = frozenset([")", "]", "}", r"\}", r"\end", r"\rfloor", r"\rceil"])
+
+
+class UnreadableError(ValueError):
+    """The answer holds nothing that could be an answer: it is empty, or not text."""
+
+
+class OutOfBoundsError(ValueError):
+    """The answer is too large to be worth reading; the message says in which respect."""
+
+
+_TOKEN = re.compile(
+    r"\\mathbb\s*\{?\s*R\s*\}?|\\(?:begin|end)\s*\{[A-Za-z]+\*?\}|\{,\}|,\s*\\!|\\!\s*,|\*\*|<=|>=|!=|\.\.\.+"
+    r"|\\[A-Za-z]+|\\.|[0-9]+|[A-Za-z]+|\s+|.",
+    re.DOTALL,
+)
+_EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{+-]*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}}")
+_E_NOTATION = re.compile(rf"[0-9.]\s*[eE]\s*[+-]?\s*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}}")
+_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
+
+_UNICODE = str.maketrans(
+    {
+        **dict.fromkeys("\u2212\u2013\u2012", "-"),
+        **{"\u00b2": "^{2}", "\u00b3": "^{3}", "\u221a": r"\sqrt ", "\u221e": r"\infty "},
+        **{"\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u00f7": r"\div ", "\u00b1": r"\pm "},
+        **{"\u2264": r"\le ", "\u2265": r"\ge ", "\u2260": r"\ne ", "\u2208": r"\in ", "\u222a": r"\cup "},
+        **{"\u03c0": r"\pi ", "\u03b8": r"\theta ", "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u00b0": r"\degree "},
+        **{"\u20ac": r"\text{euro}", "\u00a3": r"\text{pound}", "\u00a5": r"\text{yen}"},
+        **dict.fromkeys("\u00a0\u2009\u202f\u200a", " "),
+    }
+)
+_TEXT = frozenset([r"\text", r"\textrm", r"\textnormal", r"\mbox", r"\hbox", r"\mathrm", r"\operatorname", r"\rm"])
+_WRAPPERS = _TEXT | {r"\textbf", r"\textit", r"\mathbf", r"\mathit", r"\mathsf", r"\emph", r"\boxed", r"\fbox"}
+_REWRITES = {
+    **dict.fromkeys([r"\dfrac", r"\tfrac", r"\cfrac"], r"\frac"),
+    **dict.fromkeys([r"\dbinom", r"\tbinom"], r"\binom"),
+    **dict.fromkeys([r"\,", r"\;", r"\:", r"\ ", "~", r"\quad", r"\qquad"], " "),
+    **dict.fromkeys([r"\left", r"\right", r"\big", r"\Big", r"\bigl", r"\bigr", r"\Bigl", r"\Bigr"], ""),
+    **dict.fromkeys([r"\displaystyle", r"\textstyle", r"\limits", r"\!", "$", r"\(", r"\)", r"\[", r"\]"], ""),
+    **dict.fromkeys([r"\times", r"\ast", "*"], r"\cdot"),
+    **dict.fromkeys([r"\leq", r"\leqslant", "<="], r"\le"),
+    **dict.fromkeys([r"\geq", r"\geqslant", ">="], r"\ge"),
+    **dict.fromkeys([r"\neq", "!="], r"\ne"),
+    **dict.fromkeys([r"\lvert", r"\rvert", r"\vert", r"\mid"], "|"),
+    **dict.fromkeys([r"\dots", r"\cdots"], r"\ldots"),
+    **dict.fromkeys([r"\varnothing"], r"\emptyset"),
+    **{r"\lt": "<", r"\gt": ">", r"\div": "/", "**": "^", r"\%": "%", r"\$": r"\text{dollar}"},
+    **{r"\langle": "(", r"\rangle": ")", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]"},
+    **{r"\bar": r"\overline", r"\degrees": r"\degree", r"\infinity": r"\infty"},
+}
+_SPELLED = {
+    **{name: "\\" + name for name in "pi sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan".split()},
+    **dict.fromkeys(["infinity", "inf"], r"\infty"),
+    **dict.fromkeys(["percent", "percents"], "%"),
+    **dict.fromkeys(["degree", "degrees"], r"\degree"),
+    **dict.fromkeys(["and", "or"], ";"),
+}
+
+
+def tokens(answer: str) -> list[str]:
+    """The tokens of an answer.
+
+    Raises:
+        UnreadableError: there are none, or there are control characters among them.
+        OutOfBoundsError: the answer is larger than the bounds above in some respect.
+    """
+    _check(answer)
+    found = [t for t in map(_rewritten, _TOKEN.findall(answer.translate(_UNICODE))) if t]
+    _check_structure(found)
+    plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_unwrapped(found))))))
+    if not plain:
+        raise UnreadableError("it is empty")
+    return plain
+
+
+def joined(plain: Sequence[str]) -> str:
+    r"""Tokens as one string, with a space where a letter would run into a command's name: ``\cot x``."""
+    out = []
+    for before, token in zip([" ", *plain], plain, strict=False):
+        if token[0].isalpha() and before[0] == "\\" and before[-1].isalpha():
+            out.append(" ")
+        out.append(word(token) or token)
+    return "".join(out)
+
+
+def word(token: str) -> str:
+    r"""What stands in a word token ``\text{...}``, or nothing."""
+    return token[6:-1] if token.startswith(r"\text{") else ""
+
+
+def _check(answer: str) -> None:
+    if len(answer) > MAX_LENGTH:
+        raise OutOfBoundsError(f"longer than {MAX_LENGTH} characters")
+    if any(unicodedata.category(c) in ("Cc", "Cs") and not c.isspace() for c in answer):
+        raise UnreadableError("it holds control characters")
+    if _DIGITS.search(answer):
+        raise OutOfBoundsError(f"a number of more than {MAX_DIGITS} digits")
+    if _EXPONENT.search(answer) or _E_NOTATION.search(answer):
+        raise OutOfBoundsError(f"an exponent of more than {MAX_EXPONENT_DIGITS} digits")
+
+
+def _check_structure(plain: Sequence[str]) -> None:
+    depth = deepest = 0
+    for token in plain:
+        depth += _step(token)
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise OutOfBoundsError(f"nested deeper than {MAX_DEPTH} brackets")
+    if plain.count("&") + plain.count(r"\\") >= MAX_CELLS:
+        raise OutOfBoundsError(f"a matrix of more than {MAX_CELLS} cells")
+    if plain.count(",") + plain.count(";") >= MAX_ITEMS:
+        raise OutOfBoundsError(f"more than {MAX_ITEMS} elements")
+    if plain.count(r"\pm") > MAX_SIGNS:
+        raise OutOfBoundsError(f"more than {MAX_SIGNS} plus-minus signs")
+
+
+def _step(token: str) -> int:
+    """By how much a token changes the depth of nesting."""
+    name = token.partition("{")[0] if token.startswith((r"\begin", r"\end")) else token
+    return (name in OPEN) - (name in CLOSE)
+
+
+def split(plain: Sequence[str], separators: Iterable[str]) -> list[list[str]]:
+    """Cut at the separators that stand outside all brackets; no separator, one piece."""
+    wanted = frozenset(separators)
+    pieces: list[list[str]] = [[]]
+    depth = 0
+    for token in plain:
+        depth += _step(token)
+        if depth == 0 and token in wanted:
+            pieces.append([])
+        else:
+            pieces[-1].append(token)
+    return [[t for t in _stripped(piece)] for piece in pieces]
+
+
+def enclosed(plain: Sequence[str]) -> bool:
+    """Whether the first token opens a bracket that the last one closes."""
+    depth = 0
+    for i, token in enumerate(plain):
+        depth += _step(token)
+        if depth <= 0:
+            return depth == 0 and 0 < i == len(plain) - 1
+    return False
+
+
+def _stripped(piece: Sequence[str]) -> Sequence[str]:
+    start, stop = 0, len(piece)
+    while start < stop and piece[start] == " ":
+        start += 1
+    while start < stop and piece[stop - 1] == " ":
+        stop -= 1
+    return piece[start:stop]
+
+
+def _rewritten(token: str) -> str:
+    if token.isspace():
+        return " "
+    if token.startswith(r"\mathbb"):
+        return r"\reals"
+    if token.startswith((r"\begin", r"\end")):
+        return re.sub(r"\s", "", token)
+    if re.fullmatch(r"\{,\}|,\s*\\!|\\!\s*,", token):
+        return "{,}"
+    return r"\ldots" if token.startswith("...") else _REWRITES.get(token, token)
+
+
+def _unwrapped(found: Iterable[str]) -> list[str]:
+    r"""Drop ``\text{...}`` and its kin around their content; letters become words, names, units or variables."""
+    out: list[str] = []
+    opened: list[tuple[bool, bool]] = []  # for each open group: does a wrapper own it, is its content text?
+    wrapper = ""
+    for token in found:
+        in_text = bool(opened) and opened[-1][1]
+        if token == "{":
+            opened.append((bool(wrapper), wrapper in _TEXT or (in_text and not wrapper)))
+        owned = (token == "{" and bool(wrapper)) or (token == "}" and bool(opened) and opened.pop()[0])
+        wrapper = token if token in _WRAPPERS else wrapper if token == " " else ""
+        if owned or wrapper:
+            continue
+        if token.isascii() and token.isalpha():
+            out.extend(_letters(token, in_text, out))
+        else:
+            out.append(token)
+    return out
+
+
+def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
+    """A run of letters as the tokens it stands for."""
+    if len(run) > 2 and run.istitle():
+        run = run.lower()
+    if run in _SPELLED:
+        yield _SPELLED[run]
+        return
+    spaced = before[-1:] == [" "]
+    last = next((t for t in reversed(before[-2:]) if t != " "), "")
+    after_value = last.isdigit() or last in (")", "}", ".", r"\pi") or bool(word(last))
+    if in_text:
+        is_word = len(run) > 1 or (after_value and run in units.LETTERS)
+    else:
+        unit = run in units.NAMES and (run != "hr" or last.isdigit())  # of a cone: pi h r^2
+        is_word = len(run) > 3 or (after_value and len(run) > 1 and (unit or (spaced and len(run) > 2)))
+    yield from [rf"\text{{{run}}}"] if is_word else run
+
+
+def _spaced(found: list[str]) -> list[str]:
+    """Keep a space only in front of a digit, behind another digit or a comma."""
+    out = [""]
+    space = False
+    for token in found:
+        if token == " ":
+            space = True
+            continue
+        if space and token[0] in "0123456789" and out[-1][-1:] in tuple("0123456789,"):
+            out.append(" ")
+        out.append(token)
+        space = False
+    return out[1:]
+
+
+def _unbraced(found: list[str]) -> list[str]:
+    r"""Drop braces around a single character or command: ``\frac{1}{2}`` and ``\frac12`` typeset the same."""
+    out: list[str] = []
+    for token in found:
+        if token == "}" and out[-2:-1] == ["{"] and (len(out[-1]) == 1 or out[-1][0] == "\\"):
+            del out[-2]
+        else:
+            out.append(token)
+    return out
+
+
+def _degrees(found: list[str]) -> list[str]:
+    r"""One token for ``^\circ``."""
+    out: list[str] = []
+    for token in found:
+        if token == r"\circ" and out[-1:] == ["^"]:
+            out[-1] = r"\degree"
+        else:
+            out.append(token)
+    return out
+
+
+def _grouped(found: list[str]) -> list[str]:
+    """Join the digits of 1,234,567; a plain comma groups only outside brackets, where no pair can be meant."""
+    out: list[str] = []
+    depth = i = 0
+    while i < len(found):
+        depth += 0 if found[i] in "{}" else _step(found[i])  # braces cannot be seen
+        separators = ("{,}", ",") if depth == 0 else ("{,}",)
+        end = i + 1
+        while found[i].isdigit() and end + 1 < len(found) and found[end] in separators and found[end + 1].isdigit():
+            end += 2
+        digits = found[i:end:2]
+        if end > i + 1 and 0 < len(digits[0]) <= 3 and digits[0][0] != "0" and all(len(d) == 3 for d in digits[1:]):
+            out.append("".join(digits))
+        else:
+            out.extend(found[i:end])
+        i = end
+    return out
+
+
+def _trimmed(found: list[str]) -> list[str]:
+    """Without the full stop of a sentence."""
+    plain = list(_stripped(found))
+    return plain[:-1] if plain[-1:] == ["."] and plain[-2:-1] != ["."] else plain

@@ -1,0 +1,237 @@
+r"""A scalar expression rewritten so that it can be read in one way only.
+
+Arguments are braced, products marked, decimals made fractions, degrees inside functions made radians, and variables
+named ``v_{n}``. What is not surely mathematics is refused here, so the LaTeX parser behind it never guesses: left to
+itself it reads ``2(3)`` as a mixed number 5 and ``d \cdot x`` as a differential, drops ``^\circ``, takes ``I`` for the
+imaginary unit and ``\Gamma`` for Euler's constant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .latex import MAX_DEPTH
+
+TRIGONOMETRIC = frozenset(r"\sin \cos \tan \cot \sec \csc".split())
+FUNCTIONS = TRIGONOMETRIC | frozenset(r"\arcsin \arccos \arctan \sinh \cosh \tanh \log \ln \exp".split())
+GREEK = tuple(
+    r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \kappa \lambda \mu \nu \xi \rho \sigma \tau "
+    r"\phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi \Omega".split()
+)
+VARIABLE = re.compile(r"v_\{?(\d+)\}?")
+_CLOSERS = {"(": ")", "[": "]", "{": "}", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
+
+
+class NotMathError(ValueError):
+    """This is no expression that has exactly one reading."""
+
+
+def unambiguous(tokens: Sequence[str]) -> str:
+    """The expression in strict LaTeX.
+
+    Raises:
+        NotMathError: it is no scalar expression, or it could be read in two ways.
+    """
+    writer = _Writer(tokens)
+    written = writer.expression(None)
+    if writer.left:
+        raise NotMathError
+    return written
+
+
+def variable(name: str, index: str = "") -> str:
+    """A variable as the parser is shown it: its letter and every character of its index in three digits each."""
+    letter = 900 + GREEK.index(name) if name in GREEK else 100 + ord(name)  # never a leading zero
+    return f"v_{{{letter}{''.join(f'{ord(c):03d}' for c in index)}}}"
+
+
+def name(written: str) -> str:
+    """What `variable` was given, from the digits it wrote."""
+    codes = [int(written[i : i + 3]) for i in range(0, len(written), 3)]
+    index = "".join(map(chr, codes[1:]))
+    return (GREEK[codes[0] - 900] if codes[0] >= 900 else chr(codes[0] - 100)) + (f"_{{{index}}}" if index else "")
+
+
+class _Writer:
+    """Recursive descent over tokens, kept in reverse so that the next one is the last."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.left = [t for t in reversed(tokens) if t != " "]
+        self.angles = 0  # how many functions we are inside of
+        self.depth = 0
+
+    def peek(self) -> str:
+        return self.left[-1] if self.left else ""
+
+    def expression(self, closer: str | None) -> str:
+        """Everything up to `closer`, which is consumed."""
+        out: list[str] = []
+        value = False  # did a value end here, so that another one beside it is a factor?
+        while (token := self.peek()) != (closer or ""):
+            if not token:
+                raise NotMathError
+            if token in ("+", "-", r"\cdot", "/"):
+                if not value and token in (r"\cdot", "/"):
+                    raise NotMathError
+                out.append(self.left.pop() + " ")
+                value = False
+            elif token in ("^", "!"):
+                if not value:
+                    raise NotMathError
+                out.append(self.postfix())
+            elif token == r"\degree" and value:
+                self.left.pop()
+                out.append(r"\cdot \frac{\pi}{180}" if self.angles else "")
+            else:
+                if value and (token[0].isdigit() or token == "."):
+                    raise NotMathError  # x 3, or 1 000
+                out.append((r"\cdot " if value else "") + self.factor())
+                value = True
+        if closer:
+            self.left.pop()
+        if not value:
+            raise NotMathError
+        return "".join(out)
+
+    def postfix(self) -> str:
+        if self.left.pop() == "!":
+            return "!"
+        return f"^{{{self.argument(whole_number=True)}}}"
+
+    def factor(self) -> str:
+        """One value, without what may be attached behind it."""
+        if self.depth == MAX_DEPTH:
+            raise NotMathError
+        self.depth += 1
+        written = self._factor(self.left.pop())
+        self.depth -= 1
+        return written
+
+    def _factor(self, token: str) -> str:
+        if token.isdigit() or token == ".":
+            return self.decimal(token)
+        if token == r"\pi":
+            return r"\pi "
+        if (len(token) == 1 and token.isascii() and token.isalpha()) or token in GREEK:
+            return self.variable(token)
+        if token in ("(", "[", "{"):
+            return f"({self.expression(_CLOSERS[token])})"
+        if token in ("|", r"\lfloor", r"\lceil"):
+            return f"{token} {self.expression(_CLOSERS[token])}{_CLOSERS[token]} "
+        if token in (r"\frac", r"\binom"):
+            return f"{token}{{{self.argument()}}}{{{self.argument()}}}"
+        if token == r"\sqrt":
+            return self.root()
+        if token in FUNCTIONS:
+            return self.function(token)
+        raise NotMathError
+
+    def decimal(self, token: str) -> str:
+        digits = token if token != "." else ""
+        if token != "." and self.peek() == ".":
+            self.left.pop()
+            token = "."
+        if token == ".":
+            places = self.left.pop() if self.peek().isdigit() else ""
+            if not digits and not places:
+                raise NotMathError
+            if places:
+                return rf"\frac{{{int(digits + places)}}}{{{10 ** len(places)}}}"
+        return str(int(digits))
+
+    def variable(self, letter: str) -> str:
+        if self.peek() == "_":
+            self.left.pop()
+            index = self.subscript()
+            if letter in ("e", "i"):
+                raise NotMathError
+            return variable(letter, index)
+        if self.peek() == "(" and letter in ("f", "g", "h"):
+            raise NotMathError  # an unknown function, not a product
+        if self.peek() == "'":
+            raise NotMathError
+        return letter + " " if letter in ("e", "i") else variable(letter)
+
+    def subscript(self) -> str:
+        token = self.left.pop() if self.left else ""
+        if token == "{":
+            inside = []
+            while self.peek() not in ("}", ""):
+                inside.append(self.left.pop())
+            if not self.left:
+                raise NotMathError
+            self.left.pop()
+            token = "".join(inside)
+        if not (token.isascii() and token.isalnum()):
+            raise NotMathError
+        return token
+
+    def root(self) -> str:
+        index = ""
+        if self.peek() == "[":
+            self.left.pop()
+            index = f"[{self.expression(']')}]"
+        if self.peek().isdigit() and len(self.peek()) > 1:
+            raise NotMathError  # TeX sets \sqrt13 as the root of 1, its author meant 13
+        return rf"\sqrt{index}{{{self.argument()}}}"
+
+    def argument(self, whole_number: bool = False) -> str:
+        """The argument of a command: a group or, as TeX has it, the next token; of a power the whole number."""
+        token = self.peek()
+        if token in ("{", "("):
+            self.left.pop()
+            return self.expression(_CLOSERS[token])
+        if token.isdigit():
+            self.left.pop()
+            if whole_number:
+                return str(int(token))
+            if token[1:]:
+                self.left.append(token[1:])
+            return token[0]
+        if token == "-" and whole_number and len(self.left) > 1 and self.left[-2].isdigit():
+            self.left.pop()
+            return f"-{int(self.left.pop())}"
+        if token in ("", "+", "-", r"\cdot", "/", "^", "_", "|") or token in FUNCTIONS:
+            raise NotMathError
+        return self.factor()
+
+    def function(self, name: str) -> str:
+        """``\\sin^2 2x`` as ``(\\sin^{2}(2x))``; a bare argument ends at a sum or product sign."""
+        power = base = ""
+        while self.peek() in ("^", "_"):
+            if self.left.pop() == "^":
+                power = f"^{{{self.argument(whole_number=True)}}}"
+            elif name == r"\log":
+                base = f"_{{{self.argument(whole_number=True)}}}"
+            else:
+                raise NotMathError
+        self.angles += 1
+        if self.peek() == "(":
+            self.left.pop()
+            argument = self.expression(")")
+        else:
+            argument = self.implicit_argument()
+        self.angles -= 1
+        return f"({name}{base}{power}({argument}))"
+
+    def implicit_argument(self) -> str:
+        out: list[str] = []
+        while (token := self.peek()) and self._continues(token, bool(out)):
+            if token in ("^", "!"):
+                out.append(self.postfix())
+            elif token == r"\degree":
+                self.left.pop()
+                out.append(r"\cdot \frac{\pi}{180}")
+            else:
+                out.append((r"\cdot " if out else "") + self.factor())
+        if not out or self.peek() == "/":
+            raise NotMathError  # sin pi/6 could mean either
+        return "".join(out)
+
+    def _continues(self, token: str, begun: bool) -> bool:
+        if token in ("^", "!", r"\degree"):
+            return begun
+        if token[0].isdigit() or token in ("{", "|"):
+            return not begun
+        return token.isalpha() or token in GREEK or token in (r"\pi", r"\frac", r"\sqrt", r"\binom")
