@@ -127,6 +127,8 @@ class Verifier:
             return _Answer(None, "unparsable")
         except OutOfBoundsError:
             return _Answer(None, "rejected")
+        except Exception:  # a defect of ours, which must not end a run of hours
+            return _Answer(None, "crashed")
 
     def _verdict(self, answer: _Answer, text: str | None, gold: Reading, seconds: float) -> Verdict:
         if answer.reading is None:

@@ -269,7 +269,7 @@ def _bracketed(plain: Sequence[str]) -> Node:
         return Group("set", tuple(_flat(_relation(p) for p in items))) if items else Scalar("", r"s:\emptyset")
     many = len(latex.split(inside, ",;")) > 1
     if opening == "{" and closing == "}":
-        return _set_or_group(inside, many)
+        return _list(inside) if inside else Scalar("", r"s:\emptyset")
     if opening in "([" and closing in ")]":
         pieces = latex.split(inside, ",;")
         if many and all(pieces):
@@ -286,12 +286,6 @@ def _end(plain: Sequence[str]) -> str:
     """An infinite end of an interval is open however it is written."""
     text = "".join(plain)
     return {r"-\infty": "(", r"\infty": ")", r"+\infty": ")"}.get(text, "")
-
-
-def _set_or_group(inside: Sequence[str], many: bool) -> Node:
-    if not inside:
-        return Scalar("", r"s:\emptyset")
-    return Group("set", tuple(_union(p) for p in latex.split(inside, ",;") if p)) if many else _relation(inside)
 
 
 def _matrix(plain: Sequence[str], opening: str, closing: str) -> Node:
@@ -319,6 +313,8 @@ def _signed(plain: Sequence[str]) -> Node:
 
 
 def _scalar(plain: Sequence[str]) -> Node:
+    if not plain:
+        return _text(plain)
     value, unit = _measured(list(plain))
     text = latex.joined(value)
     if (number := rationals.number(text)) is not None:

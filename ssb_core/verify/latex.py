@@ -107,6 +107,11 @@ def joined(plain: Sequence[str]) -> str:
     return "".join(out)
 
 
+def is_number(token: str) -> bool:
+    """Whether a token is a run of digits, of which only the ASCII ones count."""
+    return token.isascii() and token.isdigit()
+
+
 def word(token: str) -> str:
     r"""What stands in a word token ``\text{...}``, or nothing."""
     return token[6:-1] if token.startswith(r"\text{") else ""
@@ -218,11 +223,11 @@ def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
         return
     spaced = before[-1:] == [" "]
     last = next((t for t in reversed(before[-2:]) if t != " "), "")
-    after_value = last.isdigit() or last in (")", "}", ".", r"\pi") or bool(word(last))
+    after_value = is_number(last) or last in (")", "}", ".", r"\pi") or bool(word(last))
     if in_text:
         is_word = len(run) > 1 or (after_value and run in units.LETTERS)
     else:
-        unit = run in units.NAMES and (run != "hr" or last.isdigit())  # of a cone: pi h r^2
+        unit = run in units.NAMES and (run != "hr" or is_number(last))  # of a cone: pi h r^2
         is_word = len(run) > 3 or (after_value and len(run) > 1 and (unit or (spaced and len(run) > 2)))
     yield from [rf"\text{{{run}}}"] if is_word else run
 
@@ -272,7 +277,7 @@ def _grouped(found: list[str]) -> list[str]:
         depth += 0 if found[i] in "{}" else _step(found[i])  # braces cannot be seen
         separators = ("{,}", ",") if depth == 0 else ("{,}",)
         end = i + 1
-        while found[i].isdigit() and end + 1 < len(found) and found[end] in separators and found[end + 1].isdigit():
+        while is_number(found[i]) and end + 1 < len(found) and found[end] in separators and is_number(found[end + 1]):
             end += 2
         digits = found[i:end:2]
         if end > i + 1 and 0 < len(digits[0]) <= 3 and digits[0][0] != "0" and all(len(d) == 3 for d in digits[1:]):

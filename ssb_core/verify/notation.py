@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .latex import MAX_DEPTH
+from .latex import MAX_DEPTH, is_number
 
 TRIGONOMETRIC = frozenset(r"\sin \cos \tan \cot \sec \csc".split())
 FUNCTIONS = TRIGONOMETRIC | frozenset(r"\arcsin \arccos \arctan \sinh \cosh \tanh \log \ln \exp".split())
@@ -84,7 +84,7 @@ class _Writer:
                 self.left.pop()
                 out.append(r"\cdot \frac{\pi}{180}" if self.angles else "")
             else:
-                if value and (token[0].isdigit() or token == "."):
+                if value and (is_number(token[0]) or token == "."):
                     raise NotMathError  # x 3, or 1 000
                 out.append((r"\cdot " if value else "") + self.factor())
                 value = True
@@ -109,7 +109,7 @@ class _Writer:
         return written
 
     def _factor(self, token: str) -> str:
-        if token.isdigit() or token == ".":
+        if is_number(token) or token == ".":
             return self.decimal(token)
         if token == r"\pi":
             return r"\pi "
@@ -133,7 +133,7 @@ class _Writer:
             self.left.pop()
             token = "."
         if token == ".":
-            places = self.left.pop() if self.peek().isdigit() else ""
+            places = self.left.pop() if is_number(self.peek()) else ""
             if not digits and not places:
                 raise NotMathError
             if places:
@@ -172,7 +172,7 @@ class _Writer:
         if self.peek() == "[":
             self.left.pop()
             index = f"[{self.expression(']')}]"
-        if self.peek().isdigit() and len(self.peek()) > 1:
+        if is_number(self.peek()) and len(self.peek()) > 1:
             raise NotMathError  # TeX sets \sqrt13 as the root of 1, its author meant 13
         return rf"\sqrt{index}{{{self.argument()}}}"
 
@@ -182,14 +182,14 @@ class _Writer:
         if token in ("{", "("):
             self.left.pop()
             return self.expression(_CLOSERS[token])
-        if token.isdigit():
+        if is_number(token):
             self.left.pop()
             if whole_number:
                 return str(int(token))
             if token[1:]:
                 self.left.append(token[1:])
             return token[0]
-        if token == "-" and whole_number and len(self.left) > 1 and self.left[-2].isdigit():
+        if token == "-" and whole_number and len(self.left) > 1 and is_number(self.left[-2]):
             self.left.pop()
             return f"-{int(self.left.pop())}"
         if token in ("", "+", "-", r"\cdot", "/", "^", "_", "|") or token in FUNCTIONS:
@@ -232,6 +232,6 @@ class _Writer:
     def _continues(self, token: str, begun: bool) -> bool:
         if token in ("^", "!", r"\degree"):
             return begun
-        if token[0].isdigit() or token in ("{", "|"):
+        if is_number(token[0]) or token in ("{", "|"):
             return not begun
         return token.isalpha() or token in GREEK or token in (r"\pi", r"\frac", r"\sqrt", r"\binom")

@@ -189,6 +189,7 @@ def main() -> None:
     from . import closed_form  # SymPy and the parser
 
     _limit_memory_and_files()
+    closed_form.warm_up()
     connection.send_bytes(b'"ready"')
     with contextlib.suppress(EOFError, OSError):
         while True:
