@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ssb_core.config import RunConfig
+    from ssb_core.config import ProblemsConfig, RunConfig
     from ssb_core.pipeline import Pipeline
     from ssb_core.store import Store
+
+
+class FormName(StrEnum):
+    """How a completion commits to its answer."""
+
+    boxed = "boxed"
+    hash = "hash"
+    choice = "choice"
+    exact = "exact"
 
 
 class StageName(StrEnum):
@@ -88,6 +97,7 @@ def run(
             if path.exists() and not path.is_dir():
                 raise _config_error(f"{path} is a file; results need a directory (--store, --runs)")
         _refuse_bad_input(settings, store, from_stage.value)
+        _note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         summary = _run(settings, store, runs, name, preset or "custom", *part)
         _tell(summary, runs / name)
@@ -106,8 +116,10 @@ def plan(
 
         from . import console
 
-        rows = planning.plan(_pipeline(_load(preset, config, overrides)), _store(store))
+        settings = _load(preset, config, overrides)
+        rows = planning.plan(_pipeline(settings), _store(store))
         console.console.print(console.plan_table(rows))
+        _note_left_out(settings, "the run's report.html")
 
 
 @app.command()
@@ -141,13 +153,57 @@ def report(
         _tell(chosen.summary, chosen.directory)
 
 
+@app.command()
+def grade(
+    file: Annotated[Path, typer.Argument(help="JSON lines with the fields gold and completion; - reads stdin.")],
+    form: Annotated[
+        FormName,
+        typer.Option(
+            help="How completions hold their answers: in the last \\boxed{}, after the last ####, as a choice letter "
+            "A to E, or as the whole text."
+        ),
+    ] = FormName.boxed,
+    out: Annotated[Path | None, typer.Option(help="Write the verdicts here, once all are there.")] = None,
+) -> None:
+    """Grade completions against gold answers, one JSON line each; what they come to is told on stderr.
+
+    The gold may be the bare answer, or a whole solution with a box or a #### line.
+
+    A gold that cannot be used makes the status rejected, with the reason; it counts as neither right nor wrong.
+
+    An id is copied, all other fields are ignored.
+
+    For example, a file answers.jsonl with the line
+
+    {"id": 7, "gold": "1/2", "completion": "Half of them: \\\\boxed{0.5}."}
+
+    makes `ssb grade answers.jsonl` print
+
+    {"id": 7, "status": "correct", "answer": "0.5", "key": "n:1/2", ...}
+    """
+    with clean_errors("interrupted" + (f"; {out} is not written" if out else "")):
+        from ssb_core import grading
+        from ssb_core.progress import Progress
+
+        from . import console
+
+        total = grading.check(file, form.value, out)
+        hidden = total is None or (out is None and sys.stdout.isatty())  # no total to go by, or verdicts in the way
+        bars = nullcontext(Progress()) if hidden else console.progress(Progress())
+        with grading.output(out) as write, bars as progress:
+            tally = grading.run(file, form.value, total, write, progress)
+        print(tally, file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()
 
 
 @contextmanager
-def clean_errors() -> Iterator[None]:
+def clean_errors(
+    interrupted: str = "interrupted; finished shards are kept, the same command goes on from there",
+) -> Iterator[None]:
     """What the user can mend is told in one message: exit code 2 for input, 1 for the store, 130 for Ctrl-C."""
     from ssb_core.config import ConfigError
     from ssb_core.store import StoreError
@@ -160,11 +216,13 @@ def clean_errors() -> Iterator[None]:
     except StoreError as e:
         print(f"error: {e}", file=sys.stderr)
         raise typer.Exit(1) from None
+    except BrokenPipeError:
+        raise  # who reads our output has seen enough; the program ends without a word
     except OSError as e:
         print(f"error: {e.filename or 'the operating system'}: {e.strerror or e}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print("interrupted; finished shards are kept, the same command goes on from there", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -221,6 +279,20 @@ def _refuse_bad_input(settings: RunConfig, store: Path, start: str) -> None:
         pipeline.check_model()
 
 
+def _note_left_out(settings: RunConfig, where: str, to_stage: str = "evaluate") -> None:
+    """One line for every problem set of the run with problems that nothing can be verified against."""
+    from ssb_core import problems
+
+    from . import console
+
+    sets: dict[str, ProblemsConfig] = {settings.problems.source: settings.problems}
+    if to_stage == "evaluate":
+        sets |= {f"benchmark {b.name}": b for b in settings.evaluate.benchmarks}
+    for name, problem_set in sets.items():
+        if rejected := problems.rejections(problem_set):
+            print(console.rejection_line(name, rejected, where), file=sys.stderr)
+
+
 def _run(
     settings: RunConfig,
     store: Path,
@@ -233,12 +305,13 @@ def _run(
 ) -> dict[str, Any]:
     """Run the flow with this terminal listening."""
     _environment_defaults()
+    from ssb_core.progress import PlainProgress
     from tasks.caching import listener
 
     from . import console
     from .ssb import ssb
 
-    with console.progress() as progress:
+    with console.progress(PlainProgress()) as progress:
         token = listener.set(progress)
         try:
             return ssb(settings, str(store), str(runs), name, preset, from_stage, to_stage, tuple(force))

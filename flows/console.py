@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ssb_core.plan import PlanRow
-from ssb_core.progress import PlainProgress, Progress
+from ssb_core.progress import Progress
+from ssb_core.records import Rejection
 
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
-WIDE = 110  # columns that the results table takes with the paired differences
+ROOM = {"string match": 100, "vs base": 120}  # how wide a terminal must be for these columns of the results table
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 
 
@@ -56,10 +57,10 @@ class BarProgress(Progress):
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """Bars on a terminal, plain lines elsewhere."""
+def progress(elsewhere: Progress) -> Iterator[Progress]:
+    """Bars on a terminal; where there is none, `elsewhere` listens."""
     if not sys.stderr.isatty():
-        yield PlainProgress()
+        yield elsewhere
         return
     columns = (
         TextColumn("{task.description}"),
@@ -86,8 +87,8 @@ def plan_table(rows: list[PlanRow]) -> Table:
 
 
 def results(rows: list[dict[str, str]]) -> Table:
-    """The results table, as in the report; the differences, told in words below it, are left out where it is narrow."""
-    shown = [name for name in rows[0] if name != "vs base" or console.width >= WIDE]
+    """The results table, as in the report; what is told in words below it is left out where the terminal is narrow."""
+    shown = [name for name in rows[0] if console.width >= ROOM.get(name, 0)]
     table = Table(box=box.SIMPLE_HEAD)
     for name in shown:
         table.add_column(name, justify="left" if name in ("benchmark", "model") else "right")
@@ -98,7 +99,16 @@ def results(rows: list[dict[str, str]]) -> Table:
 
 def yield_line(counts: dict[str, Any]) -> str:
     """The funnel in one line."""
+    left_out = f"; {counts['bad_gold']:,} left out (bad gold)" if counts["bad_gold"] else ""
     return (
         f"{counts['problems']:,} problems: {counts['mixed']:,} mixed, {counts['all_correct']:,} all correct, "
-        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught"
+        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught{left_out}"
     )
+
+
+def rejection_line(name: str, rejected: Sequence[Rejection], where: str) -> str:
+    """Which problems of a set are left out and why, the first few by id; `where` has the rest."""
+    first = ", ".join(f"{r.problem_id!r:.60} ({r.reason})" for r in rejected[:3])
+    rest = f"; {where} lists all" if len(rejected) > 3 else f"; see {where}"
+    problems = "1 problem" if len(rejected) == 1 else f"{len(rejected):,} problems"
+    return f"note: {name}: {problems} left out, reference answer cannot be used: {first}{rest}"

@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from . import findings
-from .stages import evaluate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .runs import Run
+    from .store import Manifest
 
 INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
 BASE, STUDENT = "#8c939d", "#0072b2"
@@ -139,7 +139,7 @@ def lengths(run: Run) -> Figure | None:
     first = [e for e in found if e.benchmark == found[0].benchmark]
     if not first:
         return None
-    shown = {e.model: evaluate.arrays(run.store, e.manifest, 1)["tokens"].ravel() for e in first}
+    shown = {e.model: _completion_lengths(run, e.manifest) for e in first}
     every = np.concatenate(list(shown.values()))
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
@@ -152,6 +152,16 @@ def lengths(run: Run) -> Figure | None:
         axes.hist(tokens, edges, weights=share, color=colour, histtype="step", linewidth=1.8, label=label)
     axes.legend(frameon=False, loc="upper right")
     return figure
+
+
+def _completion_lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
+    """Tokens of every completion of one evaluation."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = pa.concat_tables(run.store.tables(manifest, ["completion_ids"]))
+    return np.asarray(pc.list_value_length(table["completion_ids"]))
 
 
 def _colour(model: str, models: Sequence[str]) -> str:

@@ -42,9 +42,16 @@ class ProblemsConfig(Frozen):
     answer: str = Field("answer", description="Field with the reference answer.")
     subject: str | None = Field(None, description="Field with a subject to report by.")
     level: str | None = Field(None, description="Field with a difficulty to report by.")
-    form: Literal["boxed", "hash", "exact"] = Field("boxed", description="'hash' takes what follows the last ####.")
+    form: Literal["boxed", "hash", "choice", "exact"] = Field(
+        "boxed", description="Where the answer field holds the answer: in a box, after ####, as a choice letter, bare."
+    )
     limit: int | None = Field(None, ge=1, description="Use at most this many problems.")
     shuffle_seed: int | None = Field(None, description="Draw the problems in this seeded order; file order if null.")
+
+    @property
+    def completion_form(self) -> Literal["boxed", "choice"]:
+        """How completions hold their answers: prompts ask for a box whatever the data set does; choices are letters."""
+        return "choice" if self.form == "choice" else "boxed"
 
 
 class Benchmark(ProblemsConfig):

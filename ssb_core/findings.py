@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import config, problems
-from .config import Benchmark, ProblemsConfig, RunConfig
-from .records import Drop, Problem
+from .config import Benchmark, RunConfig
+from .records import Drop
 from .store import Manifest, Recipe, digest
 
 if TYPE_CHECKING:
@@ -43,31 +43,21 @@ def configuration(run: Run) -> RunConfig:
     return config.load(file=run.directory / "config.yaml")
 
 
-def benchmark_problems(benchmark: Benchmark) -> tuple[Problem, ...]:
-    """The problems of a benchmark, as stage evaluate asks them."""
-    return problems.load(ProblemsConfig.model_validate(benchmark.model_dump(exclude={"name"})))
-
-
 def evaluations(run: Run) -> list[Evaluation]:
     """What was evaluated, in the order of the configured benchmarks."""
-    names = _model_names(run)
+    hows = {Recipe("evaluate", how).hash: how for how in run.store.recipes("evaluate")}
     return [
-        Evaluation(benchmark.name, names[manifest.recipe], manifest)
+        Evaluation(benchmark.name, "ssb" if hows[manifest.recipe]["student"] else "base", manifest)
         for benchmark in configuration(run).evaluate.benchmarks
         for manifest in _requests_on(benchmark, run.manifests("evaluate"))
+        if hows[manifest.recipe]["verify"]["form"] == benchmark.completion_form
     ]
 
 
 def _requests_on(benchmark: Benchmark, manifests: list[Manifest]) -> list[Manifest]:
-    """Those of the requests that are about a benchmark: their fingerprint is their recipe and its problems' digest."""
-    inputs = [problems.content_digest(benchmark_problems(benchmark))]
+    """Those of the requests that ask a benchmark's problems: their fingerprint is their recipe and that digest."""
+    inputs = [problems.content_digest(problems.load(benchmark))]
     return [m for m in manifests if m.fingerprint == digest([m.recipe, inputs])]
-
-
-def _model_names(run: Run) -> dict[str, str]:
-    """``base`` or ``ssb`` for every recipe of stage evaluate."""
-    recipes = run.store.recipes("evaluate")
-    return {Recipe("evaluate", how).hash: "ssb" if how["student"] else "base" for how in recipes}
 
 
 def funnel(run: Run) -> list[Step]:

@@ -1,26 +1,26 @@
 """Problem sets: embedded, local (JSON lines or Parquet) or from the hub, all read into `Problem` records.
 
-Data is checked here, before any expensive work: a missing field, an empty answer or a repeated id is refused with the
-file, the row and the remedy.
+Data is checked here, before any expensive work: a missing field, an empty question or a repeated id is refused with the
+file, the row and the remedy. A problem whose reference answer nothing can be verified against is left out, with its
+reason: every completion would be wrong by it, so it must not be counted.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import random
-from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from . import rows, verify
 from .config import ConfigError, ProblemsConfig
 from .nano import problems as nano
-from .records import Problem
+from .records import Problem, Rejection
 from .store import digest
-from .verify import canonical, extract
+from .verify import extract
 
 # name: (split, numbers of steps, how many problems there are)
 EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
@@ -30,13 +30,45 @@ EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
 }
 
 
-@lru_cache(maxsize=16)
 def load(config: ProblemsConfig) -> tuple[Problem, ...]:
-    """All problems of a set, in the configured order.
+    """The usable problems of a set, in the configured order.
 
     Raises:
-        ConfigError: the source is missing, empty or malformed, or a row lacks its question or answer.
+        ConfigError: the source is missing, empty or malformed, a row lacks its question or answer, or no problem of
+            the set is usable.
     """
+    return _read(config)[0]
+
+
+def rejections(config: ProblemsConfig) -> tuple[Rejection, ...]:
+    """The problems of the whole set, whatever its limit, that are left out for their reference answer; as `load`."""
+    return tuple(excluded(config))
+
+
+def excluded(config: ProblemsConfig) -> Mapping[Rejection, Problem]:
+    """The same with each problem as it was read: its answer is all of the answer field."""
+    return _read(config)[1]
+
+
+@lru_cache(maxsize=16)
+def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejection, Problem]]:
+    """Usable problems in the configured order; rejected ones in the source's."""
+    usable, left_out = [], {}
+    for problem in _everything(config):
+        gold, reason = _gold(problem.answer, config)
+        if reason:
+            left_out[Rejection(problem.id, "load", reason)] = problem
+        else:
+            usable.append(replace(problem, answer=gold))
+    if not usable:
+        raise ConfigError(_all_rejected(config, next(iter(left_out)), len(left_out)))
+    if config.shuffle_seed is not None:
+        random.Random(config.shuffle_seed).shuffle(usable)
+    return tuple(usable[: config.limit]), left_out
+
+
+def _everything(config: ProblemsConfig) -> list[Problem]:
+    """All problems of the source as they stand there."""
     if config.source in EMBEDDED:
         found = list(_embedded(config.source))
     else:
@@ -44,9 +76,24 @@ def load(config: ProblemsConfig) -> tuple[Problem, ...]:
     if not found:
         raise ConfigError(f"{config.source} holds no problems")
     _refuse_repeats(config, found)
-    if config.shuffle_seed is not None:
-        random.Random(config.shuffle_seed).shuffle(found)
-    return tuple(found[: config.limit])
+    return found
+
+
+def _gold(raw: str, config: ProblemsConfig) -> tuple[str, str | None]:
+    """The reference answer in an answer field, and why nothing can be verified against it, if so."""
+    gold = extract.gold_answer(raw, config.form) or ""
+    if not gold and raw.strip():
+        return gold, f"it holds no answer of form {config.form!r}"
+    return gold, verify.unusable(gold, config.completion_form)
+
+
+def _all_rejected(config: ProblemsConfig, first: Rejection, n: int) -> str:
+    return (
+        f"{config.source}: nothing can be verified against its reference answers ({n} of {n} left out); the first is "
+        f"that of {first.problem_id!r}: {first.reason}\n"
+        f"  remedy: name the field with the answer (problems.answer, now {config.answer!r}) and how it holds it "
+        f"(problems.form, now {config.form!r})"
+    )
 
 
 def content_digest(problems: Iterable[Problem]) -> str:
@@ -76,19 +123,8 @@ def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
 
 def _json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path} line {number}"
-            try:
-                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as e:
-                raise ConfigError(f"{where}: not valid UTF-8 ({e.reason} at byte {e.start})") from None
-            except (ValueError, RecursionError) as e:
-                raise ConfigError(f"{where}: not valid JSON ({e})") from None
-            if not isinstance(row, dict):
-                raise ConfigError(f"{where}: expected a JSON object, found {type(row).__name__}")
-            yield row, where
+        for row, number in rows.json_lines(lines, str(path)):
+            yield row, f"{path} line {number}"
 
 
 def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -119,38 +155,33 @@ def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem:
+    """The problem in a row, with all of its answer field as the answer."""
+
     def text(name: str, field: str) -> str:
         if row.get(field) is None:
             raise ConfigError(
                 f"{where}: no field {field!r}; the fields are: {', '.join(map(str, row))}\n"
                 f"  remedy: name the right one with {name}"
             )
-        return _text(row[field], field, where)
+        return _unicode(rows.text(row[field], field, where), field, where)
 
-    question = text("problems.question", config.question)
-    answer = extract.gold_answer(text("problems.answer", config.answer), config.form)
+    question, answer = text("problems.question", config.question), text("problems.answer", config.answer)
     if not question.strip():
         raise ConfigError(f"{where}: the question is empty")
-    if answer is None or canonical.key(answer) is None:
-        raise ConfigError(f"{where}: no readable answer in field {config.answer!r} (form: {config.form})")
     identifier = text("problems.id", config.id) if config.id else _default_id(where)
     labels = {name: str(row.get(field, "")) for name in ("subject", "level") if (field := getattr(config, name))}
     return Problem(identifier, question, answer, **labels)
 
 
-def _text(value: Any, field: str, where: str) -> str:
-    """Text as it is, numbers written out in full; whatever else stands in the field is refused."""
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
-        return f"{Decimal(repr(value)) if isinstance(value, float) else value:f}" if value % 1 else str(int(value))
-    if not isinstance(value, str):
-        raise ConfigError(f"{where}: field {field!r} must be text or a finite number, found {value!r:.60}")
+def _unicode(text: str, field: str, where: str) -> str:
+    """`text`, unless it holds half a character: a tokenizer could not read it."""
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError as e:
         raise ConfigError(
             f"{where}: field {field!r} is not valid Unicode ({e.reason} at character {e.start})"
         ) from None
-    return value
+    return text
 
 
 def _default_id(where: str) -> str:

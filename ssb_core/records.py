@@ -67,6 +67,10 @@ class Verdict:
     key: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
+    def matches_literally(self, gold: str) -> bool:
+        """Whether the answer is the gold answer letter for letter: the second opinion, to which notation matters."""
+        return self.answer is not None and self.answer.strip() == gold.strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -130,7 +134,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkScore:
-    """One model on one benchmark. Accuracy is avg@k; `ci95` is its 95% interval; tokens are per sample."""
+    """One model on one benchmark. Accuracy is avg@k; `ci95` is its 95% interval; tokens are per sample.
+
+    `string_match` is the accuracy if answers had to be written just as the reference answers are.
+    """
 
     benchmark: str
     model: str
@@ -141,6 +148,7 @@ class BenchmarkScore:
     no_answer: float
     truncated: float
     mean_tokens: float
+    string_match: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import findings, story
+from . import findings, problems, story
 from .charts import charts
 from .stages import STAGES
 from .store import replacing
@@ -42,6 +42,7 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
         "model": model,
         "accuracy": f"{_percent(score['accuracy'])}%",
         "95% interval": f"{_percent(low)} to {_percent(high)}",
+        "string match": f"{_percent(score['string_match'])}%",
         "no answer": f"{_percent(score['no_answer'])}%",
         "truncated": f"{_percent(score['truncated'])}%",
         "tokens": f"{score['mean_tokens']:,.0f}",
@@ -69,7 +70,7 @@ def _p(value: float) -> str:
 
 
 def verdict_in_words(summary: dict[str, Any]) -> str:
-    """Whether the student differs from its base, one line for each benchmark."""
+    """Whether the student differs from its base, and how much of that is notation; one line for each benchmark."""
     benchmarks = summary["benchmarks"]
     if not benchmarks:
         return "This run did not evaluate its models."
@@ -83,18 +84,39 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     paired = benchmark["paired"]["ssb-base"]
     low, high = paired["ci95"]
     base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
-    interval = f"paired 95% interval {_points(low)} to {_points(high)}"
-    if low <= 0 <= high or paired["p_value"] >= SIGNIFICANT:
-        return (
-            f"On {name}, SSB ({student}%) cannot be told apart from its base ({base}%): "
-            f"{_points(paired['difference'])} points, not distinguishable from noise "
-            f"({interval}, {_p(paired['p_value'])})."
-        )
-    relation = "better" if low > 0 else "worse"
+    relation, noise = "cannot be told apart from", "not distinguishable from noise"
+    if _significant(paired):
+        relation, noise = "is better than" if low > 0 else "is worse than", "distinguishable from noise"
     return (
-        f"On {name}, SSB ({student}%) is {relation} than its base ({base}%): {_points(paired['difference'])} points, "
-        f"distinguishable from noise ({interval}, {_p(paired['p_value'])})."
+        f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
+        f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
+        f"{_points(paired['string_match']['difference'])} points under plain string match."
+        f"{_formatting(paired, paired['string_match'])}"
     )
+
+
+def _significant(paired: dict[str, Any]) -> bool:
+    low, high = paired["ci95"]
+    return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
+
+
+def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
+    """What it means that the two differences disagree, where they do.
+
+    An answer that matches literally is right, so what only one of them counts are right answers in another notation.
+    """
+    gap, (low, high) = literal["difference"] - ours["difference"], ours["ci95"]
+    if abs(gap) > (high - low) / 2:
+        return (
+            f" The {_percent(abs(gap))} points between the two are formatting: right answers in another notation than "
+            f"the reference's, which SSB gives {'less' if gap > 0 else 'more'} often than its base."
+        )
+    if _significant(ours) != _significant(literal):
+        return (
+            " Part of this may be formatting: it is distinguishable from noise only where answers are compared "
+            f"{'by their value' if _significant(ours) else 'letter for letter'}."
+        )
+    return ""
 
 
 def write(run: Run) -> Path:
@@ -120,6 +142,7 @@ def page(run: Run) -> str:
 def _content(run: Run) -> dict[str, Any]:
     """What the template shows."""
     summary = run.summary
+    config = findings.configuration(run)
     stories = story.examples(run, STORIES)
     images = {name: base64.b64encode(png).decode() for name, png in charts(run).items()}
     return {
@@ -128,6 +151,8 @@ def _content(run: Run) -> dict[str, Any]:
         "results": results_table(summary),
         "funnel": findings.funnel(run),
         "reasons": story.REASONS,
+        "left_out": problems.rejections(config.problems),
+        "left_out_of": {b.name: problems.rejections(b) for b in config.evaluate.benchmarks},
         "images": images,
         "stories": [(s, story.chapters(s)) for s in stories],
         "requests": run.stages,

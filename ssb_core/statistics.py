@@ -22,7 +22,13 @@ _CHUNK = 2**20  # numbers drawn at a time: 8 MB however many problems there are
 
 
 def score(
-    benchmark: str, model: str, correct: ArrayLike, no_answer: ArrayLike, truncated: ArrayLike, tokens: ArrayLike
+    benchmark: str,
+    model: str,
+    correct: ArrayLike,
+    no_answer: ArrayLike,
+    truncated: ArrayLike,
+    tokens: ArrayLike,
+    string_match: ArrayLike,
 ) -> BenchmarkScore:
     """Score `model` on `benchmark` from (problems, samples) arrays; `tokens` counts each completion's tokens.
 
@@ -32,16 +38,17 @@ def score(
     Raises:
         ValueError: an array is empty, not two-dimensional, not finite, or not of the shape of `correct`.
     """
-    arrays = {"correct": correct, "no_answer": no_answer, "truncated": truncated, "tokens": tokens}
-    grids = {name: _grid(name, values) for name, values in arrays.items()}
+    others = {"no_answer": no_answer, "truncated": truncated, "mean_tokens": tokens, "string_match": string_match}
+    grids = {name: _grid(name, values) for name, values in {"correct": correct, **others}.items()}
     n, k = grids["correct"].shape
     for name, grid in grids.items():
         if grid.shape != (n, k):
             raise ValueError(f"{name} has shape {grid.shape}, correct has {(n, k)}: grade the same samples")
-    accuracy, no_answer_rate, truncated_rate, mean_tokens = (float(grid.mean()) for grid in grids.values())
+    means = {name: float(grid.mean()) for name, grid in grids.items()}
+    accuracy = means.pop("correct")
     rates = grids["correct"].mean(axis=1)
     ci95 = wilson(rates.sum(), n) if k == 1 or np.ptp(rates) == 0 else bootstrap_mean(rates)
-    return BenchmarkScore(benchmark, model, n, k, accuracy, ci95, no_answer_rate, truncated_rate, mean_tokens)
+    return BenchmarkScore(benchmark, model, n, k, accuracy, ci95, **means)
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from . import findings, problems
-from .config import ConfigError
+from .config import ConfigError, ProblemsConfig
 from .records import Problem, Rejection, Rollout, Sample, Selection, Status, TeacherTrace, Verdict, from_row
 from .store import Manifest
 
@@ -34,6 +34,7 @@ VERDICTS: dict[Status, str] = {
     "crashed": "crashed the verifier",
     "rejected": "not judged",
 }
+BAD_GOLD = "Never asked, because nothing can be verified against its reference answer"
 REASONS = {
     "all_correct": "every rollout is correct, so there is no mistake to contrast with",
     "all_wrong": "no rollout is correct, so there is nothing to teach from",
@@ -51,7 +52,8 @@ REASONS = {
 class Story:
     """One problem in a run. What the run did not reach, or what is not about this problem, is empty.
 
-    `origin` is ``training problem`` or the name of a benchmark; `samples` are those of each evaluated model.
+    `origin` is ``training problem`` or the name of a benchmark; `samples` are those of each evaluated model; `left_out`
+    is why the problem was not asked at all.
     """
 
     problem: Problem
@@ -60,10 +62,13 @@ class Story:
     selection: Selection | None = None
     trace: TeacherTrace | None = None
     samples: tuple[tuple[str, tuple[Sample, ...]], ...] = ()
+    left_out: Rejection | None = None
 
     @property
     def rejection(self) -> Rejection | None:
         """Where and why the problem left the pipeline, if it did."""
+        if self.left_out:
+            return self.left_out
         for stage, row in (("select", self.selection), ("teach", self.trace)):
             if row is not None and row.dropped:
                 return Rejection(self.problem.id, stage, row.dropped)
@@ -95,7 +100,9 @@ def tell(run: Run, problem_id: str) -> Story:
         ConfigError: no problem set of the run has this id; the message names the nearest ones.
         StoreError: the store no longer holds the run's shards.
     """
-    problem, origin = _find(run, problem_id)
+    problem, origin, left_out = _find(run, problem_id)
+    if left_out:
+        return Story(problem, origin, left_out=left_out)
     if origin != TRAINING:
         asked = [e for e in findings.evaluations(run) if e.benchmark == origin]
         return Story(
@@ -112,17 +119,21 @@ def examples(run: Run, n: int = 1) -> list[Story]:
     return [tell(run, problem_id) for problem_id in islice(_taught_ids(run), n)]
 
 
-def _find(run: Run, problem_id: str) -> tuple[Problem, str]:
-    """The problem and the name of its set; an id that stands in several sets means the training problem."""
+def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
+    """The problem, the name of its set, and why it was left out, if it was.
+
+    An id that stands in several sets means the training problem, one that is left out only if it stands in no other.
+    """
     config = findings.configuration(run)
-    sets = {TRAINING: problems.load(config.problems)}
-    sets |= {b.name: findings.benchmark_problems(b) for b in config.evaluate.benchmarks}
-    for origin, members in sets.items():
-        for problem in members:
-            if problem.id == problem_id:
-                return problem, origin
-    ids = [problem.id for members in sets.values() for problem in members]
-    near = difflib.get_close_matches(problem_id, ids, n=3) or [members[0].id for members in sets.values()][:3]
+    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.benchmarks}}
+    found: list[tuple[Problem, str, Rejection | None]] = []
+    found += [(p, origin, None) for origin, s in sets.items() for p in problems.load(s)]
+    found += [(p, origin, why) for origin, s in sets.items() for why, p in problems.excluded(s).items()]
+    for problem, origin, left_out in found:
+        if problem.id == problem_id:
+            return problem, origin, left_out
+    ids = [problem.id for problem, _, _ in found]
+    near = difflib.get_close_matches(problem_id, ids, n=3) or [problems.load(s)[0].id for s in sets.values()][:3]
     raise ConfigError(
         f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(near)}"
     )
@@ -151,6 +162,8 @@ def _taught_ids(run: Run) -> Iterator[str]:
 def chapters(story: Story) -> list[Chapter]:
     """The story in words: one chapter for each stage that saw the problem."""
     found = []
+    if story.left_out:
+        found.append(Chapter("Left out", f"{BAD_GOLD}: {story.left_out.reason}.", ()))
     if story.rollouts or story.selection:
         found.append(_rollouts_chapter(story))
     if story.trace:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import statistics
+from . import problems, statistics
 from .runs import StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from .store import Manifest, Store, digest
@@ -51,13 +51,15 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
 
 
 def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
+    """What became of the problems asked; `bad_gold` counts those of the whole set that could not be."""
     total: Counter[str] = Counter()
     for spec in specs:
         if isinstance(spec, rollouts.Spec):
             total["problems"] += spec.stop - spec.start
+            total["bad_gold"] = len(problems.rejections(spec.problems))  # the same set in every wave
         facts = required(spec, store).facts
         total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
-    names = ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated")
+    names = ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated", "bad_gold")
     return {name: total[name] for name in names}
 
 
@@ -110,17 +112,23 @@ def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, A
 
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
-    arrays = {s.model_name: evaluate.arrays(store, required(s, store), s.samples) for s in specs}
-    scores = {m: statistics.score(specs[0].benchmark.name, m, **a) for m, a in arrays.items()}
-    keep = ("accuracy", "ci95", "no_answer", "truncated", "mean_tokens")
+    benchmark = specs[0].benchmark
+    arrays = {s.model_name: evaluate.arrays(s, store) for s in specs}
+    scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
+    keep = ("accuracy", "ci95", "string_match", "no_answer", "truncated", "mean_tokens")
     first = next(iter(scores.values()))
     return {
         "n": first.n,
         "samples": first.samples,
+        "bad_gold": len(problems.rejections(benchmark)),
         "models": {m: {k: asdict(s)[k] for k in keep} for m, s in scores.items()},
         "paired": {
-            f"{m}-base": asdict(statistics.paired(a["correct"], arrays["base"]["correct"]))
-            for m, a in arrays.items()
-            if m != "base" and "base" in arrays
+            f"{m}-base": _paired(a, arrays["base"]) for m, a in arrays.items() if m != "base" and "base" in arrays
         },
     }
+
+
+def _paired(model: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """The difference in accuracy, and under plain string match beside it."""
+    ours, literal = (asdict(statistics.paired(model[how], base[how])) for how in ("correct", "string_match"))
+    return ours | {"string_match": literal}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import problems, prompts, verify
-from ..config import Benchmark, Decoding, ProblemsConfig
+from ..config import Benchmark, Decoding
 from ..engines import Request, Sampler, open_sampler, seed_for
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..records import Completion, Problem, Sample, schema, to_rows
-from ..store import Manifest, Store, digest
+from ..records import Completion, Problem, Sample, Verdict, schema, to_rows
+from ..store import Store, digest
 from . import Input, Outcome, distill, required, run_shards, shard_inputs
 from . import Spec as BaseSpec
 
@@ -42,14 +42,14 @@ class Spec(BaseSpec):
 
     @property
     def problem_set(self) -> tuple[Problem, ...]:
-        return problems.load(ProblemsConfig.model_validate(self.benchmark.model_dump(exclude={"name"})))
+        return problems.load(self.benchmark)
 
     def how(self) -> dict[str, Any]:
         return {
             "model": self.model.recipe,
             "student": self.student.fingerprint if self.student else None,
             "prompt": digest(prompts.tutor_messages("")),
-            "verify": verify.VERIFY_VERSION,
+            "verify": {**verify.versions(), "form": self.benchmark.completion_form},
             "decoding": self.decoding.recipe,
             "samples": self.samples,
         }
@@ -92,7 +92,10 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         left = sum(len(i.problems) for i in missing)
         label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
         progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
-        with open_sampler(spec.model, spec.execution, adapter) as sampler, verify.Verifier() as verifier:
+        with (
+            open_sampler(spec.model, spec.execution, adapter) as sampler,
+            verify.Verifier(spec.benchmark.completion_form) as verifier,
+        ):
             for item in missing:
                 answers = answer(sampler, item.problems, spec, progress)
                 verdicts = verifier.grade((c.text, p.answer) for p, _, _, c in answers)
@@ -106,13 +109,21 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     return run_shards(spec, store, inputs, make, ["verdict", "completion_ids"], facts)
 
 
-def arrays(store: Store, manifest: Manifest, samples: int) -> dict[str, np.ndarray]:
-    """(problems, samples) arrays of a finished request: correct, no_answer, truncated (bool), tokens (int)."""
-    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": []}
-    for table in store.tables(manifest, ["verdict", "finish_reason", "completion_ids"]):
+def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
+    """(problems, samples) arrays of a finished request: correct, no_answer, truncated, string_match; tokens (int).
+
+    Raises:
+        StoreError: the request is not finished.
+    """
+    gold = {p.id: p.answer for p in spec.problem_set}
+    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": [], "string_match": []}
+    wanted = ["problem_id", "verdict", "finish_reason", "completion_ids"]
+    for table in store.tables(required(spec, store), wanted):
         for row in table.to_pylist():
-            columns["correct"].append(row["verdict"]["status"] == "correct")
-            columns["no_answer"].append(row["verdict"]["status"] == "no_answer")
+            verdict = Verdict(**row["verdict"])
+            columns["correct"].append(verdict.status == "correct")
+            columns["no_answer"].append(verdict.status == "no_answer")
             columns["truncated"].append(row["finish_reason"] == "length")
             columns["tokens"].append(len(row["completion_ids"]))
-    return {name: np.array(values).reshape(-1, samples) for name, values in columns.items()}
+            columns["string_match"].append(verdict.matches_literally(gold[row["problem_id"]]))
+    return {name: np.array(values).reshape(-1, spec.samples) for name, values in columns.items()}

@@ -32,10 +32,15 @@ class Spec(BaseSpec):
     rollouts: rollouts.Spec
     select: SelectConfig
 
+    @property
+    def form(self) -> verify.AnswerForm:
+        """How completions hold their answers."""
+        return self.rollouts.problems.completion_form
+
     def how(self) -> dict[str, Any]:
         return {
             "rollouts": self.rollouts.recipe.hash,
-            "verify": verify.VERIFY_VERSION,
+            "verify": {**verify.versions(), "form": self.form},
             "select": self.select.model_dump(),
         }
 
@@ -97,7 +102,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
     def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
         progress.begin("select", sum(len(i.problems) for i in missing), "problems")
-        with verify.Verifier() as verifier:
+        with verify.Verifier(spec.form) as verifier:
             for item in missing:
                 assert item.upstream
                 rows = store.table(upstream, item.upstream, ["problem_id", "index", "text"]).to_pylist()

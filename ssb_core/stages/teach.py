@@ -46,7 +46,7 @@ class Solutions(BaseSpec):
             "part": "solutions",
             "select": self.select.recipe.hash,
             "prompt": digest([prompts.hinted_messages("", "", ""), LEAK.pattern]),
-            "verify": verify.VERIFY_VERSION,
+            "verify": {**verify.versions(), "form": self.select.form},
             "decoding": self.decoding.recipe,
         }
 
@@ -157,7 +157,10 @@ def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
     def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
         shown = [[pairs[p.id] for p in i.problems if p.id in pairs] for i in missing]
         progress.begin("teach", sum(map(len, shown)), "solutions")
-        with open_sampler(spec.select.rollouts.model, spec.execution) as sampler, verify.Verifier() as verifier:
+        with (
+            open_sampler(spec.select.rollouts.model, spec.execution) as sampler,
+            verify.Verifier(spec.select.form) as verifier,
+        ):
             for group in shown:
                 rows = write(sampler, verifier, group, spec.decoding, progress)
                 yield pa.Table.from_pylist(to_rows(rows), schema(TeacherTrace))

@@ -85,12 +85,24 @@ class Verifier:
     def grade(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Verdict]:
         """One verdict per (completion, gold answer), in order, reading at most `WINDOW` pairs ahead.
 
+        If `pairs` raises, what it gave before that is graded first.
+
         Raises:
             ValueError: a gold answer is `unusable`; against it every completion would be wrong.
         """
         remaining = iter(pairs)
-        while window := list(islice(remaining, WINDOW)):
+        more = True
+        while more:
+            window: list[tuple[str, str]] = []
+            failure = None
+            try:
+                window.extend(islice(remaining, WINDOW))
+            except Exception as e:
+                failure = e
+            more = bool(window)
             yield from self._grade(window)
+            if failure:
+                raise failure
 
     def key(self, answer: str) -> str | None:
         """The canonical key of a gold answer; None for one that is `unusable` or could not be computed in time."""
@@ -105,7 +117,7 @@ class Verifier:
         golds = {gold: self._gold(gold) for _, gold in window}
         found = [extract.final_answer(completion, self.form) for completion, _ in window]
         answers = [_Answer(None, "no_answer") if answer is None else self._read(answer) for answer in found]
-        share = (time.perf_counter() - started) / len(window)
+        share = (time.perf_counter() - started) / max(1, len(window))
         self._compute([*golds.values(), *(a.reading for a in answers if a.reading)])
         for (_, gold), answer, text in zip(window, answers, found, strict=True):
             yield self._verdict(answer, text, golds[gold], share)

@@ -80,7 +80,7 @@ def warm_up() -> None:
     """Parse what answers are made of once: the parser learns its tables as it goes, and learning is slow."""
     x, y = VARIABLES
     for written in (
-        rf"3\cdot \sqrt{{13}}+ \frac{{\sqrt{{2}}}}{{2}}- (2)^{{(3+ 1)}}\cdot \pi ",
+        r"3\cdot \sqrt{13}+ \frac{\sqrt{2}}{2}- (2)^{(3+ 1)}\cdot \pi ",
         rf"\frac{{11+ 9\cdot {x}}}{{20}}- (5)\cdot {x}^{{2}}\cdot {y}+ ((3+ 1))\cdot {y}+ 1",
         rf"({x}+ 5)\cdot ({y}- 2)- ({x}^{{2}}- 1)- (0)",
         rf"-(\sqrt[3]{{2}})/ (7- 5\cdot i )+ (e )^{{2\cdot {x}}}",

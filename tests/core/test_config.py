@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssb_core import config
-from ssb_core.config import ConfigError
+from ssb_core.config import ConfigError, ProblemsConfig
 
 
 @pytest.mark.parametrize("preset", config.presets())
@@ -75,3 +75,10 @@ def test_wrong_files_are_refused_by_name(tmp_path: Path) -> None:
         config.load("quick")
     with pytest.raises(ConfigError, match="either a preset"):
         config.load()
+
+
+def test_completions_are_boxed_whatever_the_data_set_does_but_for_choices() -> None:
+    forms = {
+        form: ProblemsConfig(source="x", form=form).completion_form for form in ("boxed", "hash", "choice", "exact")
+    }
+    assert forms == {"boxed": "boxed", "hash": "boxed", "choice": "choice", "exact": "boxed"}

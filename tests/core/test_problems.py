@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,11 +10,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from ssb_core import problems
-from ssb_core.config import ConfigError, ProblemsConfig
+from ssb_core.config import Benchmark, ConfigError, ProblemsConfig
+from ssb_core.records import Rejection
+
+
+def config(path: Path, **fields: object) -> ProblemsConfig:
+    return ProblemsConfig.model_validate({"source": str(path), **fields})
 
 
 def load(path: Path, **fields: object) -> tuple[problems.Problem, ...]:
-    return problems.load(ProblemsConfig.model_validate({"source": str(path), **fields}))
+    return problems.load(config(path, **fields))
+
+
+def lines(path: Path, *answers: object) -> Path:
+    """A problem file with these answers."""
+    path.write_text("".join(json.dumps({"question": "x", "answer": a}) + "\n" for a in answers))
+    return path
 
 
 def test_json_lines_and_parquet_hold_the_same_problems(tmp_path: Path) -> None:
@@ -57,7 +69,10 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
         ('{"question": "x", "answer": "1"}\n[1]', "line 2: expected a JSON object"),
         ('{"question": "x", "answer": "1"}\n{"question": "y"}', "line 2: no field 'answer'; the fields are: question"),
         ('{"question": "x", "answer": null}', "line 1: no field 'answer'"),
-        ('{"question": "x", "answer": " "}', "line 1: no readable answer"),
+        (
+            '{"question": "x", "answer": " "}',
+            "(1 of 1 left out); the first is that of 'bad-00001': it is empty\n  remedy",
+        ),
         ('{"question": " ", "answer": "1"}', "line 1: the question is empty"),
         ('{"question": "x", "answer": NaN}', "line 1: field 'answer' must be text or a finite number"),
         ('{"question": "x", "answer": ["2", "3"]}', "line 1: field 'answer' must be text"),
@@ -73,6 +88,61 @@ def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert said in str(refused.value) and "bad.jsonl" in str(refused.value)
+
+
+def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
+    path = lines(tmp_path / "set.jsonl", "1", " ", "2", "9" * 2000, "3", "\\boxed{}")
+    assert [p.id for p in load(path)] == ["set-00001", "set-00003", "set-00005"]
+    rejected = problems.rejections(config(path))
+    assert [(r.problem_id, r.stage) for r in rejected] == [(f"set-0000{i}", "load") for i in (2, 4, 6)]
+    assert rejected[0].reason == "it is empty" and "1000" in rejected[1].reason
+    assert rejected[2].reason == "it holds no answer of form 'boxed'"
+    read = problems.excluded(config(path))
+    assert [read[r].answer for r in rejected] == [" ", "9" * 2000, "\\boxed{}"]
+
+
+def test_limit_and_shuffle_apply_to_the_usable_problems(tmp_path: Path) -> None:
+    path = lines(tmp_path / "set.jsonl", " ", "1", " ", "2", "3")
+    assert [p.answer for p in load(path, limit=2)] == ["1", "2"]
+    assert len(problems.rejections(config(path, limit=2))) == 2
+    clean = lines(tmp_path / "clean.jsonl", "1", "2", "3")
+    assert [p.answer for p in load(path, shuffle_seed=4)] == [p.answer for p in load(clean, shuffle_seed=4)]
+
+
+@pytest.mark.parametrize("form", ["hash", "choice"])
+def test_a_set_whose_every_gold_is_bad_is_refused_with_the_first_and_the_remedy(tmp_path: Path, form: str) -> None:
+    path = lines(tmp_path / "set.jsonl", "12 apples", "13")
+    with pytest.raises(ConfigError) as refused:
+        load(path, form=form)
+    for said in (str(path), "(2 of 2 left out)", "'set-00001'", "problems.answer, now 'answer'", f"now '{form}'"):
+        assert said in str(refused.value)
+
+
+def test_choice_sets_hold_letters_and_anything_else_is_left_out(tmp_path: Path) -> None:
+    path = lines(tmp_path / "set.jsonl", "B", "(C)", "\\boxed{A}", "42", "F")
+    assert [p.answer for p in load(path, form="choice")] == ["B", "(C)", "A"]
+    assert [r.problem_id for r in problems.rejections(config(path, form="choice"))] == ["set-00004", "set-00005"]
+
+
+def test_a_benchmark_rejects_as_a_training_set_does(tmp_path: Path) -> None:
+    path = lines(tmp_path / "set.jsonl", "1", "")
+    benchmark = Benchmark(name="mine", source=str(path))
+    assert [p.answer for p in problems.load(benchmark)] == ["1"]
+    assert problems.rejections(benchmark) == (Rejection("set-00002", "load", "it is empty"),)
+
+
+def test_no_gold_of_the_public_sets_is_bad(data: Path) -> None:
+    gsm8k = config(data / "gsm8k_test.jsonl", form="hash")
+    math = config(data / "math500.jsonl", question="problem", id="unique_id")
+    aime = config(data / "aime24.jsonl", question="problem", id="id")
+    assert [problems.rejections(c) for c in (gsm8k, math, aime)] == [(), (), ()]
+
+
+def test_an_id_that_stands_twice_is_refused_though_one_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "twice.jsonl"
+    path.write_text('{"n": 1, "question": "x", "answer": "1"}\n{"n": 1, "question": "y", "answer": ""}\n')
+    with pytest.raises(ConfigError, match="'1' stands twice"):
+        load(path, id="n")
 
 
 def test_invalid_utf8_repeated_ids_and_missing_files_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from ssb_core import charts, findings, report
-from ssb_core.config import RunConfig
+from ssb_core import charts, findings, problems, report, story
+from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
+from ssb_core.records import Rejection
 from ssb_core.runs import Run
 from ssb_core.store import Recipe, Store, write_json
 from tests.conftest import run_stages
@@ -48,14 +51,18 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data.strip()
 
 
-def benchmark(difference: float, ci95: tuple[float, float], p: float = 0.2) -> dict[str, Any]:
-    """A summary with one benchmark on which the base scores 30%."""
-    score = {"no_answer": 0.012, "truncated": 0.0, "mean_tokens": 1234.5}
+def benchmark(
+    difference: float, ci95: tuple[float, float], p: float = 0.2, literal: tuple[float, float] | None = None
+) -> dict[str, Any]:
+    """A summary with one benchmark on which the base scores 30%; `literal` is difference and p under string match."""
+    score = {"string_match": 0.25, "no_answer": 0.012, "truncated": 0.0, "mean_tokens": 1234.5}
     models = {
         "ssb": {"accuracy": 0.3 + difference, "ci95": [0.2, 0.4], **score},
         "base": {"accuracy": 0.3, "ci95": [0.25, 0.35], **score},
     }
-    paired = {"ssb-base": {"difference": difference, "ci95": list(ci95), "p_value": p}}
+    shift, p_literal = (literal[0] - difference, literal[1]) if literal else (0.0, p)
+    same = {"difference": difference + shift, "ci95": [x + shift for x in ci95], "p_value": p_literal}
+    paired = {"ssb-base": {"difference": difference, "ci95": list(ci95), "p_value": p, "string_match": same}}
     return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired}}}
 
 
@@ -159,6 +166,45 @@ def test_a_run_that_stopped_early_leaves_out_what_it_lacks(
     assert report.verdict_in_words(run.summary) == "This run did not evaluate its models."
 
 
+def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: RunConfig, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(
+        '{"question": "Mia has 3 pens. How many pens does Mia have now?", "answer": "3"}\n'
+        '{"question": "What is it?", "answer": " "}\n{"question": "Which <b>?", "answer": "\\\\boxed{}"}\n'
+    )
+    spoilt = small.model_copy(update={"problems": ProblemsConfig(source=str(mixed))})
+    run = run_stages(spoilt, Store(tmp_path / "store"), tmp_path / "runs" / "spoilt", stop="select")
+    assert (run.summary["yield"]["problems"], run.summary["yield"]["bad_gold"]) == (1, 2)
+    page = Page(report.page(run))
+    assert page.tables[""][:3] == [
+        ["problem", "its reference answer"],
+        ["mixed-00002", "it is empty"],
+        ["mixed-00003", "it holds no answer of form 'boxed'"],
+    ]
+    told = story.tell(run, "mixed-00003")
+    assert told.rejection == Rejection("mixed-00003", "load", "it holds no answer of form 'boxed'")
+    assert "reference answer: it holds no answer of form 'boxed'." in " ".join(story.render(told).split())
+    assert "Which <b>?" in story.render(told)
+
+
+def test_a_benchmarks_bad_golds_are_counted_and_listed_under_its_results(
+    quick_run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    held = tmp_path / "held.jsonl"
+    held.write_text(
+        '{"question": "Mia has 3 pens. How many pens does Mia have now?", "answer": "3"}\n'
+        '{"question": "What is it?", "answer": " "}\n'
+    )
+    benchmarks = (Benchmark(name="held", source=str(held)),)
+    spoilt = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": benchmarks})})
+    run = run_stages(spoilt, copied(quick_run, tmp_path).store, tmp_path / "runs" / "spoilt")
+    bench = run.summary["benchmarks"]["held"]
+    assert (bench["n"], bench["bad_gold"], run.summary["yield"]["bad_gold"]) == (1, 1, 0)
+    html = report.page(run)
+    assert Page(html).tables[""][:2] == [["problem", "its reference answer"], ["held-00002", "it is empty"]]
+    assert html.index("<h2>Results") < html.index("held-00002") < html.index("<h2>From problems to traces")
+
+
 def test_charts_are_pngs_wide_enough_to_read(quick_run: Run) -> None:
     images = report.charts(quick_run)
     assert list(images) == ["accuracy", "training", "yield", "lengths"]
@@ -183,6 +229,7 @@ def test_cells_are_formatted_for_reading() -> None:
         "model": "ssb",
         "accuracy": "42.3%",
         "95% interval": "20.0 to 40.0",
+        "string match": "25.0%",
         "no answer": "1.2%",
         "truncated": "0.0%",
         "tokens": "1,234",
@@ -211,6 +258,55 @@ def test_the_headline_says_whether_it_is_noise(
     difference: float, ci95: tuple[float, float], p: float, words: str
 ) -> None:
     assert words in report.verdict_in_words(benchmark(difference, ci95, p))
+
+
+def test_the_headline_tells_the_difference_under_plain_string_match() -> None:
+    (line,) = report.verdict_in_words(benchmark(0.1, (0.04, 0.16), 0.01, (0.09, 0.01))).split("\n")
+    assert line.endswith("p = 0.010); +9.0 points under plain string match.")
+
+
+@pytest.mark.parametrize(
+    ("ours", "literal", "words"),
+    [
+        ((0.02, (-0.02, 0.06), 0.3), (0.3, 0.001), "The 28.0 points between the two are formatting: right answers in"),
+        ((0.02, (-0.02, 0.06), 0.3), (0.3, 0.001), "which SSB gives less often than its base."),
+        ((0.2, (0.16, 0.24), 0.001), (0.02, 0.3), "The 18.0 points between the two are formatting: right answers in"),
+        ((0.2, (0.16, 0.24), 0.001), (0.02, 0.3), "which SSB gives more often than its base."),
+        ((0.05, (0.01, 0.09), 0.02), (0.04, 0.08), "noise only where answers are compared by their value."),
+        ((0.03, (-0.01, 0.07), 0.2), (0.05, 0.01), "noise only where answers are compared letter for letter."),
+    ],
+)
+def test_a_difference_that_is_partly_formatting_is_called_so(
+    ours: tuple[float, tuple[float, float], float], literal: tuple[float, float], words: str
+) -> None:
+    told = report.verdict_in_words(benchmark(*ours, literal))
+    assert words in told and "formatting" in told
+
+
+def test_the_results_fit_a_terminal_of_100_columns(quick_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import console
+
+    narrow = Console(width=100, file=io.StringIO(), markup=False, highlight=False)
+    monkeypatch.setattr(console, "console", narrow)
+    rows = report.results_table(quick_run.summary)
+    narrow.print(console.results(rows))
+    printed = narrow.file.getvalue()  # type: ignore[attr-defined]
+    heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
+    assert [cell for cell in rows[0] if cell in heading] == [name for name in rows[0] if name != "vs base"]
+    assert len(lines) == len(rows)
+
+
+def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:
+    bench = quick_run.summary["benchmarks"]["nano-test"]
+    gold = {p.id: p.answer for p in problems.load(findings.configuration(quick_run).evaluate.benchmarks[0])}
+    for evaluation in findings.evaluations(quick_run):
+        tables = quick_run.store.tables(evaluation.manifest, ["problem_id", "verdict"])
+        rows = [row for table in tables for row in table.to_pylist()]
+        matches = [row["verdict"]["answer"] == gold[row["problem_id"]] for row in rows]
+        assert bench["models"][evaluation.model]["string_match"] == pytest.approx(sum(matches) / len(matches))
+    models, literal = bench["models"], bench["paired"]["ssb-base"]["string_match"]
+    gap = models["ssb"]["string_match"] - models["base"]["string_match"]
+    assert literal["difference"] == pytest.approx(gap)
 
 
 def test_the_headline_without_a_student_says_so() -> None:

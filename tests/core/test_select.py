@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssb_core import verify
+from ssb_core.config import RunConfig
+from ssb_core.pipeline import Pipeline
 from ssb_core.records import Verdict
 from ssb_core.stages.select import choose
 
@@ -70,3 +74,30 @@ def test_reasons_name_what_was_missing() -> None:
     for reason, graded in cases.items():
         assert choose("p", dict(enumerate(graded)), 0).dropped == reason
     assert choose("p", {0: none, 1: none}, 0).dropped == "unparsed"
+
+
+def recipes(settings: RunConfig, form: str) -> dict[str, str]:
+    """Recipe hashes of the stages that verify, for problem sets of a form."""
+    benchmark = settings.evaluate.benchmarks[0].model_copy(update={"form": form})
+    config = settings.model_copy(update={"problems": settings.problems.model_copy(update={"form": form})})
+    pipeline = Pipeline(config, Pipeline.of(settings).model, ())
+    wave = pipeline.wave(0, 32)
+    (evaluation,) = pipeline.evaluations(None)
+    evaluation = evaluation.model_copy(update={"benchmark": benchmark})
+    specs = {"select": wave.select, "teach": wave.teach.solutions, "evaluate": evaluation}
+    expected = {**verify.versions(), "form": "choice" if form == "choice" else "boxed"}
+    assert [s.recipe.content["verify"] for s in specs.values()] == [expected] * 3
+    return {stage: s.recipe.hash for stage, s in specs.items()}
+
+
+def test_verdicts_of_another_form_share_no_shards(small: RunConfig) -> None:
+    boxed, choice = recipes(small, "boxed"), recipes(small, "choice")
+    assert all(boxed[stage] != choice[stage] for stage in boxed)
+    assert boxed == recipes(small, "hash") == recipes(small, "exact")  # prompts ask for a box all the same
+
+
+def test_verdicts_of_other_versions_share_no_shards(small: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = recipes(small, "boxed")
+    later = {**verify.versions(), "sympy": "99"}
+    monkeypatch.setattr(verify, "versions", lambda: later)
+    assert all(now[stage] != other for stage, other in recipes(small, "boxed").items())

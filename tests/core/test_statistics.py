@@ -13,7 +13,9 @@ from ssb_core.statistics import bootstrap_mean, paired, score, wilson
 def _score(correct, **others):
     grid = np.asarray(correct)
     no = np.zeros(grid.shape, bool)
-    return score("nano-test", "base", grid, **{"no_answer": no, "truncated": no, "tokens": ~no, **others})
+    return score(
+        "nano-test", "base", grid, **{"no_answer": no, "truncated": no, "tokens": ~no, "string_match": grid, **others}
+    )
 
 
 def _numbers(record) -> list[float]:
@@ -59,9 +61,11 @@ def test_clustered_bootstrap_covers_where_pooling_the_samples_would_not() -> Non
 
 def test_score_of_single_samples() -> None:
     correct = np.array([[True], [False], [True], [True]])
-    got = _score(correct, no_answer=~correct, truncated=np.zeros((4, 1), bool), tokens=np.array([[1], [2], [3], [6]]))
+    tokens, literally = np.array([[1], [2], [3], [6]]), np.array([[True], [False], [False], [False]])
+    got = _score(correct, no_answer=~correct, tokens=tokens, string_match=literally)
     assert (got.benchmark, got.model, got.n, got.samples) == ("nano-test", "base", 4, 1)
     assert (got.accuracy, got.no_answer, got.truncated, got.mean_tokens) == (0.75, 0.25, 0.0, 3.0)
+    assert got.string_match == 0.25
     assert got.ci95 == wilson(3, 4)
 
 

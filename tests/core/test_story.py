@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from ssb_core import findings, story
+from ssb_core import findings, problems, story
 from ssb_core.config import ConfigError
 from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherTrace, Verdict
 from ssb_core.runs import Run
@@ -54,7 +54,7 @@ def test_the_story_of_a_dropped_problem_tells_why(quick_run: Run) -> None:
 
 def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
     (benchmark,) = findings.configuration(quick_run).evaluate.benchmarks
-    told = [story.tell(quick_run, p.id) for p in findings.benchmark_problems(benchmark)]
+    told = [story.tell(quick_run, p.id) for p in problems.load(benchmark)]
     for model, score in quick_run.summary["benchmarks"]["nano-test"]["models"].items():
         verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[model]]
         assert sum(verdicts) / len(verdicts) == pytest.approx(score["accuracy"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from ssb_core.models import NANO
-from tests.processes import run_ssb
+from tests.processes import SSB, run_ssb
 
 
 def test_help_answers_in_under_half_a_second(alone: dict[str, str], tmp_path: Path) -> None:
@@ -25,6 +28,7 @@ def test_help_answers_in_under_half_a_second(alone: dict[str, str], tmp_path: Pa
 BAD_DATA = {
     "empty.jsonl": "",
     "unanswered.jsonl": '{"question": "1+1?"}\n',
+    "ungradable.jsonl": '{"question": "1+1?", "answer": " "}\n',
     "broken.jsonl": '{"question": "1+1?", "answer": "2"}\n{\n',
 }
 
@@ -41,6 +45,10 @@ BAD_DATA = {
         (["--preset", "quickstart", "--set", "problems.source=none.jsonl"], "none.jsonl does not exist"),
         (["--preset", "quickstart", "--set", "problems.source=empty.jsonl"], "empty.jsonl holds no problems"),
         (["--preset", "quickstart", "--set", "problems.source=unanswered.jsonl"], "line 1: no field 'answer'"),
+        (
+            ["--preset", "quickstart", "--set", "problems.source=ungradable.jsonl"],
+            "(1 of 1 left out); the first is that",
+        ),
         (["--preset", "quickstart", "--set", "problems.source=broken.jsonl"], "line 2: not valid JSON"),
         (["--preset", "quickstart", "--set", "evaluate.benchmarks.0.source=none.jsonl"], "none.jsonl does not exist"),
         (["--preset", "quickstart", "--from", "distill"], "--from distill: rollouts wave 1 is not in store"),
@@ -85,3 +93,89 @@ def test_the_plan_needs_no_server_and_changes_nothing(alone: dict[str, str], tmp
     assert done.returncode == 0, done.stderr
     assert "rollouts wave 1" in done.stdout and "missing" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_names_problems_left_out_for_their_gold(alone: dict[str, str], tmp_path: Path) -> None:
+    for name, bad in (("mine", 5), ("held-out", 1)):
+        answers = ["2", *[" "] * bad]
+        rows = "".join(json.dumps({"question": "1+1?", "answer": a}) + "\n" for a in answers)
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    sets = ["problems={source: mine.jsonl}", "evaluate.benchmarks=[{name: held, source: held-out.jsonl}]"]
+    done = run_ssb("plan", "--preset", "quickstart", *(a for s in sets for a in ("--set", s)), env=alone, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == (
+        "note: mine.jsonl: 5 problems left out, reference answer cannot be used: 'mine-00002' (it is empty), "
+        "'mine-00003' (it is empty), 'mine-00004' (it is empty); the run's report.html lists all\n"
+        "note: benchmark held: 1 problem left out, reference answer cannot be used: 'held-out-00002' (it is empty); "
+        "see the run's report.html\n"
+    )
+
+
+PAIRS = (
+    '{"id": 7, "gold": "1/2", "completion": "Half of them: \\\\boxed{0.5}."}\n'
+    '{"id": 8, "gold": "", "completion": "\\\\boxed{3}"}\n'
+    '{"id": 9, "gold": "6 * 7\\n#### 42", "completion": "It is 42."}\n'
+)
+
+
+def test_grade_prints_a_verdict_for_each_pair_and_tells_the_sum_on_stderr(
+    alone: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text(PAIRS)
+    done = run_ssb("grade", "in.jsonl", env=alone, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.split("\n")[:-1]]
+    assert [(r["id"], r["status"]) for r in rows] == [(7, "correct"), (8, "rejected"), (9, "no_answer")]
+    told = [line.split()[0] for line in done.stderr.split("\n")[:-1]]
+    assert told == ["graded", "accuracy", "string", "verdicts", "speed", "bad", "versions"]
+    assert "2 of 3 pairs, form boxed" in done.stderr and "line 2 (it is empty)" in done.stderr
+
+
+def test_grade_reads_standard_input_and_writes_a_file(alone: dict[str, str], tmp_path: Path) -> None:
+    command = [*SSB, "grade", "-", "--form", "choice", "--out", "out.jsonl"]
+    text = '{"gold": "(B)", "completion": "\\\\boxed{b}"}\n'
+    done = subprocess.run(command, input=text, env=alone, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert json.loads((tmp_path / "out.jsonl").read_text())["status"] == "correct"
+
+
+@pytest.mark.parametrize("source", ["in.jsonl", "-"])
+def test_grade_refuses_a_bad_line_with_its_number_and_leaves_no_file(
+    source: str, alone: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text(PAIRS + '{"gold": "1"}\n')
+    with (tmp_path / "in.jsonl").open() as stdin:
+        command = [*SSB, "grade", source, "--out", "out.jsonl"]
+        done = subprocess.run(command, stdin=stdin, env=alone, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    name = "standard input" if source == "-" else source
+    assert done.stderr.startswith(f"error: {name} line 4: no field 'completion'; the fields are: gold\n  remedy: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_grade_interrupted_leaves_no_file(alone: dict[str, str], tmp_path: Path) -> None:
+    command = [*SSB, "grade", "-", "--out", "out.jsonl"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, env=alone, cwd=tmp_path, text=True) as process:
+        assert process.stdin
+        process.stdin.write(PAIRS)
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.3)  # from here on it waits for more input
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (130, "interrupted; out.jsonl is not written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_grade_ends_without_a_word_when_nobody_reads_on(alone: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(PAIRS * 3000)
+    command, pipe = [*SSB, "grade", "in.jsonl"], subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, env=alone, cwd=tmp_path, text=True) as process:
+        assert process.stdout and process.stderr
+        assert json.loads(process.stdout.readline())["id"] == 7
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

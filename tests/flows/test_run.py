@@ -53,16 +53,20 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
         "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds", "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
-        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated",
+        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated", "bad_gold",
     }  # fmt: skip
     assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
     assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
     assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows"}
     bench = found["benchmarks"]["nano-test"]
-    assert set(bench) == {"n", "samples", "models", "paired"}
+    assert set(bench) == {"n", "samples", "bad_gold", "models", "paired"}
     assert set(bench["models"]) == {"base", "ssb"} and set(bench["paired"]) == {"ssb-base"}
-    assert set(bench["models"]["ssb"]) == {"accuracy", "ci95", "no_answer", "truncated", "mean_tokens"}
-    assert set(bench["paired"]["ssb-base"]) == {"difference", "ci95", "p_value"}
+    assert set(bench["models"]["ssb"]) == {
+        "accuracy", "ci95", "string_match", "no_answer", "truncated", "mean_tokens",
+    }  # fmt: skip
+    paired = bench["paired"]["ssb-base"]
+    assert set(paired) == {"difference", "ci95", "p_value", "string_match"}
+    assert set(paired["string_match"]) == {"difference", "ci95", "p_value"}
 
 
 def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> None:

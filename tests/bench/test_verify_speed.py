@@ -1,0 +1,72 @@
+"""Verdicts a second, beside raw math-verify on the same answers in the same run."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ssb_core.verify import Verifier
+from tests.core.test_verify_data import differently, golds
+
+pytestmark = pytest.mark.bench
+FAST, THROUGH_WORKERS = 2000, 300  # verdicts a second on 2 cores
+
+
+def ours(pairs: Sequence[tuple[str, str]], warm: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """Verdicts a second once the workers run, and how many were correct."""
+    with Verifier() as verifier:
+        list(verifier.grade(warm))
+        started = time.perf_counter()
+        correct = sum(v.status == "correct" for v in verifier.grade(pairs))
+        return len(pairs) / (time.perf_counter() - started), correct
+
+
+def raw(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
+    """The same by math-verify as its README has it, in this process, with its timeouts off."""
+    from math_verify import parse, verify
+
+    started = time.perf_counter()
+    correct = 0
+    for completion, gold in pairs:
+        parsed = [parse(text, parsing_timeout=None) for text in (f"${gold}$", completion)]
+        correct += verify(*parsed, timeout_seconds=None)
+    return len(pairs) / (time.perf_counter() - started), correct
+
+
+def told(name: str, ours: tuple[float, int], raw: tuple[float, int], n: int) -> None:
+    print(
+        f"\n{name}: {ours[0]:,.0f} verdicts/s, {ours[1]} of {n} correct; raw math-verify {raw[0]:,.0f}/s, "
+        f"{raw[1]} of {n}; ratio {ours[0] / raw[0]:.1f}"
+    )
+
+
+def test_gsm8k_like_answers_take_the_fast_path(data: Path) -> None:
+    """Right answers half of the time, numbers from 1 to 9 off else; math-verify gets a part, it is slow."""
+    draw = random.Random(0)
+    found = golds(data / "gsm8k_train.jsonl", "hash")
+    shifts = [draw.choice([0, draw.randrange(1, 10)]) for _ in found]
+    pairs = [
+        (rf"So it is \boxed{{{int(gold.replace(',', '')) + shift:,}}}.", gold)
+        for gold, shift in zip(found, shifts, strict=True)
+    ]
+    fast, some = ours(pairs, []), pairs[:1000]
+    told("GSM8K-like", fast, raw(some), len(pairs))
+    assert fast[0] > FAST
+    assert fast[1] == shifts.count(0)
+
+
+def test_math500_golds_written_differently_go_through_the_workers(data: Path) -> None:
+    warm = [(rf"\boxed{{\sqrt{{{n}}}+1}}", "1") for n in range(200)]
+    pairs = [
+        (rf"So it is \boxed{{{written}}}.", gold)
+        for gold in golds(data / "math500.jsonl", "boxed")
+        if (written := differently(gold))
+    ]
+    found = ours(pairs, warm)
+    told("MATH500, written differently", found, raw(pairs), len(pairs))
+    assert found[0] > THROUGH_WORKERS
+    assert found[1] == len(pairs)

@@ -1,0 +1,48 @@
+"""The verifier inside Prefect tasks: hostile answers are given up in time, and the task's own timeout stays armed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SCRIPT = r"""
+import json, time
+from prefect import flow, task
+from ssb_core.verify import Verifier
+
+statuses = []
+
+@task(timeout_seconds=6)
+def grade_then_hang():
+    with Verifier(deadline=0.5) as verifier:
+        endless, honest = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"
+        statuses.extend(v.status for v in verifier.grade([(endless, "6"), (honest, "6")]))
+    for _ in range(600):
+        time.sleep(0.1)
+
+@flow
+def verifying():
+    in_main_thread = grade_then_hang(return_state=True)
+    in_another = grade_then_hang.submit()
+    in_another.wait()
+    return [in_main_thread.name, in_another.state.name]
+
+if __name__ == "__main__":
+    print(json.dumps([verifying(), statuses]))
+"""
+
+
+def test_a_tasks_own_timeout_fires_after_grading_hostile_answers(served: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "verifying.py").write_text(SCRIPT)
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "verifying.py"], env=served, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    states, statuses = json.loads(done.stdout.splitlines()[-1])
+    assert statuses == ["timeout", "correct"] * 2
+    assert states == ["TimedOut", "TimedOut"]
+    assert time.monotonic() - started < 60  # either task alone would have slept that long
