@@ -220,7 +220,7 @@ def _inequality(plain: Sequence[str], signs: list[str], sides: list[list[str]]) 
 def _compared(sign: str, plain: Sequence[str], left: Sequence[str], right: Sequence[str]) -> Node:
     """A relation between two expressions, by the difference of its sides."""
     try:
-        difference = f"{sign}({unambiguous(left)})-({unambiguous(right)})"
+        difference = unambiguous(["(", *left, ")", "-", "(", *right, ")"], sign)
     except NotMathError:
         return _text(plain)
     return Scalar(latex.joined(plain), closed_form=difference)

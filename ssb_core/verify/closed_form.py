@@ -22,7 +22,6 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, _Latex2Sympy
 
 from . import notation, rationals
 from .latex import OutOfBoundsError
-from .notation import VARIABLE
 
 _MP = mpmath.mp.clone()
 _MP.dps = 50
@@ -32,9 +31,7 @@ MAX_BITS = 200_000
 MAX_FACTORIAL = 3000
 _NOTHING = _MP.mpf(10) ** -30  # what is this small beside the terms it was summed from is 0
 _EVERYTHING = _MP.mpf(10) ** 30  # what is this large is a pole, or an argument that has lost its digits
-_RELATION = re.compile(r"(>=|>|=)?(.*)", re.DOTALL)
-
-VARIABLES = notation.variable("x"), notation.variable("y")
+_CLOSED_FORM = re.compile(r"(>=|>|=)?([^|]*)\|(.*)", re.DOTALL)
 
 Number = Any
 """A Fraction while exact, else an mpmath real or complex number."""
@@ -50,9 +47,15 @@ def key(closed_form: str) -> str | None:
     Raises:
         OutOfBoundsError: a power or a factorial in it is too large to compute.
     """
-    sign, expression = _RELATION.fullmatch(closed_form).groups()  # type: ignore[union-attr]
+    relation, names, expression = _CLOSED_FORM.fullmatch(closed_form).groups()  # type: ignore[union-attr]
+    variables = dict(zip(notation.SAFE, names.split(","), strict=False)) if names else {}
     try:
-        return _key(sign, expression)
+        tree = _parsed(expression)
+        if {str(s) for s in tree.free_symbols} - {"i"} != set(variables):
+            return None  # the parser dropped a variable
+        points = [{v: point(name, k) for v, name in variables.items()} for k in range(POINTS if variables else 1)]
+        values = [_settled(_value(tree, at)) for at in points]
+        return _relation(relation, values) if relation else _function(list(variables.values()), values)
     except (OutOfBoundsError, MemoryError):
         raise
     except RecursionError:
@@ -61,30 +64,24 @@ def key(closed_form: str) -> str | None:
         return None
 
 
-def _key(sign: str | None, expression: str) -> str | None:
+def _parsed(expression: str) -> sympy.Expr:
     try:
         tree = _Parser(PredictionMode.SLL).parse(expression)
     except Exception:  # what the fast mode can parse it parses as the slow one does, but it cannot parse everything
         tree = _Parser(PredictionMode.LL).parse(expression)
     if not isinstance(tree, sympy.Expr):
-        return None
-    names = sorted(str(s) for s in tree.free_symbols if str(s) != "i")
-    if set(VARIABLE.findall(expression)) != {found[1] for n in names if (found := VARIABLE.fullmatch(n))}:
-        return None  # the parser dropped a variable
-    count = POINTS if names else 1
-    values = [_settled(_value(tree, {n: point(n, k) for n in names})) for k in range(count)]
-    return _relation(sign, values) if sign else _function(names, values)
+        raise UndefinedError
+    return tree
 
 
 def warm_up() -> None:
     """Parse what answers are made of once: the parser learns its tables as it goes, and learning is slow."""
-    x, y = VARIABLES
     for written in (
-        r"3\cdot \sqrt{13}+ \frac{\sqrt{2}}{2}- (2)^{(3+ 1)}\cdot \pi ",
-        rf"\frac{{11+ 9\cdot {x}}}{{20}}- (5)\cdot {x}^{{2}}\cdot {y}+ ((3+ 1))\cdot {y}+ 1",
-        rf"({x}+ 5)\cdot ({y}- 2)- ({x}^{{2}}- 1)- (0)",
-        rf"-(\sqrt[3]{{2}})/ (7- 5\cdot i )+ (e )^{{2\cdot {x}}}",
-        rf"(\sin^{{2}}(30\cdot \frac{{\pi}}{{180}}))+ (\log_{{2}}({x}))- (\ln(2))+ 5!+ \binom{{5}}{{2}}- | {x}| ",
+        r"|3\cdot \sqrt{13}+ \frac{\sqrt{2}}{2}- (2)^{(3+ 1)}\cdot \pi ",
+        r"x,y|\frac{11+ 9\cdot a }{20}- (5)\cdot (a )^{2}\cdot b + ((3+ 1))\cdot b + 1",
+        r"=x,y|(a + 5)\cdot (b - 2)- ((a )^{2}- 1)- (0)",
+        r"x|-(\sqrt[3]{2})/ (7- 5\cdot i )+ (e )^{2\cdot a }",
+        r"x|(\sin^{2}(30\cdot \frac{\pi}{180}))+ (\log_{2}(a ))- (\ln(2))+ 5!+ \binom{5}{2}- | a | ",
     ):
         key(written)
 
@@ -127,7 +124,7 @@ def _function(names: list[str], values: list[Number]) -> str:
         return rationals.key(first) if isinstance(first, Fraction) else f"c:{texts[0]}"
     for name in names:
         if values == [point(name, k) for k in range(POINTS)]:
-            return f"s:{notation.name(VARIABLE.fullmatch(name)[1])}"  # type: ignore[index]
+            return f"s:{name}"
     return f"f:{' '.join(_digits(v) for v in values)}"
 
 

@@ -1,14 +1,13 @@
 r"""A scalar expression rewritten so that it can be read in one way only.
 
 Arguments are braced, products marked, decimals made fractions, degrees inside functions made radians, and variables
-named ``v_{n}``. What is not surely mathematics is refused here, so the LaTeX parser behind it never guesses: left to
-itself it reads ``2(3)`` as a mixed number 5 and ``d \cdot x`` as a differential, drops ``^\circ``, takes ``I`` for the
-imaginary unit and ``\Gamma`` for Euler's constant.
+given letters without a meaning. What is not surely mathematics is refused here, so the LaTeX parser behind it never
+guesses: left to itself it reads ``2(3)`` as a mixed number 5 and ``d \cdot x`` as a differential, drops ``^\circ``,
+takes ``I`` for the imaginary unit and ``\Gamma`` for Euler's constant.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from .latex import MAX_DEPTH, is_number
@@ -19,7 +18,7 @@ GREEK = tuple(
     r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \kappa \lambda \mu \nu \xi \rho \sigma \tau "
     r"\phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi \Omega".split()
 )
-VARIABLE = re.compile(r"v_\{?(\d+)\}?")
+SAFE = "abcjklmnopqrstuvwxyz"  # letters that the parser takes for plain variables
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 
 
@@ -27,8 +26,10 @@ class NotMathError(ValueError):
     """This is no expression that has exactly one reading."""
 
 
-def unambiguous(tokens: Sequence[str]) -> str:
-    """The expression in strict LaTeX.
+def unambiguous(tokens: Sequence[str], relation: str = "") -> str:
+    r"""``x_{1},\theta|3\cdot a + b``: the expression in strict LaTeX behind the names that its letters stand for.
+
+    A `relation` of the expression to zero (``=``, ``>``, ``>=``) is put in front.
 
     Raises:
         NotMathError: it is no scalar expression, or it could be read in two ways.
@@ -37,20 +38,7 @@ def unambiguous(tokens: Sequence[str]) -> str:
     written = writer.expression(None)
     if writer.left:
         raise NotMathError
-    return written
-
-
-def variable(name: str, index: str = "") -> str:
-    """A variable as the parser is shown it: its letter and every character of its index in three digits each."""
-    letter = 900 + GREEK.index(name) if name in GREEK else 100 + ord(name)  # never a leading zero
-    return f"v_{{{letter}{''.join(f'{ord(c):03d}' for c in index)}}}"
-
-
-def name(written: str) -> str:
-    """What `variable` was given, from the digits it wrote."""
-    codes = [int(written[i : i + 3]) for i in range(0, len(written), 3)]
-    index = "".join(map(chr, codes[1:]))
-    return (GREEK[codes[0] - 900] if codes[0] >= 900 else chr(codes[0] - 100)) + (f"_{{{index}}}" if index else "")
+    return f"{relation}{','.join(writer.letters)}|{written}"
 
 
 class _Writer:
@@ -60,6 +48,7 @@ class _Writer:
         self.left = [t for t in reversed(tokens) if t != " "]
         self.angles = 0  # how many functions we are inside of
         self.depth = 0
+        self.letters: dict[str, str] = {}  # names of variables, and the letters they are written by
 
     def peek(self) -> str:
         return self.left[-1] if self.left else ""
@@ -112,7 +101,7 @@ class _Writer:
         if is_number(token) or token == ".":
             return self.decimal(token)
         if token == r"\pi":
-            return r"\pi "
+            return self.symbol(r"\pi")
         if (len(token) == 1 and token.isascii() and token.isalpha()) or token in GREEK:
             return self.variable(token)
         if token in ("(", "[", "{"):
@@ -146,12 +135,22 @@ class _Writer:
             index = self.subscript()
             if letter in ("e", "i"):
                 raise NotMathError
-            return variable(letter, index)
+            return self.named(f"{letter}_{{{index}}}")
         if self.peek() == "(" and letter in ("f", "g", "h"):
             raise NotMathError  # an unknown function, not a product
         if self.peek() == "'":
             raise NotMathError
-        return letter + " " if letter in ("e", "i") else variable(letter)
+        return letter + " " if letter in ("e", "i") else self.named(letter)
+
+    def named(self, name: str) -> str:
+        """The letter that stands for a variable."""
+        if len(self.letters) == len(SAFE) and name not in self.letters:
+            raise NotMathError
+        return self.symbol(self.letters.setdefault(name, SAFE[len(self.letters) % len(SAFE)]))
+
+    def symbol(self, written: str) -> str:
+        """Without parentheses around the base of a power the parser's fast mode waits for an index, and fails."""
+        return f"({written} )" if self.peek() == "^" else f"{written} "
 
     def subscript(self) -> str:
         token = self.left.pop() if self.left else ""
