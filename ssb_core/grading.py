@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -183,7 +183,10 @@ def grade(asked: Iterable[Pair], form: verify.AnswerForm) -> Iterator[tuple[Pair
             while waiting[0].unusable:
                 yield waiting.popleft(), Verdict("rejected"), None
             pair = waiting.popleft()
-            yield pair, verdict, verifier.key(pair.gold)
+            gold_key = verifier.key(pair.gold)
+            if gold_key is None and verdict.unverified:
+                pair = replace(pair, unusable="it could not be computed")
+            yield pair, verdict, gold_key
         yield from ((pair, Verdict("rejected"), None) for pair in waiting)
 
 

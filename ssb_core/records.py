@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length"]
 R = TypeVar("R")
 Status = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]
-Drop = Literal["all_correct", "all_wrong", "unparsed", "too_long", "no_answer", "truncated", "wrong_answer", "leak"]
+Drop = Literal[
+    "all_correct",
+    "all_wrong",
+    "unparsed",
+    "unverified",
+    "too_long",
+    "no_answer",
+    "truncated",
+    "wrong_answer",
+    "leak",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,11 @@ class Verdict:
     answer: str | None = None
     key: str | None = None
     seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def unverified(self) -> bool:
+        """Whether the verifier gave up on the answer, which then is neither right nor wrong."""
+        return self.status in ("timeout", "crashed", "rejected")
 
     def matches_literally(self, gold: str) -> bool:
         """Whether the answer is the gold answer letter for letter: the second opinion, to which notation matters."""
@@ -136,7 +151,8 @@ class Sample:
 class BenchmarkScore:
     """One model on one benchmark. Accuracy is avg@k; `ci95` is its 95% interval; tokens are per sample.
 
-    `string_match` is the accuracy if answers had to be written just as the reference answers are.
+    `string_match` is the accuracy if answers had to be written just as the reference answers are, `unverified` the rate
+    of answers that the verifier gave up on; they count as not correct.
     """
 
     benchmark: str
@@ -149,6 +165,7 @@ class BenchmarkScore:
     truncated: float
     mean_tokens: float
     string_match: float
+    unverified: float
 
 
 @dataclass(frozen=True, slots=True)

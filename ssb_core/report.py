@@ -91,13 +91,20 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
         f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
         f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
         f"{_points(paired['string_match']['difference'])} points under plain string match."
-        f"{_formatting(paired, paired['string_match'])}"
+        f"{_formatting(paired, paired['string_match'])}{_unverified(benchmark['models'])}"
     )
 
 
 def _significant(paired: dict[str, Any]) -> bool:
     low, high = paired["ci95"]
     return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
+
+
+def _unverified(models: dict[str, Any]) -> str:
+    if not any(score["unverified"] for score in models.values()):
+        return ""
+    rates = ", ".join(f"{_percent(score['unverified'])}% of {name}'s" for name, score in models.items())
+    return f" The verifier gave up on some answers, which count as not correct: {rates}."
 
 
 def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:

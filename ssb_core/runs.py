@@ -21,6 +21,9 @@ import yaml
 from .config import ConfigError, RunConfig
 from .store import Manifest, Store, StoreError, replacing, write_json
 
+SUMMARY_FORMAT = 2
+"""What stands in summary.json under which name; bump it when a reader of older ones would stumble."""
+
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "pyarrow", "prefect", "numpy", "scipy")
 
 
@@ -51,16 +54,22 @@ class Run:
         """The run called `name`; the name ``latest`` means the one finished last.
 
         Raises:
-            ConfigError: there is no such run; the message lists those there are.
+            ConfigError: there is no such run (the message lists those there are), or another version made it.
         """
         finished = sorted(runs.glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
         names = [p.parent.name for p in finished]
         if name == "latest" and names:
-            return cls(finished[-1].parent, store)
+            name = names[-1]
         if name not in names:
             known = ", ".join(names) or "none yet; start one with `ssb run`"
             raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
-        return cls(runs / name, store)
+        run = cls(runs / name, store)
+        if run.summary.get("format") != SUMMARY_FORMAT:
+            raise ConfigError(
+                f"run {name} was made by another version of ssb\n"
+                f"  remedy: run it again with --config {run.directory / 'config.yaml'}; what still holds is reused"
+            )
+        return run
 
     @property
     def name(self) -> str:

@@ -29,6 +29,7 @@ def score(
     truncated: ArrayLike,
     tokens: ArrayLike,
     string_match: ArrayLike,
+    unverified: ArrayLike,
 ) -> BenchmarkScore:
     """Score `model` on `benchmark` from (problems, samples) arrays; `tokens` counts each completion's tokens.
 
@@ -39,6 +40,7 @@ def score(
         ValueError: an array is empty, not two-dimensional, not finite, or not of the shape of `correct`.
     """
     others = {"no_answer": no_answer, "truncated": truncated, "mean_tokens": tokens, "string_match": string_match}
+    others |= {"unverified": unverified}
     grids = {name: _grid(name, values) for name, values in {"correct": correct, **others}.items()}
     n, k = grids["correct"].shape
     for name, grid in grids.items():

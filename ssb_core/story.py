@@ -39,6 +39,7 @@ REASONS = {
     "all_correct": "every rollout is correct, so there is no mistake to contrast with",
     "all_wrong": "no rollout is correct, so there is nothing to teach from",
     "unparsed": "too few rollouts have a readable answer to make a pair",
+    "unverified": "the verifier gave up on an answer, so nobody knows whether it is right",
     "too_long": "the prompt and a full-length completion do not fit into the model's context",
     "no_answer": "the solution gives no final answer",
     "truncated": "the solution hit the token cap",

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import problems, statistics
-from .runs import StageRun, versions
+from .runs import SUMMARY_FORMAT, StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from .store import Manifest, Store, digest
 
@@ -21,6 +21,7 @@ def summarise(
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
     return {
+        "format": SUMMARY_FORMAT,
         "run": name,
         "preset": preset,
         "fingerprints": {stage: _fingerprint(runs) for stage, runs in reached.items()},
@@ -59,13 +60,23 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
             total["bad_gold"] = len(problems.rejections(spec.problems))  # the same set in every wave
         facts = required(spec, store).facts
         total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
-    names = ("problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated", "bad_gold")
-    return {name: total[name] for name in names}
+    names = (
+        "problems",
+        "all_correct",
+        "all_wrong",
+        "mixed",
+        "taught",
+        "unparsed",
+        "unverified",
+        "too_long",
+        "truncated",
+    )
+    return {name: total[name] for name in (*names, "bad_gold")}
 
 
 _COUNTED = {
     "rollouts": ("truncated",),
-    "select": ("all_correct", "all_wrong", "mixed", "unparsed", "too_long"),
+    "select": ("all_correct", "all_wrong", "mixed", "unparsed", "unverified", "too_long"),
     "teach": ("taught",),
 }
 
@@ -115,7 +126,7 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     benchmark = specs[0].benchmark
     arrays = {s.model_name: evaluate.arrays(s, store) for s in specs}
     scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
-    keep = ("accuracy", "ci95", "string_match", "no_answer", "truncated", "mean_tokens")
+    keep = ("accuracy", "ci95", "string_match", "no_answer", "unverified", "truncated", "mean_tokens")
     first = next(iter(scores.values()))
     return {
         "n": first.n,

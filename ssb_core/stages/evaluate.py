@@ -110,13 +110,15 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
 
 def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
-    """(problems, samples) arrays of a finished request: correct, no_answer, truncated, string_match; tokens (int).
+    """(problems, samples) arrays of a finished request: tokens (int); the rest bool: correct, no_answer, truncated,
+    string_match, unverified.
 
     Raises:
         StoreError: the request is not finished.
     """
     gold = {p.id: p.answer for p in spec.problem_set}
-    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": [], "string_match": []}
+    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": []}
+    columns |= {"string_match": [], "unverified": []}
     wanted = ["problem_id", "verdict", "finish_reason", "completion_ids"]
     for table in store.tables(required(spec, store), wanted):
         for row in table.to_pylist():
@@ -125,5 +127,6 @@ def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
             columns["no_answer"].append(verdict.status == "no_answer")
             columns["truncated"].append(row["finish_reason"] == "length")
             columns["tokens"].append(len(row["completion_ids"]))
+            columns["unverified"].append(verdict.unverified)
             columns["string_match"].append(verdict.matches_literally(gold[row["problem_id"]]))
     return {name: np.array(values).reshape(-1, spec.samples) for name, values in columns.items()}

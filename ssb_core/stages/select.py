@@ -68,9 +68,12 @@ def _why_not_mixed(verdicts: Sequence[Verdict]) -> Drop:
     statuses = Counter(v.status for v in verdicts)
     if not verdicts:
         return "too_long"
-    if statuses["correct"]:
-        return "all_correct" if statuses["correct"] == len(verdicts) else "unparsed"
-    return "all_wrong" if statuses["incorrect"] + statuses["unparsable"] else "unparsed"
+    if statuses["correct"] == len(verdicts):
+        return "all_correct"
+    if any(v.unverified for v in verdicts):
+        return "unverified"
+    wrong = statuses["incorrect"] + statuses["unparsable"]
+    return "all_wrong" if wrong and not statuses["correct"] else "unparsed"
 
 
 def pairs(

@@ -119,6 +119,8 @@ def write(
 def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop | None:
     if written.finish_reason == "length":
         return "truncated"
+    if verdict.unverified:
+        return "unverified"
     if verdict.status != "correct":
         return "no_answer" if verdict.status == "no_answer" else "wrong_answer"
     return "leak" if mentions_hint(written.text, question) else None

@@ -13,18 +13,18 @@ is evaluated here, everything they can ask for is bounded, and grading them neve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib import metadata
 from itertools import islice
 from typing import NamedTuple, Self
 
 from ..records import Status, Verdict
-from . import canonical, extract
+from . import extract, structure
 from .canonical import Reading
 from .extract import AnswerForm
 from .latex import OutOfBoundsError, UnreadableError
-from .workers import Reply, Workers
+from .workers import Reply, Request, Workers
 
 __all__ = ["VERIFY_VERSION", "AnswerForm", "Verifier", "unusable", "versions"]
 
@@ -38,7 +38,7 @@ REMEMBERED = 100_000  # closed forms whose keys are kept
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """What a verdict depends on besides its two texts: our policy and the libraries that read LaTeX."""
-    libraries = ("math-verify", "latex2sympy2_extended", "sympy", "mpmath")
+    libraries = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy", "mpmath")
     return {"ssb-verify": str(VERIFY_VERSION)} | {name: metadata.version(name) for name in libraries}
 
 
@@ -47,7 +47,7 @@ def unusable(gold: str, form: AnswerForm = "boxed") -> str | None:
     if form == "choice":
         return None if extract.choice(gold) else f"{gold[:40]!r} is no choice from A to E"
     try:
-        canonical.read(gold)
+        structure.read(gold)
     except (UnreadableError, OutOfBoundsError) as e:
         return str(e)
     return None
@@ -56,6 +56,7 @@ def unusable(gold: str, form: AnswerForm = "boxed") -> str | None:
 class _Answer(NamedTuple):
     """An answer as far as it was read, or the status that says why it was not."""
 
+    text: str | None
     reading: Reading | None
     status: Status | None = None
 
@@ -63,8 +64,8 @@ class _Answer(NamedTuple):
 class Verifier:
     """Grades completions whose answers come in `form`; a context manager, because it may start processes.
 
-    `deadline` is how many seconds one closed form may take, `workers` how many processes there may be (default: one
-    per core, up to 8); they start with the first closed form. Not for use by several threads at once.
+    `deadline` is how many seconds the closed forms of one answer may take, `workers` how many processes there may be
+    (default: one per core, up to 8); they start with the first closed form. Not for use by several threads at once.
 
     >>> with Verifier() as verifier:
     ...     [v.status for v in verifier.grade([(r"It is \\boxed{0.5}.", r"\\frac12")])]
@@ -74,7 +75,8 @@ class Verifier:
     def __init__(self, form: AnswerForm = "boxed", deadline: float = 3.0, workers: int | None = None) -> None:
         self.form = form
         self._workers = Workers(workers, deadline)
-        self._replies: dict[str, Reply] = {}
+        self._known: dict[str, str | None] = {}  # keys of closed forms; failures are not remembered,
+        self._hopeless: dict[Request, Reply] = {}  # but for gold answers: they come up again with every completion
 
     def __enter__(self) -> Self:
         return self
@@ -104,65 +106,68 @@ class Verifier:
             if failure:
                 raise failure
 
-    def key(self, answer: str) -> str | None:
+    def key(self, gold: str) -> str | None:
         """The canonical key of a gold answer; None for one that is `unusable` or could not be computed in time."""
-        read = self._read(answer)
-        if read.reading is None:
+        reading = self._read(gold).reading
+        if reading is None:
             return None
-        self._compute([read.reading])
-        return None if self._failure(read.reading) else read.reading.key(self._keys(read.reading), read.reading)
+        replies = self._compute([reading], [])
+        return None if replies[reading.closed_forms].status else reading.key(self._known, reading)
 
-    def _grade(self, window: list[tuple[str, str]]) -> Iterator[Verdict]:
+    def _grade(self, window: Sequence[tuple[str, str]]) -> list[Verdict]:
         started = time.perf_counter()
         golds = {gold: self._gold(gold) for _, gold in window}
-        found = [extract.final_answer(completion, self.form) for completion, _ in window]
-        answers = [_Answer(None, "no_answer") if answer is None else self._read(answer) for answer in found]
+        answers = [self._read(extract.final_answer(completion, self.form)) for completion, _ in window]
         share = (time.perf_counter() - started) / max(1, len(window))
-        self._compute([*golds.values(), *(a.reading for a in answers if a.reading)])
-        for (_, gold), answer, text in zip(window, answers, found, strict=True):
-            yield self._verdict(answer, text, golds[gold], share)
+        replies = self._compute(golds.values(), (a.reading for a in answers if a.reading))
+        return [
+            self._verdict(answer, golds[gold], replies, share)
+            for (_, gold), answer in zip(window, answers, strict=True)
+        ]
 
     def _gold(self, gold: str) -> Reading:
-        if reason := unusable(gold, self.form):
-            raise ValueError(f"gold answer {gold[:80]!r} cannot be used ({reason}); exclude its problem when loading")
         reading = self._read(gold).reading
-        assert reading
+        if reading is None:
+            reason = unusable(gold, self.form)
+            raise ValueError(f"gold answer {gold[:80]!r} cannot be used ({reason}); exclude its problem when loading")
         return reading
 
-    def _read(self, answer: str) -> _Answer:
-        if self.form == "choice":
-            letter = extract.choice(answer)
-            return _Answer(canonical.read(letter)) if letter else _Answer(None, "unparsable")
+    def _read(self, answer: str | None) -> _Answer:
+        if answer is None:
+            return _Answer(None, None, "no_answer")
+        chosen = extract.choice(answer) if self.form == "choice" else answer
         try:
-            return _Answer(canonical.read(answer))
+            return _Answer(answer, structure.read(chosen or ""))
         except UnreadableError:
-            return _Answer(None, "unparsable")
+            return _Answer(answer, None, "unparsable")
         except OutOfBoundsError:
-            return _Answer(None, "rejected")
+            return _Answer(answer, None, "rejected")
         except Exception:  # a defect of ours, which must not end a run of hours
-            return _Answer(None, "crashed")
+            return _Answer(answer, None, "crashed")
 
-    def _verdict(self, answer: _Answer, text: str | None, gold: Reading, seconds: float) -> Verdict:
-        if answer.reading is None:
-            return Verdict(answer.status or "unparsable", text, None, seconds)
-        seconds += sum(self._replies[c].seconds for c in answer.reading.closed_forms)
-        if failure := self._failure(answer.reading) or self._failure(gold):
-            return Verdict(failure, text, None, seconds)
-        key = answer.reading.key(self._keys(answer.reading), gold)
-        right = key == gold.key(self._keys(gold), gold)
-        return Verdict("correct" if right else "incorrect", text, key, seconds)
+    def _verdict(self, answer: _Answer, gold: Reading, replies: dict[Request, Reply], seconds: float) -> Verdict:
+        text, reading, status = answer
+        if reading is None:
+            return Verdict(status or "unparsable", text, None, seconds)
+        reply, gold_reply = replies[reading.closed_forms], replies[gold.closed_forms]
+        seconds += reply.seconds
+        if reading == gold:  # it need not be computed to be right
+            return Verdict("correct", text, gold.key(self._known, gold), seconds)
+        if status := reply.status or gold_reply.status:
+            return Verdict(status, text, None, seconds)
+        key = reading.key(self._known, gold)
+        return Verdict("correct" if key == gold.key(self._known, gold) else "incorrect", text, key, seconds)
 
-    def _compute(self, readings: Iterable[Reading]) -> None:
-        """Have the workers compute what is not known yet. Failures are remembered for this window only."""
-        self._replies = {c: r for c, r in self._replies.items() if r.status in (None, "rejected")}
-        if len(self._replies) > REMEMBERED:
-            self._replies.clear()
-        missing = {c: None for reading in readings for c in sorted(reading.closed_forms) if c not in self._replies}
-        if missing:
-            self._replies |= self._workers.compute(missing)
-
-    def _failure(self, reading: Reading) -> Status | None:
-        return next((s for c in sorted(reading.closed_forms) if (s := self._replies[c].status)), None)
-
-    def _keys(self, reading: Reading) -> dict[str, str | None]:
-        return {c: self._replies[c].key for c in reading.closed_forms}
+    def _compute(self, golds: Iterable[Reading], answers: Iterable[Reading]) -> dict[Request, Reply]:
+        """Replies to the requests of these readings; the keys they hold are known from then on."""
+        wanted = [r.closed_forms for r in golds]
+        replies = {request: self._hopeless.get(request, Reply()) for request in wanted}
+        replies |= {r.closed_forms: replies.get(r.closed_forms, Reply()) for r in answers}
+        if len(self._known) > REMEMBERED:
+            self._known = {}
+        asked = [r for r, reply in replies.items() if not reply.status and any(c not in self._known for c in r)]
+        for request, reply in self._workers.compute(asked).items():
+            replies[request] = reply
+            self._known |= dict(zip(request, reply.keys, strict=False))
+        self._hopeless |= {request: replies[request] for request in wanted if replies[request].status}
+        return replies

@@ -1,4 +1,4 @@
-"""Keys of closed forms: parsed by math-verify's LaTeX parser, computed exactly or to 50 digits, never simplified.
+"""Keys of closed forms: parsed by math-verify's LaTeX parser, computed exactly or to 60 digits, never simplified.
 
 Runs in worker processes only: the parser builds SymPy objects, and a hostile expression can make that take forever.
 Nothing is evaluated by SymPy; its tree is walked here, with rationals as long as they last and mpmath after that.
@@ -24,12 +24,12 @@ from . import notation, rationals
 from .latex import OutOfBoundsError
 
 _MP = mpmath.mp.clone()
-_MP.dps = 50
+_MP.dps = 60
 DIGITS = 12
-POINTS = 4
+POINTS = 6
 MAX_BITS = 200_000
 MAX_FACTORIAL = 3000
-_NOTHING = _MP.mpf(10) ** -30  # what is this small beside the terms it was summed from is 0
+_NOTHING = _MP.mpf(10) ** -45  # what is this small beside the terms it was summed from is 0
 _EVERYTHING = _MP.mpf(10) ** 30  # what is this large is a pole, or an argument that has lost its digits
 _CLOSED_FORM = re.compile(r"(>=|>|=)?([^|]*)\|(.*)", re.DOTALL)
 
@@ -100,10 +100,16 @@ class _Parser(_Latex2Sympy):  # type: ignore[misc]
 
 
 def point(name: str, k: int) -> Fraction:
-    """The k-th value of a variable: positive first, then negative, then by its name; never a short decimal."""
+    """The k-th value of a variable, never a short decimal.
+
+    All are positive at first; then the signs are the bits of the letter's number, so that any two letters differ in
+    one. Sizes go in turn from 1 to 2, below 1, and from 5 to 12: high powers hide what is beside them for large values,
+    and are hidden for small ones.
+    """
     drawn = int.from_bytes(hashlib.sha256(f"{name}/{k}".encode()).digest()[:8], "big")
-    value = Fraction(101 + drawn % 389, 211 + 2 * (drawn // 389 % 97))
-    negative = (False, True)[k] if k < 2 else drawn >> 40 & 1
+    low, high = ((1, 2), (Fraction(1, 4), Fraction(3, 4)), (5, 12))[k % 3]
+    value = low + (high - low) * Fraction(1 + drawn % 209, 211)
+    negative = k and sum(map(ord, name)) >> (k - 1) & 1
     return -value if negative else value
 
 
@@ -145,7 +151,7 @@ def _lift(value: Number) -> Number:
 
 
 def _settled(value: Number) -> Number:
-    """A Fraction if the number is one to 30 digits, a real if it has no imaginary part."""
+    """A Fraction if the number is one to 45 digits, a real if it has no imaginary part."""
     if isinstance(value, Fraction):
         return value
     if isinstance(value, _MP.mpc):
@@ -154,7 +160,7 @@ def _settled(value: Number) -> Number:
         value = value.real
     if not _MP.isfinite(value):
         raise UndefinedError
-    if abs(value) < 10**18:
+    if abs(value) < 10**36:
         nearest = _nearest(value)
         if abs(_lift(nearest) - value) <= abs(value) * _NOTHING:
             return nearest
@@ -162,9 +168,11 @@ def _settled(value: Number) -> Number:
 
 
 def _nearest(value: Number) -> Fraction:
+    """The nearest fraction that is simple enough, for the value's size, not to be this near by chance (1 in 10^9)."""
     sign, mantissa, exponent, _ = value._mpf_
     exact = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
-    return (-exact if sign else exact).limit_denominator(10**6)
+    simple = min(10**12, math.isqrt(10**36 // max(1, int(exact))))
+    return (-exact if sign else exact).limit_denominator(simple)
 
 
 # ---------------------------------------------------------------- the walk
@@ -227,7 +235,7 @@ def _power(base: Number, exponent: Number) -> Number:
         if not isinstance(base, _MP.mpc) and base < 0 and exponent.denominator % 2:
             sign = -1 if exponent.numerator % 2 else 1
             return sign * _MP.power(_lift(-base), _lift(exponent))  # the real root, as problems mean it
-    elif abs(_lift(exponent)) > 10**6:
+    elif abs(_lift(exponent)) > 10**9:
         raise OutOfBoundsError("a power too large to compute")
     return _MP.power(_lift(base), _lift(exponent))
 

@@ -14,7 +14,8 @@ AnswerForm = Literal["boxed", "hash", "choice", "exact"]
 # Escapes are tokens of their own: in \boxed{\{1,2\}} only the unescaped braces count.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _CHOICE = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*|[{}$\s]")
-_LETTER = re.compile(r"\(([A-Ea-e])\)|([A-Ea-e])(?=$|[).:,])")
+_LETTER = re.compile(r"\(([A-Ea-e])\)|([A-Ea-e])(?=$|[).:])")
+_HEDGE = re.compile(r"\W*[A-Ea-e]\W*?(?:,|;|/|&|\bor\b|\band\b|\\text\s*\{\s*(?:or|and)\s*\})\W*[A-Ea-e]\b")
 
 
 def final_answer(text: str, form: AnswerForm = "boxed") -> str | None:
@@ -50,6 +51,8 @@ def gold_answer(raw: str, form: AnswerForm) -> str | None:
 
 def choice(answer: str) -> str | None:
     r"""The letter A to E that an answer picks: ``B``, ``(b)``, ``\text{(B)}``, ``B. 12 cm``; None if it picks none."""
+    if _HEDGE.match(answer[:100]):
+        return None  # A or B
     found = _LETTER.match(_CHOICE.sub("", answer[:100]))
     return (found[1] or found[2]).upper() if found else None
 

@@ -21,6 +21,7 @@ MAX_ITEMS = 64
 MAX_CELLS = 100
 MAX_SIGNS = 6
 
+SEPARATORS = (",", ";", r"\land")  # of a list; the last is "and", a semicolon also "or"
 OPEN = frozenset(["(", "[", "{", r"\{", r"\begin", r"\lfloor", r"\lceil"])
 CLOSE = frozenset([")", "]", "}", r"\}", r"\end", r"\rfloor", r"\rceil"])
 
@@ -42,6 +43,24 @@ _EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{+-]*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}
 _E_NOTATION = re.compile(rf"[0-9.]\s*[eE]\s*[+-]?\s*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}}")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 
+_HABITS = [  # whole phrases that people and models write in ways of their own, before there are tokens
+    (re.compile(pattern), written)
+    for pattern, written in (
+        (r"^\s*\*\*(.+?)\*\*\s*$", r"\1"),  # Markdown's bold
+        (r"^[\s$]*(?:=|\\approx(?![A-Za-z])|\u2248)", ""),
+        (r"\\\\\s*$", ""),
+        (r"(?<!\\)\{\}", ""),
+        (r"\u221a\s*([0-9]+)", r"\\sqrt{\1}"),
+        (r"\{\s*\\(?:rm|bf|it|sf|tt)(?![A-Za-z])\s*", r"\\text{"),
+        (r"(?<=[0-9])\s*(?:\^\s*\{\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*)?)?(?:st|nd|rd|th)(?![A-Za-z])[\s}]*$", ""),
+        (r"\\(?:text)?color\s*\{\w+\}", ""),
+        (r"\\\\\s*\[[^\]]{0,10}\]", r"\\\\"),  # the height of a matrix row
+        (r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{matrix}"),
+        (r"\\end\{array\}", r"\\end{matrix}"),
+        (r"\\q?quad(?![A-Za-z])\s*(?=\\(?:text|mbox|mathrm))", " "),
+        (r"\\q?quad(?![A-Za-z])", ";"),
+    )
+]
 _UNICODE = str.maketrans(
     {
         **dict.fromkeys("\u2212\u2013\u2012", "-"),
@@ -49,18 +68,30 @@ _UNICODE = str.maketrans(
         **{"\u00d7": r"\times ", "\u00b7": r"\cdot ", "\u22c5": r"\cdot ", "\u00f7": r"\div ", "\u00b1": r"\pm "},
         **{"\u2264": r"\le ", "\u2265": r"\ge ", "\u2260": r"\ne ", "\u2208": r"\in ", "\u222a": r"\cup "},
         **{"\u03c0": r"\pi ", "\u03b8": r"\theta ", "\u03b1": r"\alpha ", "\u03b2": r"\beta ", "\u00b0": r"\degree "},
-        **{"\u20ac": r"\text{euro}", "\u00a3": r"\text{pound}", "\u00a5": r"\text{yen}"},
+        **{"\u20ac": r"\text{euro}", "\u00a3": r"\text{pound}", "\u00a5": r"\text{yen}", "\u00a2": r"\text{cent}"},
+        **{
+            "\u00bd": r"\frac12",
+            "\u00bc": r"\frac14",
+            "\u00be": r"\frac34",
+            "\u2153": r"\frac13",
+            "\u2154": r"\frac23",
+        },
+        **{"\u2248": r"\approx "},
         **dict.fromkeys("\u00a0\u2009\u202f\u200a", " "),
     }
 )
 _TEXT = frozenset([r"\text", r"\textrm", r"\textnormal", r"\mbox", r"\hbox", r"\mathrm", r"\operatorname", r"\rm"])
-_WRAPPERS = _TEXT | {r"\textbf", r"\textit", r"\mathbf", r"\mathit", r"\mathsf", r"\emph", r"\boxed", r"\fbox"}
+_WRAPPERS = _TEXT | frozenset(
+    r"\textbf \textit \texttt \textsf \textsc \emph \underline \mathbf \mathit \mathsf \boldsymbol \bm "
+    r"\boxed \fbox".split()
+)
 _REWRITES = {
     **dict.fromkeys([r"\dfrac", r"\tfrac", r"\cfrac"], r"\frac"),
     **dict.fromkeys([r"\dbinom", r"\tbinom"], r"\binom"),
-    **dict.fromkeys([r"\,", r"\;", r"\:", r"\ ", "~", r"\quad", r"\qquad"], " "),
+    **dict.fromkeys([r"\,", r"\;", r"\:", r"\ ", "~"], " "),
     **dict.fromkeys([r"\left", r"\right", r"\big", r"\Big", r"\bigl", r"\bigr", r"\Bigl", r"\Bigr"], ""),
     **dict.fromkeys([r"\displaystyle", r"\textstyle", r"\limits", r"\!", "$", r"\(", r"\)", r"\[", r"\]"], ""),
+    **dict.fromkeys([r"\large", r"\Large", r"\huge", r"\bf", r"\it"], ""),
     **dict.fromkeys([r"\times", r"\ast", "*"], r"\cdot"),
     **dict.fromkeys([r"\leq", r"\leqslant", "<="], r"\le"),
     **dict.fromkeys([r"\geq", r"\geqslant", ">="], r"\ge"),
@@ -70,14 +101,18 @@ _REWRITES = {
     **dict.fromkeys([r"\varnothing"], r"\emptyset"),
     **{r"\lt": "<", r"\gt": ">", r"\div": "/", "**": "^", r"\%": "%", r"\$": r"\text{dollar}"},
     **{r"\langle": "(", r"\rangle": ")", r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]"},
+    **{r"\wedge": r"\land", r"\lor": ";", r"\vee": ";"},
     **{r"\bar": r"\overline", r"\degrees": r"\degree", r"\infinity": r"\infty"},
 }
+_PLAIN_WORDS = ("yes", "no", "true", "false", "none")  # in any case
 _SPELLED = {
     **{name: "\\" + name for name in "pi sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan".split()},
     **dict.fromkeys(["infinity", "inf"], r"\infty"),
     **dict.fromkeys(["percent", "percents"], "%"),
     **dict.fromkeys(["degree", "degrees"], r"\degree"),
-    **dict.fromkeys(["and", "or"], ";"),
+    **{"and": r"\land", "or": ";"},
+    **{word.upper(): word for word in _PLAIN_WORDS},
+    **{word.title(): word for word in _PLAIN_WORDS},
 }
 
 
@@ -89,6 +124,8 @@ def tokens(answer: str) -> list[str]:
         OutOfBoundsError: the answer is larger than the bounds above in some respect.
     """
     _check(answer)
+    for pattern, written in _HABITS:
+        answer = pattern.sub(written, answer)
     found = [t for t in map(_rewritten, _TOKEN.findall(answer.translate(_UNICODE))) if t]
     _check_structure(found)
     plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_unwrapped(found))))))
@@ -137,7 +174,7 @@ def _check_structure(plain: Sequence[str]) -> None:
         raise OutOfBoundsError(f"nested deeper than {MAX_DEPTH} brackets")
     if plain.count("&") + plain.count(r"\\") >= MAX_CELLS:
         raise OutOfBoundsError(f"a matrix of more than {MAX_CELLS} cells")
-    if plain.count(",") + plain.count(";") >= MAX_ITEMS:
+    if sum(map(plain.count, SEPARATORS)) >= MAX_ITEMS:
         raise OutOfBoundsError(f"more than {MAX_ITEMS} elements")
     if plain.count(r"\pm") > MAX_SIGNS:
         raise OutOfBoundsError(f"more than {MAX_SIGNS} plus-minus signs")
@@ -149,18 +186,25 @@ def _step(token: str) -> int:
     return (name in OPEN) - (name in CLOSE)
 
 
-def split(plain: Sequence[str], separators: Iterable[str]) -> list[list[str]]:
-    """Cut at the separators that stand outside all brackets; no separator, one piece."""
+def cut(plain: Sequence[str], separators: Iterable[str]) -> tuple[list[list[str]], list[str]]:
+    """The pieces between the separators that stand outside all brackets, and those separators."""
     wanted = frozenset(separators)
     pieces: list[list[str]] = [[]]
+    found = []
     depth = 0
     for token in plain:
         depth += _step(token)
         if depth == 0 and token in wanted:
+            found.append(token)
             pieces.append([])
         else:
             pieces[-1].append(token)
-    return [[t for t in _stripped(piece)] for piece in pieces]
+    return [list(_stripped(piece)) for piece in pieces], found
+
+
+def split(plain: Sequence[str], separators: Iterable[str]) -> list[list[str]]:
+    """The pieces between the separators that stand outside all brackets; without a separator, one piece."""
+    return cut(plain, separators)[0]
 
 
 def enclosed(plain: Sequence[str]) -> bool:
@@ -218,11 +262,13 @@ def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
     """A run of letters as the tokens it stands for."""
     if len(run) > 2 and run.istitle():
         run = run.lower()
-    if run in _SPELLED:
-        yield _SPELLED[run]
+    spelled = _SPELLED.get(run, "")
+    if spelled and not spelled.isalpha():
+        yield spelled
         return
+    run = spelled or run
     spaced = before[-1:] == [" "]
-    last = next((t for t in reversed(before[-2:]) if t != " "), "")
+    last = next((t for t in reversed(before) if t != " "), "")
     after_value = is_number(last) or last in (")", "}", ".", r"\pi") or bool(word(last))
     if in_text:
         is_word = len(run) > 1 or (after_value and run in units.LETTERS)

@@ -73,7 +73,7 @@ class _Writer:
                 self.left.pop()
                 out.append(r"\cdot \frac{\pi}{180}" if self.angles else "")
             else:
-                if value and (is_number(token[0]) or token == "."):
+                if value and out[-1] != "!" and (is_number(token) or token == "."):
                     raise NotMathError  # x 3, or 1 000
                 out.append((r"\cdot " if value else "") + self.factor())
                 value = True
@@ -85,6 +85,8 @@ class _Writer:
 
     def postfix(self) -> str:
         if self.left.pop() == "!":
+            if self.peek() == "!":
+                raise NotMathError  # a double factorial
             return "!"
         return f"^{{{self.argument(whole_number=True)}}}"
 

@@ -1,7 +1,8 @@
 r"""Units of measure and currencies, by one name each. Nothing is converted: 5 m and 500 cm are different answers.
 
 A unit is what follows a value in words (``5 cm``, ``5\text{ cm}^2``, ``5\text{ miles per hour}``, ``90^\circ``) or a
-currency sign before it. Words that scale a number (million, dozen) are not units.
+currency sign before it. Words that scale a number (million, dozen), compute on or take it
+back are not units.
 """
 
 from __future__ import annotations
@@ -34,31 +35,47 @@ _SPELLINGS = {
     "pound": "pounds",
     "sq": "square squared",
     "cu": "cubic cubed",
+    "C": "celsius centigrade",
+    "F": "fahrenheit",
 }
 NAMES = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 LETTERS = frozenset(["m", "g", "s", "h", "L", "l", "J", "N", "W"])
-_SCALES = frozenset(
-    "half quarter third tens hundred hundreds thousand thousands million millions billion billions trillion trillions "
-    "dozen dozens score times factorial base mod".split()
+_NO_UNITS = frozenset(
+    # they scale the number or count in parts,
+    "tens hundred hundreds thousand thousands million millions billion billions trillion trillions quadrillion bn "
+    "mn mil lakh crore dozen dozens score gross pair pairs couple k half halves third thirds quarter quarters "
+    "fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths eleventh "
+    "twelfth twelfths hundredth hundredths thousandth thousandths percent pct permille ppm "
+    # continue the computation,
+    "plus minus divided over root power choose remainder less than mod modulo base factorial and or to through "
+    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty "
+    # or take it back
+    "is are was not no never wrong false negative below above least most am pm".split()
 )
+MONEY = ("dollar", "cent", "euro", "pound", "yen")
+MAX_WORDS = 6
 
 
 def unit(words: Sequence[str]) -> str | None:
-    """One name for a unit given as words, ``^``, digits and ``/``; None if that is no unit."""
+    """One name for a unit given as words, ``^``, digits and ``/``; None if that is no unit. Money loses its rate."""
     parts: list[str] = []
     power = ""
-    for w in words:
-        if w in _SCALES or not (w.isalpha() or w in ("^", "/", "2", "3", ".")):
+    for before, w in zip(["", *words], words, strict=False):
+        if w.lower() in _NO_UNITS or not (w.isalpha() or w in ("^", "/", ".") or (before == "^" and w in ("2", "3"))):
             return None
         name = NAMES.get(w) or NAMES.get(w.lower()) or _singular(w.lower())
         if name in ("sq", "cu") and w not in ("squared", "cubed"):
             power = "^2" if name == "sq" else "^3"  # square inches: the power follows its unit
         elif name in ("sq", "cu"):
+            if not parts:
+                return None  # 5 squared
             parts.append("^2" if name == "sq" else "^3")
-        elif name not in (".", "a", "an", "each"):
+        elif name not in (".", "a", "an"):
             parts += ["/" if name == "per" else name, power]
             power = ""
-    return "".join(parts) or None
+    if len(words) > MAX_WORDS:
+        return None
+    return parts[0] if parts and parts[0] in MONEY else "".join(parts) or None
 
 
 def _singular(name: str) -> str:

@@ -58,6 +58,24 @@ def test_a_bad_gold_is_told_apart_in_its_place_and_counts_for_nothing(tmp_path: 
     assert "4, counted as neither right nor wrong: line 1 (it is empty), line 3" in str(tally)
 
 
+def test_an_answer_that_times_out_costs_only_itself(tmp_path: Path) -> None:
+    honest, hostile = r"\boxed{\sqrt{49}}", r"\boxed{\binom{999999999}{444444444}}"
+    rows, tally = graded(
+        write(tmp_path / "in.jsonl", *({"gold": "7", "completion": c} for c in (honest, hostile, honest)))
+    )
+    assert [r["status"] for r in rows] == ["correct", "timeout", "correct"]
+    assert dict(tally.statuses) == {"correct": 2, "timeout": 1}
+
+
+def test_a_gold_that_cannot_be_computed_is_a_bad_gold_and_tried_once(tmp_path: Path) -> None:
+    row = {"gold": r"\binom{999999999}{444444444}", "completion": r"\boxed{7}"}
+    rows, tally = graded(write(tmp_path / "in.jsonl", row, row, row, {"gold": "7", "completion": r"\boxed{7}"}))
+    assert [r["status"] for r in rows] == ["timeout"] * 3 + ["correct"]
+    assert {r.get("reason") for r in rows[:3]} == {"it could not be computed"}
+    assert dict(tally.statuses) == {"correct": 1} and len(tally.bad_golds) == 3
+    assert tally.seconds < 9  # three deadlines
+
+
 def test_where_every_gold_is_bad_there_is_no_accuracy(tmp_path: Path) -> None:
     rows, tally = graded(write(tmp_path / "in.jsonl", {"gold": "", "completion": "\\boxed{1}"}))
     assert [r["status"] for r in rows] == ["rejected"]

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from ssb_core import charts, findings, problems, report, story
-from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
+from ssb_core.config import Benchmark, ConfigError, ProblemsConfig, RunConfig
 from ssb_core.records import Rejection
 from ssb_core.runs import Run
 from ssb_core.store import Recipe, Store, write_json
@@ -55,7 +55,7 @@ def benchmark(
     difference: float, ci95: tuple[float, float], p: float = 0.2, literal: tuple[float, float] | None = None
 ) -> dict[str, Any]:
     """A summary with one benchmark on which the base scores 30%; `literal` is difference and p under string match."""
-    score = {"string_match": 0.25, "no_answer": 0.012, "truncated": 0.0, "mean_tokens": 1234.5}
+    score = {"string_match": 0.25, "no_answer": 0.012, "unverified": 0.0, "truncated": 0.0, "mean_tokens": 1234.5}
     models = {
         "ssb": {"accuracy": 0.3 + difference, "ci95": [0.2, 0.4], **score},
         "base": {"accuracy": 0.3, "ci95": [0.25, 0.35], **score},
@@ -337,3 +337,18 @@ def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_pa
     models = run.summary["benchmarks"]["nano-test"]["models"]
     assert heights == pytest.approx([100 * models[m]["accuracy"] for m in ("base", "grpo", "ssb")])
     assert json.loads((run.directory / "summary.json").read_text()) == run.summary
+
+
+def test_a_run_of_another_version_is_refused_by_name(quick_run: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "summary.json").write_text(json.dumps({k: v for k, v in quick_run.summary.items() if k != "format"}))
+    with pytest.raises(ConfigError, match="run old was made by another version of ssb"):
+        Run.named(tmp_path, "latest", quick_run.store)
+
+
+def test_answers_the_verifier_gave_up_on_are_told() -> None:
+    summary = benchmark(0.1, (0.05, 0.15))
+    summary["benchmarks"]["math500"]["models"]["ssb"]["unverified"] = 0.02
+    told = report.verdict_in_words(summary)
+    assert "The verifier gave up on some answers, which count as not correct: 2.0% of ssb's, 0.0% of base's." in told

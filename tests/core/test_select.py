@@ -69,11 +69,13 @@ def test_reasons_name_what_was_missing() -> None:
         "all_correct": [CORRECT, CORRECT],
         "all_wrong": [wrong, none],
         "unparsed": [CORRECT, none],
+        "unverified": [wrong, Verdict("timeout")],
         "too_long": [],
     }
     for reason, graded in cases.items():
         assert choose("p", dict(enumerate(graded)), 0).dropped == reason
     assert choose("p", {0: none, 1: none}, 0).dropped == "unparsed"
+    assert choose("p", {0: CORRECT, 1: Verdict("rejected")}, 0).dropped == "unverified"
 
 
 def recipes(settings: RunConfig, form: str) -> dict[str, str]:

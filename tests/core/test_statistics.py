@@ -14,7 +14,10 @@ def _score(correct, **others):
     grid = np.asarray(correct)
     no = np.zeros(grid.shape, bool)
     return score(
-        "nano-test", "base", grid, **{"no_answer": no, "truncated": no, "tokens": ~no, "string_match": grid, **others}
+        "nano-test",
+        "base",
+        grid,
+        **{"no_answer": no, "unverified": no, "truncated": no, "tokens": ~no, "string_match": grid, **others},
     )
 
 

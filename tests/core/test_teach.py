@@ -39,6 +39,7 @@ def written(reply: Completion, context: int = 10_000) -> TeacherTrace:
         (says("3 + 4 = 7, so \\boxed{7}"), None),
         (says("so \\boxed{8}"), "wrong_answer"),
         (says("so it is 7"), "no_answer"),
+        (says("so \\boxed{2^{100000}}"), "unverified"),
         (says("\\boxed{7} and", "length"), "truncated"),
         (says("The wrong solution adds badly. \\boxed{7}"), "leak"),
         (says("Unlike the first student, I say \\boxed{7}"), "leak"),

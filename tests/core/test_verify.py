@@ -250,6 +250,18 @@ def test_equality_is_transitive(verifier: Verifier, ab: tuple[str, ...], cd: tup
         assert judged(verifier, ab[0], other) == judged(verifier, ab[1], other)
 
 
+@fast
+@given(st.sampled_from(cases.EQUAL_IN_CONTEXT + cases.DIFFERENT_IN_CONTEXT), answers, answers)
+def test_beside_one_gold_equal_keys_mean_judged_equal(
+    verifier: Verifier, case: tuple[str, ...], a: str, b: str
+) -> None:
+    """Units are read beside the gold, so this holds for one gold at a time, as majorities are counted."""
+    gold = case[0]
+    verdicts = list(verifier.grade((rf"\boxed{{{answer}}}", gold) for answer in (gold, case[1], a, b)))
+    assert verdicts[0].status == "correct"
+    assert all((v.status == "correct") == (v.key == verdicts[0].key) for v in verdicts)
+
+
 DRESS = [
     "${}$",
     r"\({}\)",

@@ -3,37 +3,40 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import psutil
 import pytest
 
-from ssb_core.verify import Verifier, workers
-from ssb_core.verify.workers import MEMORY_BYTES
+from ssb_core.verify import Verifier, worker, workers
+from ssb_core.verify.worker import MEMORY_BYTES
 
 from .verify_poison import POISON
 
 ROOT = Path(__file__).parents[2]
 ENDLESS = r"\boxed{\binom{999999999}{444444444}}"
 HONEST = r"\boxed{\sqrt{36}}"
+DEADLINE = 1.0
 
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
-    with Verifier(deadline=1.0, workers=1) as shared:
+    with Verifier(deadline=DEADLINE, workers=1) as shared:
         yield shared
 
 
 def children() -> list[psutil.Process]:
     """This process's verifier workers."""
     ours = psutil.Process().children(recursive=True)
-    return [p for p in ours if any(workers.__name__ in part for part in p.cmdline())]
+    return [p for p in ours if worker.__name__ in p.cmdline()]
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
@@ -44,30 +47,57 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
-@pytest.mark.parametrize(("text", "statuses"), [row[1:] for row in POISON], ids=[row[0] for row in POISON])
+def honest() -> tuple[str, str]:
+    """A right answer that no worker has computed before."""
+    n = next(_numbers)
+    return rf"\boxed{{\sqrt{{{n * n}}}}}", str(n)
+
+
+_numbers = count(7)
+
+
+@pytest.mark.parametrize(("text", "status"), [row[1:] for row in POISON], ids=[row[0] for row in POISON])
 def test_poison_gets_its_status_in_time_and_the_next_honest_answer_is_correct(
-    verifier: Verifier, text: str, statuses: str
+    verifier: Verifier, text: str, status: str
 ) -> None:
-    poisoned, honest = verifier.grade([(text, "6"), (HONEST, "6")])
-    assert poisoned.status in statuses.split("|")
-    assert poisoned.seconds < 3.0  # the deadline is 1 s; a busy machine notices late
-    assert honest.status == "correct"
+    poisoned, after = verifier.grade([(text, "6"), honest()])
+    assert poisoned.status == status
+    assert poisoned.seconds < DEADLINE + 2.0  # a busy machine notices late
+    assert after.status == "correct"
+
+
+TEMPLATES = [  # what reaches a worker and is refused there, or read as something that is not 6
+    (r"9^{{9^{{{n}}}}}", "rejected"),
+    (r"({n}!)!", "rejected"),
+    (r"\frac{{{n}}}{{\sqrt{{2}}-\sqrt{{2}}}}", "incorrect"),
+    (r"{n}-------------------------------------------------------------{n}", "incorrect"),
+    (r"\sqrt{{\sqrt{{\sqrt{{\sqrt{{{n}+\pi}}}}}}}}", "incorrect"),
+    (r"\binom{{{n}}}{{3}}^{{{n}}}", "incorrect"),
+    (r"(x+{n})^{{999}}", "incorrect"),
+    (r"\tan(90^\circ\cdot {n})", "incorrect"),
+]
 
 
 def test_a_thousand_poisoned_calls_leak_nothing() -> None:
-    """Processes, open files and memory are as before, though workers died by the dozen."""
-    quick = [row for row in POISON if "timeout" not in row[2]]
-    slow = [row for row in POISON if "timeout" in row[2]]
-    rows = [*islice(cycle(quick), 1000 - len(slow)), *slow]
+    """Each holds something no worker has seen; some kill theirs. Processes, files and memory are as before."""
     before_files, before_children = psutil.Process().num_fds(), len(children())
     with Verifier(deadline=0.3, workers=1) as attacked:
-        statuses = [next(attacked.grade([(text, "6")])).status for _, text, _ in rows[:500]]
-        memory = psutil.Process().memory_info().rss
-        statuses += [next(attacked.grade([(text, "6")])).status for _, text, _ in rows[500:]]
-        assert psutil.Process().memory_info().rss - memory < 20 * 2**20
-        assert all(p.memory_info().rss < MEMORY_BYTES for p in children())
-        assert next(attacked.grade([(HONEST, "6")])).status == "correct"
-    assert len(statuses) == 1000 and "timeout" in statuses and not {"correct", "crashed"} & set(statuses)
+
+        def attack(numbers: Iterable[int]) -> None:
+            for n in numbers:
+                template, status = TEMPLATES[n % len(TEMPLATES)]
+                answer = template.format(n=n)
+                if n % 100 == 99:
+                    answer, status = rf"\binom{{99999999{n}}}{{444444444}}", "timeout"
+                (verdict,) = attacked.grade([(rf"\boxed{{{answer}}}", "6")])
+                assert verdict.status == status, answer
+
+        attack(range(101, 599))
+        memory, worker_memory = psutil.Process().memory_info().rss, max(p.memory_info().rss for p in children())
+        attack(range(600, 1101))
+        assert psutil.Process().memory_info().rss - memory < 10 * 2**20
+        assert max(p.memory_info().rss for p in children()) - worker_memory < 50 * 2**20
+        assert next(attacked.grade([honest()])).status == "correct"
     assert len(children()) == before_children
     assert psutil.Process().num_fds() == before_files
 
@@ -75,26 +105,60 @@ def test_a_thousand_poisoned_calls_leak_nothing() -> None:
 def test_a_timeout_is_not_remembered_and_not_wrong(verifier: Verifier) -> None:
     first, again = (next(verifier.grade([(ENDLESS, "6")])) for _ in range(2))
     assert first.status == again.status == "timeout"
-    assert again.seconds > 0.9  # it was tried again
+    assert again.seconds >= DEADLINE  # it was tried again
 
 
-def test_against_a_gold_that_times_out_nobody_is_wrong(verifier: Verifier) -> None:
+def test_what_was_computed_is_remembered() -> None:
+    with Verifier() as verifier:
+        pair = honest()
+        list(verifier.grade([pair]))
+        verifier._workers.close()
+        known = children()
+        assert next(verifier.grade([pair])).status == "correct"
+        assert children() == known
+
+
+def test_against_a_gold_that_times_out_nobody_is_wrong_and_it_is_tried_once(verifier: Verifier) -> None:
     gold = r"\binom{999999999}{444444444}"
-    assert [v.status for v in verifier.grade([(HONEST, gold), ("no box", gold)])] == ["timeout", "no_answer"]
+    same = rf"\boxed{{{gold}}}"
+    pairs = [(honest()[0], gold), ("no box", gold), (same, gold)]
+    assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
+    started = time.monotonic()
     assert verifier.key(gold) is None
+    assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
+    assert time.monotonic() - started < DEADLINE
 
 
-def test_a_worker_that_is_killed_costs_one_verdict() -> None:
-    with Verifier(deadline=20.0, workers=1) as attacked:
-        known = {p.pid for p in children()}
-        list(attacked.grade([(HONEST, "6")]))
-        (worker,) = (p for p in children() if p.pid not in known)
-        killer = threading.Timer(0.5, worker.kill)
+def test_a_worker_that_dies_is_replaced_and_its_answer_tried_again() -> None:
+    with Verifier(workers=1) as attacked:
+        known = children()
+        list(attacked.grade([honest()]))
+        (worker,) = (p for p in children() if p not in known)
+        worker.kill()
+        assert next(attacked.grade([honest()])).status == "correct"
+
+
+def test_an_answer_that_loses_two_workers_crashed() -> None:
+    with Verifier(deadline=30.0, workers=1) as attacked:
+        known = children()
+        list(attacked.grade([honest()]))
+        stop = threading.Event()
+
+        def kill_busy() -> None:
+            while not stop.wait(0.1):
+                for p in children():
+                    with suppress(psutil.NoSuchProcess):
+                        if p not in known and p.cpu_times().user > 3.5:
+                            p.kill()
+
+        killer = threading.Thread(target=kill_busy)
         killer.start()
-        crashed, honest = attacked.grade([(ENDLESS, "6"), (HONEST, "6")])
+        crashed = next(attacked.grade([(ENDLESS, "6")]))
+        stop.set()
         killer.join()
+        after = next(attacked.grade([honest()]))
     assert crashed.status == "crashed"
-    assert honest.status == "correct"
+    assert after.status == "correct"
 
 
 def test_a_worker_that_is_stopped_is_replaced_at_the_deadline() -> None:
@@ -103,8 +167,8 @@ def test_a_worker_that_is_stopped_is_replaced_at_the_deadline() -> None:
         list(attacked.grade([(HONEST, "6")]))
         (worker,) = (p for p in children() if p.pid not in known)
         worker.suspend()
-        late, honest = attacked.grade([(r"\boxed{\sqrt{35}}", "6"), (r"\boxed{\sqrt{34}+0}", "6")])
-        assert (late.status, honest.status) == ("timeout", "incorrect")
+        late, after = attacked.grade([honest(), honest()])
+        assert {late.status, after.status} == {"timeout", "correct"}
         assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
@@ -189,3 +253,74 @@ def test_ctrl_c_in_the_middle_of_a_batch_leaves_no_worker_behind() -> None:
     parent.send_signal(signal.SIGINT)
     parent.wait(10)
     assert not worker.is_running()
+
+
+FORKING = """
+import os
+from ssb_core.verify import Verifier
+with Verifier(workers=1) as verifier:
+    def right(n):
+        pairs = [(rf"\\boxed{{\\sqrt{{{k * k}}}}}", str(k)) for k in range(n, n + 20)]
+        return [v.status for v in verifier.grade(pairs)]
+    assert set(right(100)) == {"correct"}
+    child = os.fork()
+    assert set(right(200 if child else 300)) == {"correct"}
+    if not child:
+        verifier._workers.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert set(right(400)) == {"correct"}
+    print("done")
+"""
+
+
+def test_after_a_fork_parent_and_child_have_workers_of_their_own() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", FORKING], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_workers_that_do_not_start_are_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no SymPy here >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    with Verifier() as verifier, pytest.raises(RuntimeError, match="does not start: no SymPy here"):
+        list(verifier.grade([honest()]))
+    assert not [p for p in children() if str(broken) in p.cmdline()]
+
+
+def test_workers_are_recycled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "RECYCLE_AFTER", 2)
+    seen = set()
+    with Verifier(workers=1) as verifier:
+        for _ in range(4):
+            assert next(verifier.grade([honest()])).status == "correct"
+            seen |= {p.pid for p in children()}
+    assert len(seen) >= 2
+
+
+SAID = [
+    (b'{"number": 1, "keys": ["n:1"], "status": null}\n', workers.Reply(("n:1",))),
+    (b'{"number": 1, "keys": [], "status": "rejected"}\n', workers.Reply((), "rejected")),
+    (b'{"number": 2, "keys": ["n:1"], "status": null}\n', workers.Reply((), "crashed")),
+    (b'{"number": 1, "keys": [5], "status": null}\n', workers.Reply((), "crashed")),
+    (b'{"number": 1, "keys": ["n:1"], "status": "correct"}\n', workers.Reply((), "crashed")),
+    (b'{"number": 1, "keys": [], "status": null}\n', workers.Reply((), "crashed")),
+    (b"[]\n", workers.Reply((), "crashed")),
+    (b"[" * 50_000 + b"\n", workers.Reply((), "crashed")),
+    (b"x" * 50_000, None),
+]
+
+
+@pytest.mark.parametrize(("said", "understood"), SAID)
+def test_a_worker_is_not_believed_what_it_cannot_know(said: bytes, understood: workers.Reply | None) -> None:
+    """Half a line is no reply, so that the deadline passes; anything but a sound reply is a crash."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs, subprocess.Popen(["true"]) as process:
+        asked = workers._Worker(process, ours, ready=True)
+        asked.ask(("|1",), 1.0)
+        theirs.sendall(said)
+        asked.receive(1.0)
+        assert (asked.reply and asked.reply._replace(seconds=0.0)) == understood

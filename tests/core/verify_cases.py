@@ -433,6 +433,44 @@ EQUAL: list[tuple[str, str, str]] = [
     ("11:00", "11:00.", "a time at a sentence's end"),
     (r"\begin{pmatrix}3\\-1\end{pmatrix}", "(3,-1)", "a column vector is its coordinates"),
     ("1/2", r"\sin30^\circ", "no space between the function and its angle"),
+    # ------------------------------------------------------------ habits of people and models
+    ("120", r"\frac{10!}{3!7!}", "a factorial ends where its sign stands"),
+    (
+        r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
+        r"\left(\begin{array}{c} 1 \\ 2 \end{array}\right)",
+        "an array in brackets",
+    ),
+    (
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\left[\begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array}\right]",
+        "square brackets around it",
+    ),
+    (
+        r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}",
+        r"\begin{bmatrix} 1 \\[4pt] 2 \end{bmatrix}",
+        "a row's height is typesetting",
+    ),
+    ("25", "10 + 15 = 25", "a computation ends in its value"),
+    (r"\frac12", r"\frac12 = 0.5", "said twice"),
+    ("1,-2", "x_1 = 1, x_2 = -2", "numbered roots"),
+    ("5", r"\approx 5", "a sign left over from a sentence"),
+    ("5", r"x \approx 5", "as good as an equals sign"),
+    ("5", "= 5", "the left side was outside of the box"),
+    ("5", r"5 \\", "a line break left over"),
+    ("5", "**5**", "Markdown's bold"),
+    ("5", r"{\bf 5}", "old LaTeX's bold"),
+    ("5", r"\textcolor{red}{5}", "coloured"),
+    ("5", r"\boldsymbol{5}", "bold mathematics"),
+    (r"\sqrt{51}", "\u221a51", "the sign covers the number"),
+    (r"\frac12", "\u00bd", "one character"),
+    ("5", r"\{5\}", "the set of the only solution"),
+    ("no", r"\text{No}", "two letters in title case"),
+    ("yes", "YES", "an answer, not a product"),
+    ("18", r"18^{\text{th}}", "an ordinal"),
+    ("18", "18th", "in plain text"),
+    ("(3,4]", r"x > 3 \text{ and } x \le 4", "both hold in the interval"),
+    ("1,-2", r"1 \quad -2", "wide space separates"),
+    (r"2^{100}", r"(\sqrt{2})^{200}", "a power of a root that is a whole number"),
 ]
 
 DIFFERENT: list[tuple[str, str, str]] = [
@@ -792,6 +830,25 @@ DIFFERENT: list[tuple[str, str, str]] = [
     ("1/2^{60}", "1/2^{61}", "no rounding to zero"),
     (r"3\mathrm{e}", "3", "e is Euler's number"),
     ("5", "2(3)", "parentheses multiply, so this is 6"),
+    # ------------------------------------------------------------ traps found by attack
+    (r"(c-1,2)", r"\left(\begin{array}{c} -1 \\ 2 \end{array}\right)", "how a column is aligned is no factor"),
+    ("x", r"x \approx 5", "the name is not the value"),
+    ("5", r"5\text{ tenths}", "parts are no unit"),
+    ("5", r"5\text{ squared}", "nor is a power"),
+    ("5", r"5\text{ plus one}", "the computation goes on"),
+    ("5", r"5\text{ is wrong}", "taken back"),
+    ("5", r"5\text{ not}", "denied"),
+    ("5", r"5\text{ pct}", "percent, shortened"),
+    ("3", r"3\text{ feet } 2\text{ inches}", "a compound measure is more than its first part"),
+    ("17", r"17\text{ remainder } 2", "so is a division with remainder"),
+    (r"(-\infty,1)\cup(3,\infty)", r"x<1 \text{ and } x>3", "nothing is both"),
+    ("-1", r"1 \quad -2", "wide space does not subtract"),
+    ("x^{2016}+x+1", "x^{2017}+x+1", "powers that small values hide"),
+    (r"\frac{1-x^{1000}}{1-x}", r"\frac{1-x^{2000}}{1-x}", "the same for a sum"),
+    (r"\lfloor n/10 \rfloor", r"\lfloor n/100 \rfloor", "steps of another width"),
+    ("|xy|", r"x \cdot y", "factors of different sign"),
+    ("720", "3!!", "a double factorial is not a factorial of a factorial"),
+    (r"50\text{ degrees Fahrenheit}", r"50\text{ degrees Celsius}", "two scales"),
 ]
 
 EQUAL_IN_CONTEXT: list[tuple[str, str, str]] = [
@@ -839,6 +896,16 @@ EQUAL_IN_CONTEXT: list[tuple[str, str, str]] = [
     (r"90^\circ", "90\u00b0", "as a character"),
     (r"\$18", r"18\text{ dollars}", "in words"),
     (r"0.5\text{ m}", r"\frac12\text{ m}", "same unit, compared by value"),
+    ("5", r"5 \text{ m}", "a unit of one letter behind a space"),
+    ("5", r"5\, \text{m}", "behind a thin space"),
+    ("12\\pi", r"12\pi \text{ m}^2", "behind a closed form"),
+    (r"5 \text{ m}", "5", "and in the gold"),
+    ("18", r"\$18 \text{ per day}", "money with its rate"),
+    (r"\$18", r"\$18 \text{ dollars}", "said twice"),
+    ("18", r"\$18/\text{day}", "the rate behind a slash"),
+    ("5", r"5^\circ\text{C}", "a scale"),
+    ("18", r"18 {\rm cm}", "old LaTeX's upright letters"),
+    (r"\$5.40", r"\$5.40 \text{ each}", "for one"),
 ]
 
 DIFFERENT_IN_CONTEXT: list[tuple[str, str, str]] = [
@@ -878,4 +945,6 @@ DIFFERENT_IN_CONTEXT: list[tuple[str, str, str]] = [
     ("5", r"\$5\text{ million}", "also behind a currency sign"),
     (r"5\text{ cm}", r"5\%", "percent is not a unit"),
     (r"5\text{ dollars}", r"5\text{ percent}", "nor in words"),
+    (r"3\text{ feet } 2\text{ inches}", "3", "the gold is more than its first number"),
+    (r"50^\circ\text{F}", r"50^\circ\text{C}", "another scale"),
 ]

@@ -15,7 +15,7 @@ from ssb_core.verify import Verifier
 
 statuses = []
 
-@task(timeout_seconds=6)
+@task(timeout_seconds=10)
 def grade_then_hang():
     with Verifier(deadline=0.5) as verifier:
         endless, honest = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"

@@ -1,0 +1,62 @@
+"""The worker process: it computes keys of closed forms until its parent hangs up. ``workers`` is its other end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .latex import OutOfBoundsError
+
+MEMORY_BYTES = 2**30
+
+
+def main() -> None:
+    """Answer requests on the socket whose file descriptor is the first argument."""
+    from . import closed_form  # SymPy and the parser
+
+    _limit_memory_and_files()
+    closed_form.warm_up()
+    with socket.socket(fileno=int(sys.argv[1])) as parent, contextlib.suppress(OSError):
+        parent.sendall(b"\n")  # ready
+        for line in parent.makefile("rb"):
+            asked = json.loads(line)
+            _limit_cpu(asked["deadline"])
+            answer = {"number": asked["number"], **_answer(closed_form.key, asked["closed_forms"])}
+            parent.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _answer(key: Callable[[str], str | None], closed_forms: Sequence[str]) -> dict[str, Any]:
+    try:
+        return {"keys": [key(c) for c in closed_forms], "status": None}
+    except OutOfBoundsError:
+        return {"keys": [], "status": "rejected"}
+    except MemoryError:
+        return {"keys": [], "status": "crashed"}
+
+
+def _limit_memory_and_files() -> None:
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, 16)
+
+
+def _limit_cpu(deadline: float) -> None:
+    """Should the parent be gone, an endless computation ends by itself."""
+    _limit(resource.RLIMIT_CPU, int(time.process_time() + 2 * deadline) + 2)
+
+
+def _limit(what: int, most: int) -> None:
+    hard = resource.getrlimit(what)[1]
+    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on address space
+        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+if __name__ == "__main__":
+    main()
