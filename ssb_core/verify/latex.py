@@ -43,6 +43,7 @@ _EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{+-]*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}
 _E_NOTATION = re.compile(rf"[0-9.]\s*[eE]\s*[+-]?\s*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}}")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 
+_TH = r"(?:\\(?:text|textrm|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _HABITS = [  # whole phrases that people and models write in ways of their own, before there are tokens
     (re.compile(pattern), written)
     for pattern, written in (
@@ -52,7 +53,7 @@ _HABITS = [  # whole phrases that people and models write in ways of their own, 
         (r"(?<!\\)\{\}", ""),
         (r"\u221a\s*([0-9]+)", r"\\sqrt{\1}"),
         (r"\{\s*\\(?:rm|bf|it|sf|tt)(?![A-Za-z])\s*", r"\\text{"),
-        (r"(?<=[0-9])\s*(?:\^\s*\{\s*(?:\\(?:text|textrm|mathrm)\s*\{\s*)?)?(?:st|nd|rd|th)(?![A-Za-z])[\s}]*$", ""),
+        (rf"(?<=[0-9])\s*(?:\^\s*\{{\s*{_TH}\s*\}}|\^?\s*{_TH})(?=[\s}}$.]*$)", ""),
         (r"\\(?:text)?color\s*\{\w+\}", ""),
         (r"\\\\\s*\[[^\]]{0,10}\]", r"\\\\"),  # the height of a matrix row
         (r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{matrix}"),
