@@ -50,7 +50,8 @@ def test_the_flow_gives_what_the_library_gives(folder: Path, quick_run: Run) -> 
 def test_the_summary_has_the_promised_names(folder: Path) -> None:
     found = summary(folder)
     assert set(found) == {
-        "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds", "versions",
+        "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds",
+        "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated", "bad_gold",
