@@ -109,7 +109,7 @@ def point(name: str, k: int) -> Fraction:
     drawn = int.from_bytes(hashlib.sha256(f"{name}/{k}".encode()).digest()[:8], "big")
     low, high = ((1, 2), (Fraction(1, 4), Fraction(3, 4)), (5, 12))[k % 3]
     value = low + (high - low) * Fraction(1 + drawn % 209, 211)
-    negative = k and sum(map(ord, name)) >> (k - 1) & 1
+    negative = k and (sum(map(ord, name)) % 31 + 1) >> (k - 1) & 1
     return -value if negative else value
 
 
@@ -131,19 +131,19 @@ def _function(names: list[str], values: list[Number]) -> str:
     for name in names:
         if values == [point(name, k) for k in range(POINTS)]:
             return f"s:{name}"
-    return f"f:{' '.join(_digits(v) for v in values)}"
+    return f"f:{' '.join(_digits(v, 2 * DIGITS) for v in values)}"
 
 
-def _written(value: Number) -> str:
-    return rationals.name(value) if isinstance(value, Fraction) else _digits(value)
+def _written(value: Number, digits: int = DIGITS) -> str:
+    return rationals.name(value) if isinstance(value, Fraction) else _digits(value, digits)
 
 
-def _digits(value: Number) -> str:
-    """12 significant digits of a real number, or of both parts of a complex one."""
+def _digits(value: Number, digits: int = DIGITS) -> str:
+    """So many significant digits of a real number, or of both parts of a complex one."""
     value = _lift(value)
     if isinstance(value, _MP.mpc):
-        return ",".join(_written(_settled(part)) for part in (value.real, value.imag)) + "i"
-    return str(_MP.nstr(value, DIGITS, strip_zeros=False, min_fixed=1, max_fixed=0))
+        return ",".join(_written(_settled(part), digits) for part in (value.real, value.imag)) + "i"
+    return str(_MP.nstr(value, digits, strip_zeros=False, min_fixed=1, max_fixed=0))
 
 
 def _lift(value: Number) -> Number:
@@ -267,7 +267,9 @@ def _factorial(n: Number) -> Number:
         if n < 0:
             raise UndefinedError
         return Fraction(math.factorial(int(n)))
-    return _MP.gamma(_bounded(n) + 1)
+    if abs(_lift(n)) > MAX_FACTORIAL:
+        raise OutOfBoundsError("a factorial too large to compute")
+    return _MP.gamma(_lift(n) + 1)
 
 
 def _binomial(n: Number, k: Number) -> Number:

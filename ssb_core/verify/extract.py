@@ -13,9 +13,11 @@ AnswerForm = Literal["boxed", "hash", "choice", "exact"]
 
 # Escapes are tokens of their own: in \boxed{\{1,2\}} only the unescaped braces count.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_CHOICE = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*|[{}$\s]")
-_LETTER = re.compile(r"\(([A-Ea-e])\)|([A-Ea-e])(?=$|[).:])")
-_HEDGE = re.compile(r"\W*[A-Ea-e]\W*?(?:,|;|/|&|\bor\b|\band\b|\\text\s*\{\s*(?:or|and)\s*\})\W*[A-Ea-e]\b")
+_DRESS = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*|[{}$*]")
+_PICK = re.compile(r"\s*(?:\(([A-E])\)|([A-E])(?=\s*$|[).:,]))", re.IGNORECASE)
+_ANOTHER = re.compile(r"\(([A-E])\)|(?<![A-Za-z])([A-E])[).:]", re.IGNORECASE)  # marked as a choice
+_BETWEEN = r"\W*?(?:,|;|/|&|\b(?i:or|and|vs)\b|\\lor\b)\W*"
+_JOINED = re.compile(rf"\W*(?:[A-E]{_BETWEEN}[A-E]|[a-e]{_BETWEEN}[a-e])(?![A-Za-z])")
 
 
 def final_answer(text: str, form: AnswerForm = "boxed") -> str | None:
@@ -51,10 +53,12 @@ def gold_answer(raw: str, form: AnswerForm) -> str | None:
 
 def choice(answer: str) -> str | None:
     r"""The letter A to E that an answer picks: ``B``, ``(b)``, ``\text{(B)}``, ``B. 12 cm``; None if it picks none."""
-    if _HEDGE.match(answer[:100]):
-        return None  # A or B
-    found = _LETTER.match(_CHOICE.sub("", answer[:100]))
-    return (found[1] or found[2]).upper() if found else None
+    plain = _DRESS.sub("", answer[:200])
+    found = _PICK.match(plain)
+    if not found or _JOINED.match(plain):
+        return None
+    letters = {(m[1] or m[2]).upper() for m in _ANOTHER.finditer(plain)} | {(found[1] or found[2]).upper()}
+    return letters.pop() if len(letters) == 1 else None  # A or B picks none
 
 
 def _last_box(text: str) -> str | None:

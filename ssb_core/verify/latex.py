@@ -43,11 +43,11 @@ _EXPONENT = re.compile(rf"(?:\^|\*\*)[\s{{+-]*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}
 _E_NOTATION = re.compile(rf"[0-9.]\s*[eE]\s*[+-]?\s*[0-9]{{{MAX_EXPONENT_DIGITS + 1},}}")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 
+_BOLD = re.compile(r"\s*\*\*(.+?)\*\*\s*")  # Markdown's
 _TH = r"(?:\\(?:text|textrm|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
 _HABITS = [  # whole phrases that people and models write in ways of their own, before there are tokens
     (re.compile(pattern), written)
     for pattern, written in (
-        (r"^\s*\*\*(.+?)\*\*\s*$", r"\1"),  # Markdown's bold
         (r"^[\s$]*(?:=|\\approx(?![A-Za-z])|\u2248)", ""),
         (r"\\\\\s*$", ""),
         (r"(?<!\\)\{\}", ""),
@@ -58,8 +58,6 @@ _HABITS = [  # whole phrases that people and models write in ways of their own, 
         (r"\\\\\s*\[[^\]]{0,10}\]", r"\\\\"),  # the height of a matrix row
         (r"\\begin\{array\}\s*\{[^{}]*\}", r"\\begin{matrix}"),
         (r"\\end\{array\}", r"\\end{matrix}"),
-        (r"\\q?quad(?![A-Za-z])\s*(?=\\(?:text|mbox|mathrm))", " "),
-        (r"\\q?quad(?![A-Za-z])", ";"),
     )
 ]
 _UNICODE = str.maketrans(
@@ -124,12 +122,14 @@ def tokens(answer: str) -> list[str]:
         UnreadableError: there are none, or there are control characters among them.
         OutOfBoundsError: the answer is larger than the bounds above in some respect.
     """
+    if len(answer) <= MAX_LENGTH and (bold := _BOLD.fullmatch(answer)):
+        answer = bold[1]
     _check(answer)
     for pattern, written in _HABITS:
         answer = pattern.sub(written, answer)
     found = [t for t in map(_rewritten, _TOKEN.findall(answer.translate(_UNICODE))) if t]
     _check_structure(found)
-    plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_unwrapped(found))))))
+    plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_parted(_unwrapped(found)))))))
     if not plain:
         raise UnreadableError("it is empty")
     return plain
@@ -230,7 +230,7 @@ def _stripped(piece: Sequence[str]) -> Sequence[str]:
 def _rewritten(token: str) -> str:
     if token.isspace():
         return " "
-    if token.startswith(r"\mathbb"):
+    if re.fullmatch(r"\\mathbb\W*R\W*", token):
         return r"\reals"
     if token.startswith((r"\begin", r"\end")):
         return re.sub(r"\s", "", token)
@@ -277,6 +277,21 @@ def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
         unit = run in units.NAMES and (run != "hr" or is_number(last))  # of a cone: pi h r^2
         is_word = len(run) > 3 or (after_value and len(run) > 1 and (unit or (spaced and len(run) > 2)))
     yield from [rf"\text{{{run}}}"] if is_word else run
+
+
+def _parted(found: Sequence[str]) -> list[str]:
+    """A wide space outside brackets parts values, unless it stands beside a comma or before a unit."""
+    out: list[str] = []
+    depth = 0
+    for i, token in enumerate(found):
+        depth += 0 if token in "{}" else _step(token)
+        if token not in (r"\quad", r"\qquad"):
+            out.append(token)
+            continue
+        before, after = (next((t for t in side if t != " "), "") for side in (reversed(out), found[i + 1 :]))
+        parts = depth == 0 and not word(after) and not {before, after} & {"", ",", ";", "&", r"\\"}
+        out.append(";" if parts else " ")
+    return out
 
 
 def _spaced(found: list[str]) -> list[str]:

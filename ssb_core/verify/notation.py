@@ -8,6 +8,7 @@ takes ``I`` for the imaginary unit and ``\Gamma`` for Euler's constant.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from .latex import MAX_DEPTH, is_number
@@ -19,6 +20,7 @@ GREEK = tuple(
     r"\phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi \Omega".split()
 )
 SAFE = "abcjklmnopqrstuvwxyz"  # letters that the parser takes for plain variables
+_NUMERIC_FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 
 
@@ -73,15 +75,26 @@ class _Writer:
                 self.left.pop()
                 out.append(r"\cdot \frac{\pi}{180}" if self.angles else "")
             else:
-                if value and out[-1] != "!" and (is_number(token) or token == "."):
+                if value and out[-1][:1] not in ("!", "^") and (is_number(token) or token == "."):
                     raise NotMathError  # x 3, or 1 000
-                out.append((r"\cdot " if value else "") + self.factor())
+                self.append_factor(out, value)
                 value = True
         if closer:
             self.left.pop()
         if not value:
             raise NotMathError
         return "".join(out)
+
+    def append_factor(self, out: list[str], value: bool) -> None:
+        r"""Write a factor beside what stands there; a fraction behind a whole number is added: ``2\frac12 x``."""
+        written = self.factor()
+        mixed = _NUMERIC_FRACTION.fullmatch(written) if value and out[-1].isdigit() else None
+        if not mixed:
+            out.append((r"\cdot " if value else "") + written)
+        elif int(mixed[1]) < int(mixed[2]):
+            out[-1] = f"({out[-1]}+ {written})"
+        else:
+            raise NotMathError  # neither a mixed number nor a product as people write them
 
     def postfix(self) -> str:
         if self.left.pop() == "!":
@@ -225,7 +238,7 @@ class _Writer:
                 self.left.pop()
                 out.append(r"\cdot \frac{\pi}{180}")
             else:
-                out.append((r"\cdot " if out else "") + self.factor())
+                self.append_factor(out, bool(out))
         if not out or self.peek() == "/":
             raise NotMathError  # sin pi/6 could mean either
         return "".join(out)

@@ -129,6 +129,8 @@ def _bounds(sides: Sequence[list[str]], signs: Sequence[str]) -> tuple[str, Boun
     at = next((i for i, side in enumerate(sides) if len(side) == 1 and _is_variable(side[0])), None)
     if at is None or any(_is_variable(t) for i, side in enumerate(sides) if i != at for t in side):
         return None
+    if len(signs) == 2 and at != 1:
+        return None  # x > 2 > 1
     bounds: Bounds = {}
     for i, sign in enumerate(signs):
         ours = sign if i == at else _MIRRORED[sign]  # as it reads with the variable on its left
@@ -165,7 +167,9 @@ def _is_variable(token: str) -> bool:
 
 def _assignable(plain: Sequence[str]) -> bool:
     r"""Whether this can stand left of an assignment: ``x``, ``x_1``, ``f(x)``, ``f^{-1}(x)``, ``\angle ABC``, words."""
-    return bool(plain) and (all(map(latex.word, plain)) or bool(_ASSIGNABLE.fullmatch(latex.joined(plain))))
+    if plain and all(map(latex.word, plain)):
+        return units.unit([latex.word(t) for t in plain]) is not None  # area = 5, but not: not = 5
+    return bool(_ASSIGNABLE.fullmatch(latex.joined(plain)))
 
 
 # ---------------------------------------------------------------- brackets
@@ -274,5 +278,6 @@ def _measured(plain: Sequence[str]) -> tuple[Sequence[str], str | None]:
     if words[0] == r"\degree":
         scale = units.unit(words[1:]) if words[1:] else ""
         return (value, f"degree{scale}") if scale in ("", "C", "F") else (plain, None)
-    unit = units.unit(words)
+    behind_words = [t for t in plain[start:] if len(t) == 1 and t.isalpha() and t not in units.LETTERS]
+    unit = None if behind_words else units.unit(words)  # 5 times x
     return (value, unit) if unit else (plain, None)

@@ -7,6 +7,7 @@ back are not units.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _SPELLINGS = {
@@ -28,7 +29,7 @@ _SPELLINGS = {
     "s": "sec secs second seconds",
     "min": "mins minute minutes",
     "h": "hr hrs hour hours",
-    "mph": "",
+    "mi/h": "mph",
     "dollar": "dollars usd USD bucks",
     "cent": "cents",
     "euro": "euros eur EUR",
@@ -45,13 +46,16 @@ _NO_UNITS = frozenset(
     "tens hundred hundreds thousand thousands million millions billion billions trillion trillions quadrillion bn "
     "mn mil lakh crore dozen dozens score gross pair pairs couple k half halves third thirds quarter quarters "
     "fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths eleventh "
-    "twelfth twelfths hundredth hundredths thousandth thousandths percent pct permille ppm "
+    "twelfth twelfths hundredth hundredths thousandth thousandths percent pct permille ppm percentage repeating "
+    "recurring googol mega grand "
     # continue the computation,
-    "plus minus divided over root power choose remainder less than mod modulo base factorial and or to through "
-    "zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty "
+    "plus minus divided over root power choose remainder less than mod times multiplied subtracted added doubled "
+    "tripled twice negated raised binary out modulo base factorial and or to through zero one two three four five "
+    "six seven eight nine ten eleven twelve twenty thirty forty fifty "
     # or take it back
-    "is are was not no never wrong false negative below above least most am pm".split()
+    "is are was not no never wrong incorrect false except isn negative below above least most am pm".split()
 )
+_NUMERAL = re.compile(r"\w+(?:teens?|teenths?|ieths?|illions?|illionths?|fold)|(?:thir|for|fif|six|seven|eigh|nine)ty")
 MONEY = ("dollar", "cent", "euro", "pound", "yen")
 MAX_WORDS = 6
 
@@ -61,7 +65,7 @@ def unit(words: Sequence[str]) -> str | None:
     parts: list[str] = []
     power = ""
     for before, w in zip(["", *words], words, strict=False):
-        if w.lower() in _NO_UNITS or not (w.isalpha() or w in ("^", "/", ".") or (before == "^" and w in ("2", "3"))):
+        if not (w.isalpha() or w in ("^", "/", ".") or (before == "^" and w in ("2", "3"))) or _computes(w.lower()):
             return None
         name = NAMES.get(w) or NAMES.get(w.lower()) or _singular(w.lower())
         if name in ("sq", "cu") and w not in ("squared", "cubed"):
@@ -76,6 +80,10 @@ def unit(words: Sequence[str]) -> str | None:
     if len(words) > MAX_WORDS:
         return None
     return parts[0] if parts and parts[0] in MONEY else "".join(parts) or None
+
+
+def _computes(w: str) -> bool:
+    return w in _NO_UNITS or _singular(w) in _NO_UNITS or bool(_NUMERAL.fullmatch(w))
 
 
 def _singular(name: str) -> str:

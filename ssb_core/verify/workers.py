@@ -167,15 +167,15 @@ class _Worker:
         except OSError:
             arrived = b""
         self.received += arrived
-        line, newline, rest = self.received.partition(b"\n")
         if not arrived or len(self.received) > LONGEST_MESSAGE:
             self.reply = Reply(status=self._cause_of_death(), seconds=self._elapsed)
-        elif newline and not self.ready:
-            self.ready, self.received = True, rest
-            self._restart_clock(deadline)
-        elif newline:
-            self.received = rest
-            self.reply = self._understood(bytes(line))
+        while b"\n" in self.received and not self.reply:  # both may have arrived at once
+            line, _, self.received = self.received.partition(b"\n")
+            if self.ready:
+                self.reply = self._understood(bytes(line))
+            else:
+                self.ready = True
+                self._restart_clock(deadline)
 
     def outcome(self) -> Reply:
         """The reply, or that there is none in time."""

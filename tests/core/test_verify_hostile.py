@@ -324,3 +324,14 @@ def test_a_worker_is_not_believed_what_it_cannot_know(said: bytes, understood: w
         theirs.sendall(said)
         asked.receive(1.0)
         assert (asked.reply and asked.reply._replace(seconds=0.0)) == understood
+
+
+def test_a_reply_that_arrives_with_the_word_ready_is_not_lost() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs, subprocess.Popen(["true"]) as process:
+        starting = workers._Worker(process, ours)
+        starting.ask(("|1",), 1.0)
+        theirs.sendall(b'\n{"number": 1, "keys": ["n:1"], "status": null}\n')
+        starting.receive(1.0)
+        assert starting.ready and starting.reply and starting.reply.keys == ("n:1",)

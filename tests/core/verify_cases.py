@@ -471,6 +471,11 @@ EQUAL: list[tuple[str, str, str]] = [
     ("(3,4]", r"x > 3 \text{ and } x \le 4", "both hold in the interval"),
     ("1,-2", r"1 \quad -2", "wide space separates"),
     (r"2^{100}", r"(\sqrt{2})^{200}", "a power of a root that is a whole number"),
+    (r"\frac{7\pi}{2}", r"3\frac{1}{2}\pi", "a mixed number times pi"),
+    (r"\frac{7}{2}", r"2\frac{1}{2}+1", "a mixed number in a sum"),
+    ("13535", "**13535**", "bold, not a power"),
+    ("144", "2^{4}3^{2}", "powers beside each other"),
+    ("(1,2)", r"(1,\quad 2)", "wide space behind a comma"),
 ]
 
 DIFFERENT: list[tuple[str, str, str]] = [
@@ -849,6 +854,14 @@ DIFFERENT: list[tuple[str, str, str]] = [
     ("|xy|", r"x \cdot y", "factors of different sign"),
     ("720", "3!!", "a double factorial is not a factorial of a factorial"),
     (r"50\text{ degrees Fahrenheit}", r"50\text{ degrees Celsius}", "two scales"),
+    (r"\frac{3\pi}{2}", r"3\frac{1}{2}\pi", "a mixed number is no product"),
+    ("2", r"2\frac{1}{2}+1", "nor in a sum"),
+    ("3", r"3 \text{ sixteenths}", "parts of any size"),
+    ("0.3", r"0.3 \text{ repeating}", "other digits follow"),
+    ("5", r"5\text{ times } x", "a variable behind the words"),
+    ("5", r"\text{not} = 5", "denied in front"),
+    ("x_1", "|x_1|", "an index does not make a variable positive"),
+    ("3^{40}x", "3^{40}x+1", "small beside large"),
 ]
 
 EQUAL_IN_CONTEXT: list[tuple[str, str, str]] = [
@@ -906,6 +919,7 @@ EQUAL_IN_CONTEXT: list[tuple[str, str, str]] = [
     ("5", r"5^\circ\text{C}", "a scale"),
     ("18", r"18 {\rm cm}", "old LaTeX's upright letters"),
     (r"\$5.40", r"\$5.40 \text{ each}", "for one"),
+    (r"5\text{ mph}", r"5\text{ miles per hour}", "a unit and its abbreviation"),
 ]
 
 DIFFERENT_IN_CONTEXT: list[tuple[str, str, str]] = [
