@@ -54,7 +54,8 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
         "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
-        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "too_long", "truncated", "bad_gold",
+        "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
+        "bad_gold",
     }  # fmt: skip
     assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
     assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
@@ -63,7 +64,7 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     assert set(bench) == {"n", "samples", "bad_gold", "models", "paired"}
     assert set(bench["models"]) == {"base", "ssb"} and set(bench["paired"]) == {"ssb-base"}
     assert set(bench["models"]["ssb"]) == {
-        "accuracy", "ci95", "string_match", "no_answer", "truncated", "mean_tokens",
+        "accuracy", "ci95", "string_match", "no_answer", "unverified", "truncated", "mean_tokens",
     }  # fmt: skip
     paired = bench["paired"]["ssb-base"]
     assert set(paired) == {"difference", "ci95", "p_value", "string_match"}
