@@ -16,10 +16,11 @@ Policy, where notation leaves a choice:
 - Commas group thousands only in the shape ``1,234,567`` outside brackets: ``5,5`` and ``3, 100`` are lists.
 - A number before a proper fraction makes a mixed number: ``2\frac12`` is ``5/2``.
 - Letters alone are a word: ``ab`` is not ``ba``. In an expression letters are variables, case matters, ``e`` is
-  Euler's number and ``i`` the imaginary unit.
-- An assignment is its value (``x = 5``, ``x \in [1,2]``), an inequality in one variable its interval. Several
-  variables keep their names: ``x=1, y=2``.
-- Lists have no order but count repeats; sets do not; tuples, intervals and column vectors are ordered.
+  Euler's number and ``i`` the imaginary unit. Variables may be negative: ``\sqrt{x^2}`` is not ``x``.
+- An assignment is its value whatever its name (``x = 5``, ``x \in [1,2]``, ``10 + 15 = 25``), an inequality in one
+  variable its interval. Several variables keep their names (``x=1, y=2``), numbered roots do not.
+- Lists have no order but count repeats; sets do not, and a set of one is that one; tuples, intervals and column
+  vectors are ordered.
 - A unit is part of the key, but for the reader's context: see `Reading.key`.
 """
 
