@@ -14,6 +14,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .verify import AnswerForm
+
 
 class ConfigError(ValueError):
     """A configuration, file or name the user gave cannot be used; the message says which and what to do."""
@@ -42,14 +44,14 @@ class ProblemsConfig(Frozen):
     answer: str = Field("answer", description="Field with the reference answer.")
     subject: str | None = Field(None, description="Field with a subject to report by.")
     level: str | None = Field(None, description="Field with a difficulty to report by.")
-    form: Literal["boxed", "hash", "choice", "exact"] = Field(
+    form: AnswerForm = Field(
         "boxed", description="Where the answer field holds the answer: in a box, after ####, as a choice letter, bare."
     )
     limit: int | None = Field(None, ge=1, description="Use at most this many problems.")
     shuffle_seed: int | None = Field(None, description="Draw the problems in this seeded order; file order if null.")
 
     @property
-    def completion_form(self) -> Literal["boxed", "choice"]:
+    def completion_form(self) -> AnswerForm:
         """How completions hold their answers: prompts ask for a box whatever the data set does; choices are letters."""
         return "choice" if self.form == "choice" else "boxed"
 

@@ -39,8 +39,8 @@ def score(
     Raises:
         ValueError: an array is empty, not two-dimensional, not finite, or not of the shape of `correct`.
     """
-    others = {"no_answer": no_answer, "truncated": truncated, "mean_tokens": tokens, "string_match": string_match}
-    others |= {"unverified": unverified}
+    others = {"no_answer": no_answer, "unverified": unverified, "truncated": truncated, "string_match": string_match}
+    others |= {"mean_tokens": tokens}
     grids = {name: _grid(name, values) for name, values in {"correct": correct, **others}.items()}
     n, k = grids["correct"].shape
     for name, grid in grids.items():

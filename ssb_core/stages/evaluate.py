@@ -5,6 +5,7 @@ Each (model, benchmark) is a request of its own, so the base's samples are made 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -117,8 +118,7 @@ def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
         StoreError: the request is not finished.
     """
     gold = {p.id: p.answer for p in spec.problem_set}
-    columns: dict[str, list[Any]] = {"correct": [], "no_answer": [], "truncated": [], "tokens": []}
-    columns |= {"string_match": [], "unverified": []}
+    columns: dict[str, list[Any]] = defaultdict(list)
     wanted = ["problem_id", "verdict", "finish_reason", "completion_ids"]
     for table in store.tables(required(spec, store), wanted):
         for row in table.to_pylist():

@@ -312,10 +312,6 @@ def _bounded(value: Number) -> Number:
     return value
 
 
-def _absolute(value: Number) -> Number:
-    return abs(value)
-
-
 _PERIODIC = (_MP.sin, _MP.cos, _MP.tan, _MP.cot)
 _SMOOTH = {
     **{name: getattr(_MP, name) for name in "sin cos tan cot sec csc asin acos atan acot asec acsc".split()},
@@ -327,7 +323,7 @@ _OPERATIONS: dict[str, Callable[..., Number]] = {
     "Pow": _power,
     "exp": lambda value: _power(+_MP.e, value),
     "log": _logarithm,
-    "Abs": _absolute,
+    "Abs": abs,
     "floor": _rounded(math.floor),
     "ceiling": _rounded(math.ceil),
     "factorial": _factorial,

@@ -159,9 +159,11 @@ class _Writer:
 
     def named(self, name: str) -> str:
         """The letter that stands for a variable."""
-        if len(self.letters) == len(SAFE) and name not in self.letters:
-            raise NotMathError
-        return self.symbol(self.letters.setdefault(name, SAFE[len(self.letters) % len(SAFE)]))
+        if name not in self.letters:
+            if len(self.letters) == len(SAFE):
+                raise NotMathError
+            self.letters[name] = SAFE[len(self.letters)]
+        return self.symbol(self.letters[name])
 
     def symbol(self, written: str) -> str:
         """Without parentheses around the base of a power the parser's fast mode waits for an index, and fails."""

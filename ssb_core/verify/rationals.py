@@ -21,7 +21,7 @@ def number(text: str) -> Fraction | None:
     for parse in (_decimal, _mixed, _fraction, _repeating, _scientific):
         value = parse(body)
         if value is not None:
-            return value / 100 if body is not text and body != text else value
+            return value / 100 if text.endswith("%") else value
     return None
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from . import latex, rationals, units
+from .brackets import cut, enclosed, split
 from .canonical import Group, Node, Reading, Scalar
 from .notation import GREEK, TRIGONOMETRIC, NotMathError, unambiguous
 
@@ -46,7 +47,7 @@ def read(answer: str) -> Reading:
 
 def _list(plain: Sequence[str]) -> Node:
     r"""``1, 2 \text{ and } 3``; assignments to different variables keep their names."""
-    pieces = [p for p in latex.split(plain, latex.SEPARATORS) if p]
+    pieces = [p for p in split(plain, latex.SEPARATORS) if p]
     if len(pieces) < 2:
         return _relation(pieces[0] if pieces else plain)
     together = _assignments(pieces) or _inequalities(pieces, either=";" in plain, both=r"\land" in plain)
@@ -55,7 +56,7 @@ def _list(plain: Sequence[str]) -> Node:
 
 def _assignments(pieces: Sequence[Sequence[str]]) -> Node | None:
     """``x = 1, y = 2`` by name; None if a piece is no assignment or two assign to the same variable."""
-    sides = [latex.split(p, "=") for p in pieces]
+    sides = [split(p, "=") for p in pieces]
     if not all(len(s) == 2 and all(s) and _assignable(s[0]) for s in sides):
         return None
     values = {latex.joined(left): _union(right) for left, right in sides}
@@ -69,7 +70,7 @@ def _assignments(pieces: Sequence[Sequence[str]]) -> Node | None:
 
 def _inequalities(pieces: Sequence[Sequence[str]], either: bool, both: bool) -> Node | None:
     """``x < 1 or x > 3`` as a union, ``x > 1 and x < 3`` as an interval; None for anything else."""
-    found = [_bounds(*latex.cut(p, _MIRRORED)) for p in pieces]
+    found = [_bounds(*cut(p, _MIRRORED)) for p in pieces]
     bounds = [b for b in found if b]
     if len(bounds) < len(found) or len({variable for variable, _ in bounds}) != 1 or either == both:
         return None
@@ -89,12 +90,12 @@ def _flat(nodes: Iterable[Node]) -> Iterator[Node]:
 
 def _relation(plain: Sequence[str]) -> Node:
     """An assignment as its value, an inequality in one variable as its interval, other relations by their values."""
-    values = latex.split(plain, [r"\approx"])
+    values = split(plain, [r"\approx"])
     exact = values[1] if len(values) == 2 and _assignable(values[0]) else values[0]  # of sqrt 2 = 1.41 the root
-    members = latex.split(exact, [r"\in"])
+    members = split(exact, [r"\in"])
     if len(members) == 2 and _assignable(members[0]):
         return _list(members[1])
-    sides, signs = latex.cut(exact, ["=", *_MIRRORED])
+    sides, signs = cut(exact, ["=", *_MIRRORED])
     if not signs or not all(sides):
         return _union(exact or plain)
     if set(signs) == {"="}:
@@ -176,7 +177,7 @@ def _assignable(plain: Sequence[str]) -> bool:
 
 
 def _union(plain: Sequence[str]) -> Node:
-    pieces = latex.split(plain, [r"\cup"])
+    pieces = split(plain, [r"\cup"])
     if len(pieces) > 1 and all(pieces):
         return Group("union", tuple(_bracketed(p) for p in pieces))
     return _bracketed(plain)
@@ -184,19 +185,19 @@ def _union(plain: Sequence[str]) -> Node:
 
 def _bracketed(plain: Sequence[str]) -> Node:
     """Tuples, intervals, sets, matrices; parentheses and braces around one value only group."""
-    if not latex.enclosed(plain):
+    if not enclosed(plain):
         return _signed(plain)
     opening, inside, closing = plain[0], plain[1:-1], plain[-1]
     if opening.startswith(r"\begin"):
         return _matrix(plain)
     if (opening, closing) == (r"\{", r"\}"):
-        members = tuple(_flat(_relation(p) for p in latex.split(inside, latex.SEPARATORS) if p))
+        members = tuple(_flat(_relation(p) for p in split(inside, latex.SEPARATORS) if p))
         return Group("set", members) if members else _EMPTY
     if (opening, closing) == ("{", "}"):
         return _list(inside) if inside else _EMPTY  # braces cannot be seen
     if opening not in "([" or closing not in ")]":
         return _signed(plain)
-    items = latex.split(inside, ",;")  # no "and" within a tuple
+    items = split(inside, ",;")  # no "and" within a tuple
     if len(items) > 1 and all(items):
         return _tuple(opening, items, closing)
     if inside and ((opening, closing) == ("(", ")") or inside[0].startswith(r"\begin")):
@@ -218,7 +219,7 @@ def _matrix(plain: Sequence[str]) -> Node:
     name = plain[0].removeprefix(r"\begin")
     if plain[-1] != rf"\end{name}" or name not in ("{pmatrix}", "{bmatrix}", "{matrix}"):
         return _text(plain)
-    rows = [latex.split(row, "&") for row in latex.split(plain[1:-1], [r"\\"]) if row]
+    rows = [split(row, "&") for row in split(plain[1:-1], [r"\\"]) if row]
     if len({len(r) for r in rows}) != 1 or not all(cell for row in rows for cell in row):
         return _text(plain)
     cells = tuple(_union(cell) for row in rows for cell in row)

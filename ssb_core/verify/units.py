@@ -1,8 +1,8 @@
 r"""Units of measure and currencies, by one name each. Nothing is converted: 5 m and 500 cm are different answers.
 
 A unit is what follows a value in words (``5 cm``, ``5\text{ cm}^2``, ``5\text{ miles per hour}``, ``90^\circ``) or a
-currency sign before it. Words that scale a number (million, dozen), compute on or take it
-back are not units.
+currency sign before it. Words that scale a number (million, dozen), compute on or take
+it back are not units.
 """
 
 from __future__ import annotations
@@ -41,17 +41,15 @@ _SPELLINGS = {
 }
 NAMES = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 LETTERS = frozenset(["m", "g", "s", "h", "L", "l", "J", "N", "W"])
-_NO_UNITS = frozenset(
+_NO_UNITS = frozenset(  # nor their plurals, nor numerals: see _computes
     # they scale the number or count in parts,
-    "tens hundred hundreds thousand thousands million millions billion billions trillion trillions quadrillion bn "
-    "mn mil lakh crore dozen dozens score gross pair pairs couple k half halves third thirds quarter quarters "
-    "fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths eleventh "
-    "twelfth twelfths hundredth hundredths thousandth thousandths percent pct permille ppm percentage repeating "
-    "recurring googol mega grand "
+    "hundred thousand bn mn mil lakh crore dozen score gross pair couple k half halves third quarter fourth fifth "
+    "sixth seventh eighth ninth tenth eleventh twelfth hundredth thousandth percent pct permille ppm percentage "
+    "repeating recurring googol mega grand "
     # continue the computation,
     "plus minus divided over root power choose remainder less than mod times multiplied subtracted added doubled "
     "tripled twice negated raised binary out modulo base factorial and or to through zero one two three four five "
-    "six seven eight nine ten eleven twelve twenty thirty forty fifty "
+    "six seven eight nine ten eleven twelve twenty "
     # or take it back
     "is are was not no never wrong incorrect false except isn negative below above least most am pm".split()
 )
@@ -62,6 +60,8 @@ MAX_WORDS = 6
 
 def unit(words: Sequence[str]) -> str | None:
     """One name for a unit given as words, ``^``, digits and ``/``; None if that is no unit. Money loses its rate."""
+    if len(words) > MAX_WORDS:
+        return None
     parts: list[str] = []
     power = ""
     for before, w in zip(["", *words], words, strict=False):
@@ -77,8 +77,6 @@ def unit(words: Sequence[str]) -> str | None:
         elif name not in (".", "a", "an"):
             parts += ["/" if name == "per" else name, power]
             power = ""
-    if len(words) > MAX_WORDS:
-        return None
     return parts[0] if parts and parts[0] in MONEY else "".join(parts) or None
 
 
