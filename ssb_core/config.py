@@ -28,15 +28,23 @@ class Frozen(BaseModel):
 class ModelConfig(Frozen):
     """The base model that plays both roles."""
 
-    source: str = Field(description="Hub id, local directory, or 'nano' for the embedded model.", min_length=1)
+    source: str = Field(
+        description="Hub id, local directory, GGUF file (a path, or PACKAGE/FILE.gguf inside an installed package), "
+        "or 'nano' for the embedded model.",
+        min_length=1,
+    )
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit).")
+    chat_template: str | None = Field(None, description="Jinja file to use instead of the model's own chat template.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="Weights are computed in this.")
 
 
 class ProblemsConfig(Frozen):
     """A problem set: where it is and which fields hold the question and the answer."""
 
-    source: str = Field(description="JSON-lines or Parquet file, hub id, or an embedded set.", min_length=1)
+    source: str = Field(
+        description="JSON-lines or Parquet file ($NAME stands for an environment variable), hub id, or embedded set.",
+        min_length=1,
+    )
     subset: str | None = Field(None, description="Hub configuration name, e.g. 'main' for openai/gsm8k.")
     split: str = Field("train", description="Hub split.")
     id: str | None = Field(None, description="Field with a unique id; by default the row number is used.")
@@ -47,6 +55,7 @@ class ProblemsConfig(Frozen):
     form: AnswerForm = Field(
         "boxed", description="Where the answer field holds the answer: in a box, after ####, as a choice letter, bare."
     )
+    skip: int = Field(0, ge=0, description="Leave out the first this many, to hold them out or because they are.")
     limit: int | None = Field(None, ge=1, description="Use at most this many problems.")
     shuffle_seed: int | None = Field(None, description="Draw the problems in this seeded order; file order if null.")
 
@@ -61,6 +70,23 @@ class Benchmark(ProblemsConfig):
 
     name: str = Field(description="Name in tables and in summary.json.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     split: str = Field("test", description="Hub split.")
+    few_shot: bool = Field(False, description="Ask with the worked examples of prompts.few_shot.")
+
+
+class Example(Frozen):
+    """A worked example for a model that does not answer in a box by itself."""
+
+    question: str = Field(min_length=1)
+    solution: str = Field(min_length=1, description="As the model should write it, with the answer in \\boxed{}.")
+
+
+class PromptsConfig(Frozen):
+    """What stands before a question. The student learns, and is asked, without examples."""
+
+    few_shot: tuple[Example, ...] = Field(
+        (), description="Worked examples as earlier chat turns, for rollouts and for benchmarks with few_shot: true."
+    )
+    teach_few_shot: bool = Field(True, description="Show them to the hinted teacher too.")
 
 
 class Decoding(Frozen):
@@ -135,13 +161,47 @@ class EvaluateConfig(Decoding):
         return self
 
 
+class VllmOptions(Frozen):
+    """What vLLM is started with; null leaves vLLM's own default."""
+
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one replica's weights.")
+    data_parallel_size: int = Field(1, ge=1, description="Replicas, each on GPUs of its own.")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of GPU memory for weights and cache.")
+    max_model_len: int | None = Field(None, ge=1, description="Context in tokens, if less than the model's.")
+    max_num_seqs: int | None = Field(None, ge=1, description="Sequences decoded at once.")
+    enforce_eager: bool = Field(False, description="No compilation, no CUDA graphs: starts sooner, runs slower.")
+    kv_cache_dtype: str = Field("auto", description="Precision of the key-value cache, e.g. fp8.")
+    kv_cache_gib: float | None = Field(
+        None, gt=0, description="Size of the key-value cache, instead of what gpu_memory_utilization leaves; CPU: 4."
+    )
+
+
+class ServerOptions(Frozen):
+    """An OpenAI-compatible completions server that serves the model; its key is read from SSB_SERVER_KEY."""
+
+    url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://", description="Up to and including /v1.")
+    model: str | None = Field(None, description="Name it is served under; by default the only one.")
+    concurrency: int = Field(64, ge=1, description="Requests in flight.")
+    retries: int = Field(5, ge=0, description="Further tries of a request, waiting twice as long before each.")
+    timeout_seconds: float = Field(600, gt=0, description="Of one request.")
+
+
 class Execution(Frozen):
-    """How the work is done. Nothing here changes rows, so nothing here is hashed."""
+    """How the work is done. Nothing here changes which rows are asked for, so nothing here is hashed."""
 
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda)$", description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES picks one)."
     )
-    batch_size: int = Field(128, ge=1, description="Sequences sampled at once.")
+    engine: Literal["auto", "transformers", "vllm", "openai"] = Field(
+        "auto", description="What samples: auto takes vLLM where it is installed and suits the device."
+    )
+    vllm: VllmOptions = VllmOptions()
+    server: ServerOptions = ServerOptions()
+    isolate: Literal["auto", "always", "never"] = Field(
+        "auto", description="Run stages in fresh processes; auto does so on CUDA and with vLLM."
+    )
+    timeout_hours: float = Field(24, gt=0, description="A stage in a fresh process is killed after this.")
+    batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")
     capture_tokens: int = Field(16384, ge=1, description="Padded tokens in one capture pass.")
     shard_size: int = Field(
         32,
@@ -155,6 +215,7 @@ class RunConfig(Frozen):
 
     model: ModelConfig
     problems: ProblemsConfig
+    prompts: PromptsConfig = PromptsConfig()
     target_traces: int = Field(256, ge=1, description="Stop sampling problems once this many traces are taught.")
     rollouts: RolloutsConfig = RolloutsConfig()
     select: SelectConfig = SelectConfig()

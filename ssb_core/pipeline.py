@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import models, problems, prompts
 from .config import Decoding, RunConfig
@@ -46,13 +47,15 @@ class Pipeline:
     problems: tuple[Problem, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> Pipeline:
+    def of(cls, config: RunConfig, store_root: Path) -> Pipeline:
         """Resolve the model and read every problem set, so that bad input is refused before any work.
+
+        A GGUF model will be converted below `store_root`; nothing is written yet.
 
         Raises:
             ConfigError: the model, the problems or a benchmark cannot be had.
         """
-        pipeline = cls(config, models.resolve(config.model), problems.load(config.problems))
+        pipeline = cls(config, models.resolve(config.model, store_root), problems.load(config.problems))
         for request in pipeline.evaluations(None):
             request.problem_set  # noqa: B018  reading it is the check
         return pipeline
@@ -116,10 +119,12 @@ class Pipeline:
             start=start,
             stop=stop,
             rollouts=c.rollouts,
+            few_shot=c.prompts.few_shot,
             execution=c.execution,
         )
         selected = select.Spec(rollouts=sampled, select=c.select, execution=c.execution)
-        return Wave(sampled, selected, teach.Spec.of(selected, c.teach))
+        shown = c.prompts.few_shot if c.prompts.teach_few_shot else ()
+        return Wave(sampled, selected, teach.Spec.of(selected, c.teach, shown))
 
     def distillation(self, waves: Sequence[Wave]) -> distill.Spec:
         c = self.config
@@ -136,6 +141,7 @@ class Pipeline:
                 benchmark=b,
                 decoding=Decoding.model_validate(c.evaluate.recipe),
                 samples=c.evaluate.samples,
+                few_shot=c.prompts.few_shot if b.few_shot else (),
                 execution=c.execution,
             )
             for b in c.evaluate.benchmarks

@@ -7,7 +7,9 @@ reason: every completion would be wrong by it, so it must not be counted.
 
 from __future__ import annotations
 
+import os
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -64,7 +66,10 @@ def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejectio
         raise ConfigError(_all_rejected(config, next(iter(left_out)), len(left_out)))
     if config.shuffle_seed is not None:
         random.Random(config.shuffle_seed).shuffle(usable)
-    return tuple(usable[: config.limit]), left_out
+    wanted = usable[config.skip :][: config.limit]
+    if not wanted:
+        raise ConfigError(f"{config.source}: skip is {config.skip}, but there are only {len(usable)} usable problems")
+    return tuple(wanted), left_out
 
 
 def _everything(config: ProblemsConfig) -> list[Problem]:
@@ -110,7 +115,7 @@ def _embedded(name: str) -> Iterator[Problem]:
 
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     """Rows of the source, each with where it stands."""
-    path = Path(config.source).expanduser()
+    path = _expand(config.source)
     if path.suffix in (".jsonl", ".ndjson", ".parquet"):
         if not path.is_file():
             raise ConfigError(f"problem file {path} does not exist; give the path of a .jsonl or .parquet file")
@@ -119,6 +124,17 @@ def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
         raise ConfigError(f"{path} is not a problem file; give a .jsonl or .parquet file")
     else:
         yield from _hub(config)
+
+
+def _expand(source: str) -> Path:
+    """A path with ``~`` and environment variables such as ``$SSB_DATA`` in place."""
+    expanded = os.path.expandvars(source)
+    if unset := re.search(r"\$\{?(\w+)", expanded):
+        raise ConfigError(
+            f"problem file {source}: the environment variable {unset[1]} is not set\n"
+            f"  remedy: {unset[1]}=the/folder ssb ..., or write the path into the configuration"
+        )
+    return Path(expanded).expanduser()
 
 
 def _json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:

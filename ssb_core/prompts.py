@@ -8,10 +8,15 @@ chat template, so a prompt seen in training is, token for token, the prompt seen
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedTokenizerBase
+
+    from .config import Example
 
 Messages = list[dict[str, str]]
 
@@ -33,28 +38,85 @@ Now write one complete and robust solution for a reader who sees only the proble
 avoid the mistake, and never mention the solutions above. Put the final answer in \\boxed{{}}."""
 
 
-def tutor_messages(question: str) -> Messages:
-    """Chat turns for the bare question."""
-    return [{"role": "system", "content": TUTOR_SYSTEM}, {"role": "user", "content": question}]
+def tutor_messages(question: str, few_shot: Sequence[Example] = ()) -> Messages:
+    """Chat turns for the bare question, after worked examples if there are any."""
+    return _conversation(question, few_shot)
 
 
-def hinted_messages(question: str, correct: str, wrong: str | None) -> Messages:
+def hinted_messages(question: str, correct: str, wrong: str | None, few_shot: Sequence[Example] = ()) -> Messages:
     """Chat turns for the hinted teacher; without `wrong` it sees only the correct rollout."""
     parts = [_CORRECT, _WRONG, _REQUEST] if wrong is not None else [_CORRECT, _REQUEST]
     text = "".join(parts).format(question=question, correct=correct, wrong=wrong)
-    return [{"role": "system", "content": TUTOR_SYSTEM}, {"role": "user", "content": text}]
+    return _conversation(text, few_shot)
+
+
+def _conversation(text: str, few_shot: Sequence[Example]) -> Messages:
+    """The tutor's instructions, the examples as turns that have been, and the user's turn."""
+    turns = [("system", TUTOR_SYSTEM)]
+    for example in few_shot:
+        turns += [("user", example.question), ("assistant", example.solution)]
+    return [{"role": role, "content": content} for role, content in (*turns, ("user", text))]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> tuple[int, ...]:
     """Render `messages` with the tokenizer's chat template up to the assistant's turn.
 
+    A template that refuses a system turn (Gemma's) or leaves it out gets its text in front of the first user turn.
+    Which of the two happens depends on the template alone, never on the messages.
+
     Raises:
-        ValueError: the tokenizer has no chat template.
+        ValueError: the tokenizer has no chat template, or one that does not show what the user says.
+        jinja2.TemplateError: the template refuses the turns.
     """
     if not tokenizer.chat_template:
         raise ValueError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; "
-            "use an instruction-tuned model, or put a chat_template.jinja beside its tokenizer"
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; use an instruction-tuned model, "
+            "put a chat_template.jinja beside its tokenizer, or set model.chat_template to a Jinja file"
         )
-    encoded: Any = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=True)
+    if not _shows(tokenizer, [{"role": "user", "content": _PROBE}]):
+        raise ValueError("the chat template does not show what the user says; set model.chat_template to another")
+    turns = messages if takes_system(tokenizer) else fold_system(messages)
+    encoded: Any = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=True, strftime_now=_some_day
+    )
     return tuple(encoded["input_ids"])
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
+    """`messages` as the chat template writes them, finished turns only."""
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, strftime_now=_some_day))
+
+
+def takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template shows a system turn, found out by rendering one."""
+    from jinja2 import TemplateError
+
+    try:
+        return _shows(tokenizer, [{"role": "system", "content": _PROBE}, {"role": "user", "content": "?"}])
+    except TemplateError:
+        return False
+
+
+def fold_system(messages: Messages) -> Messages:
+    """The same turns with a leading system turn's text in front of the first user turn."""
+    if not messages or messages[0]["role"] != "system":
+        return messages
+    system, *rest = messages
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": system["content"]}, *rest]
+    return [{"role": "user", "content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
+_PROBE = "SSBPROBE"
+
+
+def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
+    return _PROBE in render(tokenizer, messages)
+
+
+def _some_day(form: str) -> str:
+    """Stands in for today's date, which some templates (Llama 3) write into every prompt: rows must not depend on it.
+
+    The day is the one that Llama 3's templates fall back to.
+    """
+    return date(2024, 7, 26).strftime(form)

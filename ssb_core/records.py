@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "too_long"]
 R = TypeVar("R")
 Status = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]
 Drop = Literal[
@@ -44,16 +44,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine sampled: ids end with the end-of-turn token unless `finish_reason` is ``length``."""
+    """What an engine sampled: ids end with the end-of-turn token unless `finish_reason` is ``length``.
+
+    ``too_long`` means that nothing was, as the prompt and a full-length completion exceed the model's context.
+    """
 
     completion_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason
 
 
+TOO_LONG = Completion((), "", "too_long")
+
+
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Answer number `index` of the base model to the bare question."""
+    """Answer number `index` of the base model to the question."""
 
     problem_id: str
     index: int

@@ -58,7 +58,8 @@ class DistillTrainer(Trainer):
         ).last_hidden_state
         # The state at position s predicts token s + 1.
         student_NH = hidden_BSH[:, :-1][labels_BS[:, 1:] != -100]
-        total = forward_kl(student_NH, inputs["teacher_NH"], models.head_weight(student), self.temperature)
+        head_VH, soft_cap = models.head_weight(student), models.soft_cap(student)
+        total = forward_kl(student_NH, inputs["teacher_NH"], head_VH, self.temperature, soft_cap=soft_cap)
         self.speed.tokens += len(student_NH)
         loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
         return (loss, hidden_BSH) if return_outputs else loss

@@ -8,11 +8,13 @@ it speaks of verifies.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
@@ -20,9 +22,11 @@ from ssb_core import stages
 from ssb_core.config import ConfigError
 from ssb_core.progress import PlainProgress, Progress
 from ssb_core.runs import StageRun
+from ssb_core.stages.host import Host
 from ssb_core.store import Store, StoreError
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
+_host: ContextVar[Host | None] = ContextVar("host", default=None)
 StageTask = Task[..., dict[str, Any]]
 
 
@@ -58,8 +62,23 @@ def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def _execute(stage: str, raw: dict[str, Any], store: Store) -> dict[str, Any]:
     module = stages.module(stage)
     spec = module.Spec.model_validate(raw)
-    outcome = stages.execute(spec, store, _progress())
+    with hosting() as host:
+        outcome = host.execute(spec, store, _progress())
     return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}
+
+
+@contextmanager
+def hosting() -> Iterator[Host]:
+    """The host of the stages within this block; a loaded engine goes from one to the next."""
+    if host := _host.get():
+        yield host
+        return
+    with Host(get_run_logger().info) as host:
+        token = _host.set(host)
+        try:
+            yield host
+        finally:
+            _host.reset(token)
 
 
 def _progress() -> Progress:

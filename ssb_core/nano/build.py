@@ -233,11 +233,11 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
     bare = [prompts.tutor_messages(c.question) for c in chains]
     hinted = [prompts.hinted_messages(c.question, problems.solution(c), problems.solution(c, rng)) for c in chains]
     found = {}
-    with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32")), Execution()) as sampler:
+    with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32"), directory), Execution()) as sampler:
         for name, shown, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
             requests = [Request(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(shown)]
             decoding = Decoding(temperature=temperature, max_new_tokens=160)
-            completions = sampler.sample(requests, decoding, Progress())
+            ((_, completions),) = sampler.sample([(name, requests)], decoding, Progress())
             right = [
                 final_answer(done.text) == final_answer(problems.solution(chain))
                 for done, chain in zip(completions, chains, strict=True)

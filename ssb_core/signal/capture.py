@@ -65,14 +65,14 @@ def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[torch.T
     Raises:
         StoreError: they differ by more than `MAX_KL_ERROR`: the stored states are not what this model's head reads.
     """
-    head_VH = models.head_weight(model)
+    head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
     tokens, kl, logp = 0, 0.0, 0.0
     drawn = random.Random("".join(t.problem_id for t in traces)).sample(range(len(traces)), min(CERTIFIED, len(traces)))
     for trace, hidden_NH in ((traces[i], stored[i]) for i in sorted(drawn)):
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids], device=model.device)
         start = len(trace.teacher_prompt_ids) - 1
         live_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float().log_softmax(-1)
-        back_NV = log_probs(hidden_NH.to(model.device), head_VH, 1.0)
+        back_NV = log_probs(hidden_NH.to(model.device), head_VH, 1.0, soft_cap)
         tokens += len(hidden_NH)
         kl = max(kl, (live_NV.exp() * (live_NV - back_NV)).sum(-1).max().item())
         logp = max(logp, (live_NV - back_NV).abs().max().item())

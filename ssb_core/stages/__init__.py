@@ -54,6 +54,16 @@ class Spec(Frozen, ABC):
     def fingerprint(self) -> str:
         return digest([self.recipe.hash, self.inputs()])
 
+    @property
+    def uses_model(self) -> bool:
+        """Whether a model has to be loaded, so that the request may want a process of its own."""
+        return True
+
+    @property
+    def samples_with(self) -> str | None:
+        """The weights it samples with, if it does: requests of like weights can share a loaded engine."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -147,14 +157,14 @@ def run_shards(
     spec: Spec,
     store: Store,
     inputs: Sequence[Input],
-    make: Callable[[Sequence[Input]], Iterator[pa.Table]],
+    make: Callable[[Sequence[Input]], Iterator[tuple[Input, pa.Table]]],
     columns: list[str],
     facts: Callable[[pa.Table], dict[str, Any]],
 ) -> Outcome:
     """Make the missing shards of a request and commit its manifest.
 
-    `make` gets the inputs whose shards are missing (it is not called for none) and yields one table for each;
-    each is committed before the next is asked for. `facts` sums up `columns` of all rows for the manifest.
+    `make` gets the inputs whose shards are missing (it is not called for none) and yields each with its table, in the
+    order in which they get done; each is committed before the next is asked for. `facts` sums up `columns` of all rows.
     """
     import pyarrow as pa
 
@@ -163,9 +173,10 @@ def run_shards(
     shards = {i.name: store.shard(recipe, i.name, i.source) for i in inputs}
     missing = [i for i in inputs if shards[i.name] is None]
     if missing:
-        for item, table in zip(missing, make(missing), strict=True):
+        for item, table in make(missing):
             shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
     entries = tuple(s.entry for s in shards.values() if s)
+    assert len(entries) == len(inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
     manifest = replace(manifest, facts=facts(pa.concat_tables(store.tables(manifest, columns))))
     return Outcome(store.commit(recipe, manifest), len(missing), len(inputs) - len(missing))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import models
 from ..config import DistillConfig
+from ..engines import release
 from ..progress import Progress
 from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
 from . import Outcome, required, sources, teach
@@ -188,11 +189,17 @@ def train(spec: Spec, traces: Traces, work: Path, checkpoint: Path | None, progr
     """Run the trainer to the end; returns it and the trained student."""
     from ..trainer import DistillTrainer
 
+    release()
     student = make_student(spec)
-    head = models.tensor_digest(models.head_weight(student))
+    head, soft_cap = models.tensor_digest(models.head_weight(student)), models.soft_cap(student)
     for origin in traces.origins:
         if origin["head"] != head:
             raise StoreError(f"captured signal belongs to head {origin['head']}, the student has {head}; re-run teach")
+        if origin.get("soft_cap") != soft_cap:  # shards from before there were soft caps have none
+            raise StoreError(
+                f"captured signal has its logits capped at {origin.get('soft_cap')}, the student at {soft_cap}; "
+                "re-run teach"
+            )
     trainer = DistillTrainer(student, traces, collate, spec.distill, work, progress)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer, student

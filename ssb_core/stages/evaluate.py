@@ -6,17 +6,18 @@ Each (model, benchmark) is a request of its own, so the base's samples are made 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import problems, prompts, verify
-from ..config import Benchmark, Decoding
-from ..engines import Request, Sampler, open_sampler, seed_for
+from ..config import Benchmark, Decoding, Example
+from ..engines import K, Request, Sampler, complete, open_sampler, seed_for
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..records import Completion, Problem, Sample, Verdict, schema, to_rows
+from ..records import Problem, Sample, Verdict, schema, to_rows
 from ..store import Store, digest
 from . import Input, Outcome, distill, required, run_shards, shard_inputs
 from . import Spec as BaseSpec
@@ -29,12 +30,13 @@ class Spec(BaseSpec):
     """Samples of `model` (with the adapter of `student`, if given) on one benchmark."""
 
     stage: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     model: ResolvedModel
     student: distill.Spec | None
     benchmark: Benchmark
     decoding: Decoding
     samples: int
+    few_shot: tuple[Example, ...] = ()
 
     @property
     def model_name(self) -> str:
@@ -49,7 +51,7 @@ class Spec(BaseSpec):
         return {
             "model": self.model.recipe,
             "student": self.student.fingerprint if self.student else None,
-            "prompt": digest(prompts.tutor_messages("")),
+            "prompt": digest(prompts.tutor_messages("", self.few_shot)),
             "verify": {**verify.versions(), "form": self.benchmark.completion_form},
             "decoding": self.decoding.recipe,
             "samples": self.samples,
@@ -58,17 +60,36 @@ class Spec(BaseSpec):
     def inputs(self) -> list[str]:
         return [problems.content_digest(self.problem_set)]
 
+    @property
+    def samples_with(self) -> str:
+        return f"{self.model.identity}+{self.student.fingerprint}" if self.student else self.model.identity
+
 
 def answer(
-    sampler: Sampler, wanted: Sequence[Problem], spec: Spec, progress: Progress
-) -> list[tuple[Problem, int, int, Completion]]:
-    """(problem, index, seed, completion) for every sample; a prompt that does not fit gets an empty completion."""
-    asked = [(p, i, seed_for("evaluate", spec.decoding.seed, p.id, i)) for p in wanted for i in range(spec.samples)]
-    prompt_ids = {p.id: sampler.encode(prompts.tutor_messages(p.question)) for p in wanted}
-    fitting = [a for a in asked if sampler.fits(prompt_ids[a[0].id], spec.decoding)]
-    sampled = sampler.sample([Request(prompt_ids[p.id], seed) for p, _, seed in fitting], spec.decoding, progress)
-    completions = {(p.id, i): c for (p, i, _), c in zip(fitting, sampled, strict=True)}
-    return [(p, i, seed, completions.get((p.id, i), Completion((), "", "length"))) for p, i, seed in asked]
+    sampler: Sampler,
+    verifier: verify.Verifier,
+    shards: Iterable[tuple[K, Sequence[Problem]]],
+    spec: Spec,
+    progress: Progress,
+) -> Iterator[tuple[K, list[Sample]]]:
+    """`samples` graded answers to every shard's problems, in order; shards as they get done."""
+
+    def ask(problem: Problem) -> list[Request]:
+        prompt_ids = sampler.encode(prompts.tutor_messages(problem.question, spec.few_shot))
+        seeds = (seed_for("evaluate", spec.decoding.seed, problem.id, i) for i in range(spec.samples))
+        return [Request(prompt_ids, seed) for seed in seeds]
+
+    groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
+    for (key, wanted), completed in complete(sampler, groups, spec.decoding, progress):
+        names = list(product(wanted, range(spec.samples)))
+        verdicts = verifier.grade((c.text, p.answer) for (p, _), (_, c) in zip(names, completed, strict=True))
+        yield (
+            key,
+            [
+                Sample(p.id, i, r.seed, c.completion_ids, c.text, c.finish_reason, verdict)
+                for (p, i), (r, c), verdict in zip(names, completed, verdicts, strict=True)
+            ],
+        )
 
 
 def facts(table: pa.Table) -> dict[str, Any]:
@@ -89,7 +110,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         weights = distill.weights(required(spec.student, store))
     inputs = shard_inputs(wanted, spec.execution.shard_size, weights)
 
-    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         left = sum(len(i.problems) for i in missing)
         label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
         progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
@@ -97,14 +118,8 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
             open_sampler(spec.model, spec.execution, adapter) as sampler,
             verify.Verifier(spec.benchmark.completion_form) as verifier,
         ):
-            for item in missing:
-                answers = answer(sampler, item.problems, spec, progress)
-                verdicts = verifier.grade((c.text, p.answer) for p, _, _, c in answers)
-                rows = [
-                    Sample(p.id, i, seed, c.completion_ids, c.text, c.finish_reason, v)
-                    for (p, i, seed, c), v in zip(answers, verdicts, strict=True)
-                ]
-                yield pa.Table.from_pylist(to_rows(rows), schema(Sample))
+            for item, rows in answer(sampler, verifier, ((i, i.problems) for i in missing), spec, progress):
+                yield item, pa.Table.from_pylist(to_rows(rows), schema(Sample))
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["verdict", "completion_ids"], facts)
@@ -125,7 +140,7 @@ def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
             verdict = Verdict(**row["verdict"])
             columns["correct"].append(verdict.status == "correct")
             columns["no_answer"].append(verdict.status == "no_answer")
-            columns["truncated"].append(row["finish_reason"] == "length")
+            columns["truncated"].append(row["finish_reason"] != "stop")
             columns["tokens"].append(len(row["completion_ids"]))
             columns["unverified"].append(verdict.unverified)
             columns["string_match"].append(verdict.matches_literally(gold[row["problem_id"]]))

@@ -1,16 +1,18 @@
 """Stage rollouts: K answers of the base model to each bare question (paper, section 3.1).
 
-One row per rollout. A problem whose prompt does not fit the model's context has no rows; select drops it by name.
+One row per rollout. Where the prompt does not fit the model's context, its rows hold it and no answer; select drops
+the problem by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import problems, prompts
-from ..config import ProblemsConfig, RolloutsConfig
-from ..engines import Request, Sampler, open_sampler, seed_for
+from ..config import Example, ProblemsConfig, RolloutsConfig
+from ..engines import K, Request, Sampler, complete, open_sampler, seed_for
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Rollout, schema, to_rows
@@ -26,17 +28,18 @@ class Spec(BaseSpec):
     """Rollouts for problems `start` to `stop` of a problem set."""
 
     stage: ClassVar[str] = "rollouts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     model: ResolvedModel
     problems: ProblemsConfig
     start: int
     stop: int
     rollouts: RolloutsConfig
+    few_shot: tuple[Example, ...] = ()
 
     def how(self) -> dict[str, Any]:
         return {
             "model": self.model.recipe,
-            "prompt": digest(prompts.tutor_messages("")),
+            "prompt": digest(prompts.tutor_messages("", self.few_shot)),
             "rollouts": self.rollouts.model_dump(),
         }
 
@@ -48,21 +51,32 @@ class Spec(BaseSpec):
         """The problems asked for."""
         return problems.load(self.problems)[self.start : self.stop]
 
+    @property
+    def samples_with(self) -> str:
+        return self.model.identity
 
-def sample(sampler: Sampler, wanted: Sequence[Problem], config: RolloutsConfig, progress: Progress) -> list[Rollout]:
-    """`config.samples` rollouts of each problem that fits the context, in order."""
-    prompt_ids = {p.id: sampler.encode(prompts.tutor_messages(p.question)) for p in wanted}
-    asked = [
-        (p.id, i, Request(prompt_ids[p.id], seed_for("rollouts", config.seed, p.id, i)))
-        for p in wanted
-        if sampler.fits(prompt_ids[p.id], config)
-        for i in range(config.samples)
-    ]
-    completions = sampler.sample([r for _, _, r in asked], config, progress)
-    return [
-        Rollout(problem_id, i, r.prompt_ids, c.completion_ids, c.text, c.finish_reason, r.seed)
-        for (problem_id, i, r), c in zip(asked, completions, strict=True)
-    ]
+
+def sample(
+    sampler: Sampler, shards: Iterable[tuple[K, Sequence[Problem]]], spec: Spec, progress: Progress
+) -> Iterator[tuple[K, list[Rollout]]]:
+    """The rollouts of every shard's problems, in order; shards as they get done."""
+    config = spec.rollouts
+
+    def ask(problem: Problem) -> list[Request]:
+        prompt_ids = sampler.encode(prompts.tutor_messages(problem.question, spec.few_shot))
+        seeds = (seed_for("rollouts", config.seed, problem.id, i) for i in range(config.samples))
+        return [Request(prompt_ids, seed) for seed in seeds]
+
+    groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
+    for (key, wanted), completed in complete(sampler, groups, config, progress):
+        names = product((p.id for p in wanted), range(config.samples))
+        yield (
+            key,
+            [
+                Rollout(problem_id, i, r.prompt_ids, c.completion_ids, c.text, c.finish_reason, r.seed)
+                for (problem_id, i), (r, c) in zip(names, completed, strict=True)
+            ],
+        )
 
 
 def facts(table: pa.Table) -> dict[str, Any]:
@@ -70,7 +84,7 @@ def facts(table: pa.Table) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     return {
-        "samples": table.num_rows,
+        "samples": pc.sum(pc.not_equal(table["finish_reason"], "too_long")).as_py() or 0,
         "tokens": pc.sum(pc.list_value_length(table["completion_ids"])).as_py() or 0,
         "truncated": pc.sum(pc.equal(table["finish_reason"], "length")).as_py() or 0,
     }
@@ -82,14 +96,13 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
     inputs = shard_inputs(spec.wave, spec.execution.shard_size)
 
-    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         each = spec.rollouts.samples
         left = sum(len(i.problems) for i in missing)
         progress.begin("rollouts", len(spec.wave) * each, "samples", (len(spec.wave) - left) * each)
         with open_sampler(spec.model, spec.execution) as sampler:
-            for item in missing:
-                rows = sample(sampler, item.problems, spec.rollouts, progress)
-                yield pa.Table.from_pylist(to_rows(rows), schema(Rollout))
+            for item, rows in sample(sampler, ((i, i.problems) for i in missing), spec, progress):
+                yield item, pa.Table.from_pylist(to_rows(rows), schema(Rollout))
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["completion_ids", "finish_reason"], facts)

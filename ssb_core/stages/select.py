@@ -37,6 +37,10 @@ class Spec(BaseSpec):
         """How completions hold their answers."""
         return self.rollouts.problems.completion_form
 
+    @property
+    def uses_model(self) -> bool:
+        return False
+
     def how(self) -> dict[str, Any]:
         return {
             "rollouts": self.rollouts.recipe.hash,
@@ -103,13 +107,14 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     upstream = required(spec.rollouts, store)
     inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
 
-    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         progress.begin("select", sum(len(i.problems) for i in missing), "problems")
         with verify.Verifier(spec.form) as verifier:
             for item in missing:
                 assert item.upstream
-                rows = store.table(upstream, item.upstream, ["problem_id", "index", "text"]).to_pylist()
-                yield pa.Table.from_pylist(to_rows(grade(verifier, item, rows, spec.select.seed)), schema(Selection))
+                rows = store.table(upstream, item.upstream, ["problem_id", "index", "text", "finish_reason"])
+                found = grade(verifier, item, rows.to_pylist(), spec.select.seed)
+                yield item, pa.Table.from_pylist(to_rows(found), schema(Selection))
                 progress.advance(len(item.problems))
         progress.end()
 
@@ -120,7 +125,8 @@ def grade(verifier: verify.Verifier, item: Input, rows: Sequence[dict[str, Any]]
     """Selections for the problems of one shard, from the rows of its rollouts."""
     gold = {p.id: p.answer for p in item.problems}
     verdicts: dict[str, dict[int, Verdict]] = {p.id: {} for p in item.problems}
-    graded = verifier.grade((r["text"], gold[r["problem_id"]]) for r in rows)
-    for row, verdict in zip(rows, graded, strict=True):
+    answered = [r for r in rows if r["finish_reason"] != "too_long"]
+    graded = verifier.grade((r["text"], gold[r["problem_id"]]) for r in answered)
+    for row, verdict in zip(answered, graded, strict=True):
         verdicts[row["problem_id"]][row["index"]] = verdict
     return [choose(p.id, verdicts[p.id], seed) for p in item.problems]

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import models, prompts, verify
-from ..config import Decoding, TeachConfig
-from ..engines import Request, Sampler, open_sampler, seed_for
+from ..config import Decoding, Example, TeachConfig
+from ..engines import K, Request, Sampler, complete, open_sampler, release, seed_for
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
 from ..store import Manifest, Store, digest
-from . import Input, Outcome, downstream_inputs, required, run_shards, select
+from . import Input, Outcome, downstream_inputs, execute, required, run_shards, select
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -37,21 +37,26 @@ class Solutions(BaseSpec):
     """The taught solutions of one wave, without signal."""
 
     stage: ClassVar[str] = "teach"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     select: select.Spec
     decoding: Decoding
+    few_shot: tuple[Example, ...] = ()
 
     def how(self) -> dict[str, Any]:
         return {
             "part": "solutions",
             "select": self.select.recipe.hash,
-            "prompt": digest([prompts.hinted_messages("", "", ""), LEAK.pattern]),
+            "prompt": digest([prompts.hinted_messages("", "", "", self.few_shot), LEAK.pattern]),
             "verify": {**verify.versions(), "form": self.select.form},
             "decoding": self.decoding.recipe,
         }
 
     def inputs(self) -> list[str]:
         return [self.select.fingerprint]
+
+    @property
+    def samples_with(self) -> str:
+        return self.select.rollouts.model.identity
 
 
 class Spec(BaseSpec):
@@ -63,11 +68,12 @@ class Spec(BaseSpec):
     codec: str
 
     @classmethod
-    def of(cls, selected: select.Spec, config: TeachConfig) -> Spec:
+    def of(cls, selected: select.Spec, config: TeachConfig, few_shot: tuple[Example, ...] = ()) -> Spec:
         """The request for the pairs of one selection."""
         decoding = Decoding.model_validate(config.recipe)
-        solutions = Solutions(select=selected, decoding=decoding, execution=selected.execution)
-        return cls(solutions=solutions, codec=config.codec, execution=selected.execution)
+        execution = selected.execution
+        solutions = Solutions(select=selected, decoding=decoding, few_shot=few_shot, execution=execution)
+        return cls(solutions=solutions, codec=config.codec, execution=execution)
 
     @property
     def model(self) -> models.ResolvedModel:
@@ -82,43 +88,44 @@ class Spec(BaseSpec):
 
 
 def write(
-    sampler: Sampler, verifier: verify.Verifier, shown: Sequence[ContrastivePair], config: Decoding, progress: Progress
-) -> list[TeacherTrace]:
-    """One hinted solution for each pair, verified, with the reason if it cannot be used."""
-    asked = [
-        Request(
-            sampler.encode(prompts.hinted_messages(p.problem.question, p.correct.text, p.wrong.text)),
-            seed_for("teach", config.seed, p.problem.id, 0),
-        )
-        for p in shown
-    ]
-    fitting = [i for i, r in enumerate(asked) if sampler.fits(r.prompt_ids, config)]
-    written = dict(zip(fitting, sampler.sample([asked[i] for i in fitting], config, progress), strict=True))
-    graded = verifier.grade((written[i].text, shown[i].problem.answer) for i in fitting)
-    verdicts = dict(zip(fitting, graded, strict=True))
-    traces = []
-    for i, (pair, request) in enumerate(zip(shown, asked, strict=True)):
-        c, verdict = written.get(i), verdicts.get(i, Verdict("rejected"))
-        dropped = _why_dropped(c, verdict, pair.problem.question) if c else "too_long"
-        traces.append(
-            TeacherTrace(
-                pair.problem.id,
-                pair.correct.prompt_ids,
-                request.prompt_ids,
-                c.completion_ids if c else (),
-                c.text if c else "",
-                c.finish_reason if c else "length",
-                request.seed,
-                verdict,
-                dropped,
+    sampler: Sampler,
+    verifier: verify.Verifier,
+    shards: Iterable[tuple[K, Sequence[ContrastivePair]]],
+    spec: Solutions,
+    progress: Progress,
+) -> Iterator[tuple[K, list[TeacherTrace]]]:
+    """One hinted solution for each pair of every shard, verified, with the reason if it cannot be used."""
+
+    def ask(pair: ContrastivePair) -> Request:
+        shown = prompts.hinted_messages(pair.problem.question, pair.correct.text, pair.wrong.text, spec.few_shot)
+        return Request(sampler.encode(shown), seed_for("teach", spec.decoding.seed, pair.problem.id, 0))
+
+    groups = (((key, pairs), [ask(p) for p in pairs]) for key, pairs in shards)
+    for (key, pairs), completed in complete(sampler, groups, spec.decoding, progress):
+        written = [c for _, c in completed]
+        verdicts = verifier.grade((c.text, p.problem.answer) for p, c in zip(pairs, written, strict=True))
+        traces = []
+        for pair, (request, c), graded in zip(pairs, completed, verdicts, strict=True):
+            verdict = Verdict("rejected") if c.finish_reason == "too_long" else graded
+            traces.append(
+                TeacherTrace(
+                    pair.problem.id,
+                    sampler.encode(prompts.tutor_messages(pair.problem.question)),
+                    request.prompt_ids,
+                    c.completion_ids,
+                    c.text,
+                    c.finish_reason,
+                    request.seed,
+                    verdict,
+                    _why_dropped(c, verdict, pair.problem.question),
+                )
             )
-        )
-    return traces
+        yield key, traces
 
 
 def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop | None:
-    if written.finish_reason == "length":
-        return "truncated"
+    if written.finish_reason != "stop":
+        return "truncated" if written.finish_reason == "length" else "too_long"
     if verdict.unverified:
         return "unverified"
     if verdict.status != "correct":
@@ -141,9 +148,11 @@ def facts(table: pa.Table) -> dict[str, Any]:
     return {**dict(counts), "tokens": taught, "written_tokens": sum(lengths)}
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Write the missing solutions, then capture the missing signal."""
-    solutions = run_solutions(spec.solutions, store, progress)
+def run(spec: Spec | Solutions, store: Store, progress: Progress) -> Outcome:
+    """Write the missing solutions; if the signal is asked for, capture what is missing of it."""
+    if isinstance(spec, Solutions):
+        return run_solutions(spec, store, progress)
+    solutions = execute(spec.solutions, store, progress)
     return run_capture(spec, solutions.manifest, store, progress)
 
 
@@ -156,16 +165,15 @@ def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
     pairs = {p.problem.id: p for p in select.pairs(store, selected, sampled, wave)}
     inputs = downstream_inputs(selected, store, wave)
 
-    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
-        shown = [[pairs[p.id] for p in i.problems if p.id in pairs] for i in missing]
-        progress.begin("teach", sum(map(len, shown)), "solutions")
+    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+        shown = [(i, [pairs[p.id] for p in i.problems if p.id in pairs]) for i in missing]
+        progress.begin("teach", sum(len(some) for _, some in shown), "solutions")
         with (
             open_sampler(spec.select.rollouts.model, spec.execution) as sampler,
             verify.Verifier(spec.select.form) as verifier,
         ):
-            for group in shown:
-                rows = write(sampler, verifier, group, spec.decoding, progress)
-                yield pa.Table.from_pylist(to_rows(rows), schema(TeacherTrace))
+            for item, traces in write(sampler, verifier, shown, spec, progress):
+                yield item, pa.Table.from_pylist(to_rows(traces), schema(TeacherTrace))
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
@@ -175,14 +183,16 @@ def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progres
     """Capture every shard of signal that is not in the store yet."""
     inputs = downstream_inputs(solutions, store, spec.solutions.select.rollouts.wave)
 
-    def make(missing: Sequence[Input]) -> Iterator[pa.Table]:
+    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+        release()
         model = models.load_model(spec.model, spec.execution.device)
         origin = describe_signal(model, spec)
         progress.begin("capture", sum(len(i.problems) for i in missing), "problems")
         for item in missing:
             assert item.upstream
             rows = store.table(solutions, item.upstream).to_pylist()
-            yield signal_table(model, origin, [from_row(TeacherTrace, r) for r in rows], spec.execution.capture_tokens)
+            traces = [from_row(TeacherTrace, r) for r in rows]
+            yield item, signal_table(model, origin, traces, spec.execution.capture_tokens)
             progress.advance(len(item.problems))
         progress.end()
 
@@ -201,6 +211,7 @@ def describe_signal(model: Any, spec: Spec) -> dict[str, Any]:
         "vocabulary": head.shape[0],
         "model": spec.model.identity,
         "head": models.tensor_digest(head),
+        "soft_cap": models.soft_cap(model),
         "norm": "hidden states are taken after the final norm",
     }
 

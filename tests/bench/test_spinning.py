@@ -13,17 +13,18 @@ pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
 SAMPLE = """
 import time
+from pathlib import Path
 from ssb_core import config, models, problems, prompts
 from ssb_core.engines import Request, open_sampler
 from ssb_core.progress import Progress
-model = models.resolve(config.ModelConfig(source="nano", dtype="float32"))
+model = models.resolve(config.ModelConfig(source="nano", dtype="float32"), Path("store"))
 asked = problems.load(config.ProblemsConfig(source="nano-test", limit=128))
 with open_sampler(model, config.Execution(batch_size=64)) as sampler:
     requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), i) for i, p in enumerate(asked)]
     warm = config.Decoding(temperature=0.8, max_new_tokens=160)
-    sampler.sample(requests[:4], warm, Progress())
+    list(sampler.sample([(0, requests[:4])], warm, Progress()))
     started = time.perf_counter()
-    sampler.sample(requests, warm, Progress())
+    list(sampler.sample([(0, requests)], warm, Progress()))
     print(len(requests) / (time.perf_counter() - started))
 """
 

@@ -21,7 +21,7 @@ from ssb_core.trainer import DistillTrainer
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
-    return next(r.spec for r in Pipeline.of(settings).walk(store) if isinstance(r.spec, distill.Spec))
+    return next(r.spec for r in Pipeline.of(settings, store.root).walk(store) if isinstance(r.spec, distill.Spec))
 
 
 @pytest.fixture

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ssb_core import config, models, problems, prompts
 from ssb_core.config import Decoding, Execution, ProblemsConfig
-from ssb_core.engines import Request, Sampler, open_sampler, seed_for
+from ssb_core.engines import Request, Sampler, keeping, open_sampler, release, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
+from tests.conftest import sampled
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 
@@ -33,15 +36,15 @@ def requests(sampler: Sampler) -> list[Request]:
 
 @pytest.fixture(scope="module")
 def completions(sampler: Sampler, requests: list[Request]) -> list[Completion]:
-    return sampler.sample(requests, WARM, Progress())
+    return sampled(sampler, requests, WARM)
 
 
 def test_a_row_is_the_same_alone_reversed_and_in_another_batch(
     nano: models.ResolvedModel, requests: list[Request], completions: list[Completion]
 ) -> None:
     with open_sampler(nano, Execution(batch_size=7)) as other:
-        assert other.sample(requests[::-1], WARM, Progress())[::-1] == completions
-        assert other.sample(requests[3:4], WARM, Progress()) == completions[3:4]
+        assert sampled(other, requests[::-1], WARM)[::-1] == completions
+        assert sampled(other, requests[3:4], WARM) == completions[3:4]
 
 
 def test_completions_end_with_the_end_of_turn_token(sampler: Sampler, completions: list[Completion]) -> None:
@@ -55,19 +58,19 @@ def test_another_seed_draws_another_completion_and_greedy_ignores_it(
     sampler: Sampler, requests: list[Request], completions: list[Completion]
 ) -> None:
     reseeded = [Request(r.prompt_ids, r.seed + 1) for r in requests]
-    assert sampler.sample(reseeded, WARM, Progress()) != completions
+    assert sampled(sampler, reseeded, WARM) != completions
     greedy = Decoding(temperature=0.0, max_new_tokens=160)
-    assert sampler.sample(reseeded, greedy, Progress()) == sampler.sample(requests, greedy, Progress())
+    assert sampled(sampler, reseeded, greedy) == sampled(sampler, requests, greedy)
 
 
 def test_top_k_of_one_is_greedy(sampler: Sampler, requests: list[Request]) -> None:
     one = Decoding(temperature=0.8, top_k=1, max_new_tokens=160)
     greedy = Decoding(temperature=0.0, max_new_tokens=160)
-    assert sampler.sample(requests, one, Progress()) == sampler.sample(requests, greedy, Progress())
+    assert sampled(sampler, requests, one) == sampled(sampler, requests, greedy)
 
 
 def test_the_token_cap_is_kept_and_named(sampler: Sampler, requests: list[Request]) -> None:
-    short = sampler.sample(requests, Decoding(temperature=0.8, max_new_tokens=5), Progress())
+    short = sampled(sampler, requests, Decoding(temperature=0.8, max_new_tokens=5))
     assert {(len(c.completion_ids), c.finish_reason) for c in short} == {(5, "length")}
 
 
@@ -81,7 +84,7 @@ def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, request
     ids = torch.tensor([prompt])
     logits = sampler.model(input_ids=ids).logits[0, -1]  # type: ignore[attr-defined]
     warm = Decoding(temperature=6.0, top_k=8, max_new_tokens=1)
-    drawn = sampler.sample([Request(prompt, seed) for seed in range(2000)], warm, Progress())
+    drawn = sampled(sampler, [Request(prompt, seed) for seed in range(2000)], warm)
     top, tokens = logits.topk(8)
     expected = (top / 6.0).softmax(-1).double().numpy() * 2000
     counts = np.array([sum(c.completion_ids[0] == t for c in drawn) for t in tokens.tolist()])
@@ -102,6 +105,47 @@ def test_penalties_that_a_model_suggests_do_not_change_what_is_sampled(
     suggested = tmp_path / "model" / "generation_config.json"
     settings = json.loads(suggested.read_text()) | {"repetition_penalty": 1.5, "min_new_tokens": 99}
     suggested.write_text(json.dumps(settings))
-    other = models.resolve(config.ModelConfig(source=str(tmp_path / "model"), dtype="float32"))
+    other = models.resolve(config.ModelConfig(source=str(tmp_path / "model"), dtype="float32"), tmp_path)
     with open_sampler(other, Execution(batch_size=16)) as sampler:
-        assert sampler.sample(requests, WARM, Progress()) == completions
+        assert sampled(sampler, requests, WARM) == completions
+
+
+def test_out_of_memory_halves_the_batch_and_changes_nothing(
+    nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    short, notes = Decoding(temperature=0.8, max_new_tokens=16), []
+
+    class Noting(Progress):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    many = requests * 40
+    with open_sampler(nano, Execution(batch_size=len(many))) as sampler:
+        expected = sampled(sampler, requests, short)  # what is allocated once is there now
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**27, before[1]))
+        try:
+            ((_, found),) = sampler.sample([(0, many)], short, Noting())
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+    assert found == expected * 40
+    assert notes[0] == "out of memory with 960 sequences at once, going on with 480 (execution.batch_size)"
+
+
+def test_an_engine_is_kept_for_the_same_weights_and_freed_when_asked(nano: models.ResolvedModel) -> None:
+    asked = Execution(batch_size=16)
+    with keeping():
+        with open_sampler(nano, asked) as first:
+            pass
+        with open_sampler(nano, asked) as again:
+            assert again is first and hasattr(first, "model")
+        with open_sampler(nano, Execution(batch_size=8)) as other:
+            assert other is not first and not hasattr(first, "model")
+        release()
+        assert not hasattr(other, "model")
+        with pytest.raises(KeyError), open_sampler(nano, asked) as broken:
+            raise KeyError
+        assert not hasattr(broken, "model")  # an engine that may have failed is not kept
+        with open_sampler(nano, asked) as last:
+            pass
+    assert not hasattr(last, "model")

@@ -66,15 +66,15 @@ def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Ru
     assert set(shards(quick_run.store)) <= set(shards(store))
 
 
-def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig) -> None:
-    pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}))
+def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig, tmp_path: Path) -> None:
+    pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}), tmp_path)
     first = pipeline.next_wave([], 0)
     assert first and (first.rollouts.start, first.rollouts.stop) == (0, 32)
     second = pipeline.next_wave([first], 8)  # 4 missing at 1 of 4, a tenth more: 17.6 problems, in steps of 32
     assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
-    wide = Pipeline.of(config.load("quickstart", overrides=["target_traces=100"]))
+    wide = Pipeline.of(config.load("quickstart", overrides=["target_traces=100"]), tmp_path)
     start = wide.next_wave([], 0)
     assert start and start.rollouts.stop == 128
     poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
@@ -105,7 +105,7 @@ def test_another_adapter_is_never_scored_with_the_old_ones_samples(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
     store = copy(quick_run, tmp_path / "store")
-    walk = list(Pipeline.of(small).walk(store))
+    walk = list(Pipeline.of(small, store.root).walk(store))
     student = next(r.spec for r in walk if isinstance(r.spec, distill.Spec))
     evaluation = walk[-1].spec
     stages.forget(student, store)
@@ -132,7 +132,7 @@ def test_no_two_stages_share_random_streams(quick_run: Run) -> None:
 
 
 def statuses(settings: RunConfig, store: Store) -> dict[str, tuple[str, str]]:
-    return {row.label: (row.status, row.why) for row in plan(Pipeline.of(settings), store)}
+    return {row.label: (row.status, row.why) for row in plan(Pipeline.of(settings, store.root), store)}
 
 
 def test_the_plan_says_cached_partial_missing_and_stale(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, tmp_path: Path) -> No
     import subprocess
     import sys
 
-    request = next(Pipeline.of(small).walk(Store(tmp_path / "store")))
+    request = next(Pipeline.of(small, tmp_path / "store").walk(Store(tmp_path / "store")))
     job = {"stage": "rollouts", "store": str(tmp_path / "store"), "spec": request.spec.model_dump(mode="json")}
     (tmp_path / "job.json").write_text(json.dumps(job))
     command = [sys.executable, "-m", "ssb_core.stages", str(tmp_path / "job.json")]
@@ -184,7 +184,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, tmp_path: Path) -> No
 
 
 def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> None:
-    pipeline = Pipeline.of(small)
+    pipeline = Pipeline.of(small, tmp_path)
     wave = pipeline.next_wave([], 0)
     assert wave
     with pytest.raises(stages.StoreError, match="run stage rollouts first"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -82,7 +83,7 @@ def recipes(settings: RunConfig, form: str) -> dict[str, str]:
     """Recipe hashes of the stages that verify, for problem sets of a form."""
     benchmark = settings.evaluate.benchmarks[0].model_copy(update={"form": form})
     config = settings.model_copy(update={"problems": settings.problems.model_copy(update={"form": form})})
-    pipeline = Pipeline(config, Pipeline.of(settings).model, ())
+    pipeline = Pipeline(config, Pipeline.of(settings, Path("store")).model, ())
     wave = pipeline.wave(0, 32)
     (evaluation,) = pipeline.evaluations(None)
     evaluation = evaluation.model_copy(update={"benchmark": benchmark})

@@ -9,10 +9,12 @@ from ssb_core.signal import codecs
 from ssb_core.signal.losses import forward_kl
 
 
-def naive(student: torch.Tensor, teacher: torch.Tensor, head: torch.Tensor, t: float) -> torch.Tensor:
+def naive(
+    student: torch.Tensor, teacher: torch.Tensor, head: torch.Tensor, t: float, cap: float | None = None
+) -> torch.Tensor:
     """T^2 KL over full float64 logits, the textbook way."""
-    log_s = (student.double() @ head.double().T / t).log_softmax(-1)
-    log_t = (teacher.double() @ head.double().T / t).log_softmax(-1)
+    logits = [hidden.double() @ head.double().T for hidden in (student, teacher)]
+    log_s, log_t = (((z if cap is None else cap * (z / cap).tanh()) / t).log_softmax(-1) for z in logits)
     return t * t * (log_t.exp() * (log_t - log_s)).sum()
 
 
@@ -38,10 +40,27 @@ def test_value_and_gradient_equal_the_naive_ones(n: int, chunk: int, t: float) -
     torch.testing.assert_close(a.grad.double(), b.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_gradcheck_in_float64() -> None:
+@pytest.mark.parametrize("cap", [0.5, 3.0, 30.0])
+@pytest.mark.parametrize("t", [0.5, 2.0])
+def test_a_soft_cap_is_exact_in_value_and_gradient(cap: float, t: float) -> None:
+    """Caps that bend everything, much, and hardly anything: logits here have a standard deviation of 4."""
+    for dtype, relative in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        student, teacher, head = states(33, dtype=dtype)
+        a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+        loss, expected = forward_kl(a, teacher, head, t, 4, soft_cap=cap), naive(b, teacher, head, t, cap)
+        loss.backward()
+        expected.backward()
+        torch.testing.assert_close(loss.double(), expected, rtol=relative, atol=0)
+        assert a.grad is not None and b.grad is not None
+        error = (a.grad.double() - b.grad).norm() / b.grad.norm()
+        assert error < relative
+
+
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_gradcheck_in_float64(cap: float | None) -> None:
     student, teacher, head = states(3, 4, 7, torch.float64)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: forward_kl(s, teacher, head, 2.0, 2).double(), (student,))
+    assert torch.autograd.gradcheck(lambda s: forward_kl(s, teacher, head, 2.0, 2, cap).double(), (student,))
 
 
 def test_equal_states_have_no_divergence_and_no_gradient() -> None:

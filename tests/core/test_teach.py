@@ -29,7 +29,8 @@ def pair() -> ContrastivePair:
 def written(reply: Completion, context: int = 10_000) -> TeacherTrace:
     sampler = FakeSampler(lambda prompt, seed: reply, context)
     with verify.Verifier() as verifier:
-        (trace,) = teach.write(sampler, verifier, [pair()], Decoding(temperature=0.4, max_new_tokens=50), Progress())
+        spec = teach.Solutions.model_construct(decoding=Decoding(temperature=0.4, max_new_tokens=50), few_shot=())
+        ((_, (trace,)),) = teach.write(sampler, verifier, [("shard", [pair()])], spec, Progress())
     return trace
 
 
@@ -69,14 +70,19 @@ def test_the_teacher_sees_both_rollouts_and_the_student_only_the_question() -> N
     trace = written(says("\\boxed{7}"))
     shown = "".join(map(chr, trace.teacher_prompt_ids))
     assert "\\boxed{7}" in shown and "\\boxed{8}" in shown and PROBLEM.question in shown
-    assert trace.student_prompt_ids == pair().correct.prompt_ids
+    assert "".join(map(chr, trace.student_prompt_ids)) == PROBLEM.question
 
 
-def test_a_question_beyond_the_context_has_no_rollouts() -> None:
+def test_a_question_beyond_the_context_is_kept_with_its_length_and_never_sampled() -> None:
     sampler = FakeSampler(lambda prompt, seed: says("\\boxed{7}"), context=60)
-    config = RolloutsConfig(samples=2, max_new_tokens=40)
+    spec = rollouts.Spec.model_construct(rollouts=RolloutsConfig(samples=2, max_new_tokens=40), few_shot=())
     long = Problem("long", "x" * 50, "7")
-    assert {r.problem_id for r in rollouts.sample(sampler, [PROBLEM, long], config, Progress())} == {"p"}
+    ((_, rows),) = rollouts.sample(sampler, [("shard", [PROBLEM, long])], spec, Progress())
+    assert [(r.problem_id, r.finish_reason, len(r.prompt_ids)) for r in rows] == [
+        *[("p", "stop", len(PROBLEM.question))] * 2,
+        *[("long", "too_long", 50)] * 2,
+    ]
+    assert all(r.completion_ids == () and r.text == "" for r in rows[2:])
 
 
 def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedModel) -> None:

@@ -9,11 +9,10 @@ import pytest
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, Execution, ProblemsConfig, RunConfig
 from ssb_core.engines import Request, open_sampler
-from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
+from tests.conftest import run_stages, sampled
 
 pytestmark = pytest.mark.gpu
 
@@ -22,7 +21,7 @@ def greedy(nano: models.ResolvedModel, device: str) -> list[Completion]:
     asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
     with open_sampler(nano, Execution(device=device)) as sampler:
         requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
-        return sampler.sample(requests, Decoding(temperature=0.0, max_new_tokens=160), Progress())
+        return sampled(sampler, requests, Decoding(temperature=0.0, max_new_tokens=160))
 
 
 def test_greedy_completions_agree_with_the_cpu(nano: models.ResolvedModel) -> None:

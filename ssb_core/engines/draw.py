@@ -1,0 +1,28 @@
+"""The seeded draw that all engines share, so that a completion depends on its seed and not on its engine or batch.
+
+Every completion has a counter-based stream of uniform numbers, one per token. Token number `step` is the one at that
+point of the cumulative distribution, after temperature and top-k. Engines whose logits agree sample the same tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+
+def uniforms(seed: int, n: int) -> np.ndarray:
+    """The first `n` numbers in [0, 1) of a completion's stream, float64."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(n)
+
+
+def draw(logits_BV: torch.Tensor, uniform_B1: torch.Tensor, temperature: float, top_k: int) -> torch.Tensor:
+    """The token (B, 1) each row draws; `top_k` 0 keeps the whole vocabulary.
+
+    Candidates stand in order of their probability, so logits that differ in the last bits draw the same token but at
+    the edges between two.
+    """
+    k = min(top_k or logits_BV.shape[1], logits_BV.shape[1])
+    logits_BK, ids_BK = logits_BV.float().topk(k)
+    cumulative_BK = (logits_BK / temperature).softmax(-1).double().cumsum(-1)
+    rank_B1 = (cumulative_BK < uniform_B1 * cumulative_BK[:, -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
+    return ids_BK.gather(1, rank_B1)

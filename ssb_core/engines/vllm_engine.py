@@ -1,0 +1,229 @@
+"""Sampling with vLLM: continuous batching over several shards at once, prompts shared by prefix caching.
+
+vLLM's own draw cannot be seeded for each request on a CPU, and is slow where it can. Here the engine is greedy, and a
+logits processor leaves each row the token that its own stream draws (see `draw`): the same streams as in the other
+engine, so that a run begun with one goes on with the other. vLLM sees token ids only, never a tokenizer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import models, prompts
+from ..config import ConfigError, Decoding, Execution
+from ..models import ResolvedModel
+from ..progress import Progress
+from ..records import Completion
+from . import EngineError, K, Request
+from .draw import draw, uniforms
+
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use here, and does not survive a fork
+
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.sample.logits_processor import LogitsProcessor
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM has kernels for these; others go into the next larger one
+
+
+class VllmSampler:
+    """`Sampler` over ``AsyncLLM``; its event loop runs in a thread of its own."""
+
+    def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
+        self.tokenizer: Any = models.load_tokenizer(model)
+        self.stop_ids = models.end_of_turn(model)
+        self.context = models.context_length(model)
+        self.limit = execution.vllm.max_model_len or self.context
+        self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="vllm", daemon=True).start()
+        start = _start(engine_args(model, execution, adapter))
+        self.engine = asyncio.run_coroutine_threadsafe(start, self.loop).result()
+        scheduler = self.engine.vllm_config.scheduler_config
+        self.in_flight = 2 * scheduler.max_num_seqs * execution.vllm.data_parallel_size
+        self.names = itertools.count()
+
+    def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
+        return prompts.encode(self.tokenizer, messages)
+
+    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
+        wanted = len(prompt_ids) + decoding.max_new_tokens
+        if self.limit < wanted <= self.context:
+            raise ConfigError(
+                f"execution.vllm.max_model_len is {self.limit}, but a prompt and its completion may take {wanted} "
+                f"tokens, which the model can do: raise it to {self.context}"
+            )
+        return wanted <= self.context
+
+    def sample(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+    ) -> Iterator[tuple[K, list[Completion]]]:
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        run = asyncio.run_coroutine_threadsafe(self._run(groups, decoding, events), self.loop)
+        run.add_done_callback(lambda _: events.put(None))
+        try:
+            while (event := events.get()) is not None:
+                if event == "completion":
+                    progress.advance()
+                else:
+                    yield event
+            run.result()
+        except BaseExceptionGroup as e:
+            raise _cause(e) from e
+        finally:
+            run.cancel()
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(_end_others(), self.loop).result()
+        self.engine.shutdown()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
+    async def _run(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, events: queue.SimpleQueue[Any]
+    ) -> None:
+        """Submit requests as fast as they are finished; put an event for every completion, and every whole group."""
+        free = asyncio.Semaphore(self.in_flight)
+        async with asyncio.TaskGroup() as tasks:
+            for key, requests in groups:
+                running = []
+                for request in requests:
+                    await free.acquire()
+                    running.append(tasks.create_task(self._complete(request, decoding, free, events)))
+                tasks.create_task(_finish(key, running, events))
+
+    async def _complete(
+        self, request: Request, decoding: Decoding, free: asyncio.Semaphore, events: queue.SimpleQueue[Any]
+    ) -> Completion:
+        prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        params = sampling_params(request.seed, decoding, self.stop_ids)
+        async for output in self.engine.generate(prompt, params, str(next(self.names)), lora_request=self.adapter):
+            (done,) = output.outputs
+        free.release()
+        events.put("completion")
+        ids = tuple(done.token_ids)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return Completion(ids, text, "stop" if ids[-1] in self.stop_ids else "length")
+
+
+async def _finish(key: K, running: Sequence[asyncio.Task[Completion]], events: queue.SimpleQueue[Any]) -> None:
+    events.put((key, [await task for task in running]))
+
+
+async def _end_others() -> None:
+    """Wait until every other task of the loop has taken notice that it is cancelled."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
+    return AsyncLLM.from_engine_args(arguments)
+
+
+def _cause(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of a group of tasks; what vLLM raises says nothing, the cause stands in its log."""
+    first: BaseException = group.exceptions[0]
+    if isinstance(first, BaseExceptionGroup):
+        return _cause(first)
+    if type(first).__module__.startswith("vllm."):
+        return EngineError(f"vLLM failed ({type(first).__name__}: {first}); its own log says why")
+    return first
+
+
+def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:
+    """What vLLM is started with: the model as it is, none of its suggestions for sampling, no tokenizer."""
+    options = execution.vllm.model_dump(exclude={"kv_cache_gib"}, exclude_none=True)
+    cache = execution.vllm.kv_cache_gib
+    if cache is None and models.pick_device(execution.device) == "cpu":
+        cache = 4.0  # by itself vLLM would ask for nearly all memory, as if it were a GPU's
+    if cache is not None:
+        options["kv_cache_memory_bytes"] = int(cache * 2**30)
+    if adapter is not None:
+        rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+        options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
+    return AsyncEngineArgs(
+        model=models.local(model),
+        revision=model.revision,
+        dtype=model.dtype,
+        skip_tokenizer_init=True,
+        generation_config="vllm",
+        enable_prefix_caching=True,
+        logits_processors=[SeededDraw],
+        disable_log_stats=True,
+        **options,
+    )
+
+
+def sampling_params(seed: int, decoding: Decoding, stop_ids: Sequence[int]) -> SamplingParams:
+    """Greedy for vLLM; what the seeded draw needs to know travels beside."""
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=decoding.max_new_tokens,
+        ignore_eos=True,  # the stop tokens below are all there are, in either engine
+        stop_token_ids=list(stop_ids),
+        detokenize=False,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        extra_args={"ssb": [seed, decoding.temperature, decoding.top_k]} if decoding.temperature else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One sequence of the running batch: how its tokens are drawn, and those it has so far (vLLM's own list)."""
+
+    uniform_S: np.ndarray
+    temperature: float
+    top_k: int
+    sampled: list[int]
+
+    @classmethod
+    def of(cls, params: SamplingParams, prompt: list[int] | None, sampled: list[int]) -> _Row | None:
+        if not params.extra_args:
+            return None
+        seed, temperature, top_k = params.extra_args["ssb"]
+        return cls(uniforms(seed, params.max_tokens), temperature, top_k, sampled)
+
+
+class SeededDraw(LogitsProcessor):
+    """Makes the token that each sequence's own stream draws the greedy one."""
+
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        self.device = device
+        self.rows: dict[int, _Row] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: Any) -> None:
+        process_dict_updates(self.rows, batch_update, _Row.of)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        alike: dict[tuple[float, int], list[int]] = defaultdict(list)
+        for index, row in self.rows.items():
+            alike[row.temperature, row.top_k].append(index)
+        for (temperature, top_k), indices in alike.items():
+            rows = [self.rows[i] for i in indices]
+            uniform_B1 = torch.tensor([[r.uniform_S[len(r.sampled)]] for r in rows], device=self.device)
+            index_B = torch.tensor(indices, device=self.device)
+            drawn_B1 = draw(logits[index_B], uniform_B1, temperature, top_k)
+            logits[index_B, drawn_B1[:, 0]] = torch.inf
+        return logits

@@ -1,0 +1,99 @@
+"""What an export comes from: the run, its configuration, and the very model and problems that it used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .. import findings, models, problems, prompts
+from ..config import Benchmark, ConfigError, ModelConfig, RunConfig
+from ..models import ResolvedModel
+from ..records import Problem
+from ..runs import Run
+from ..store import Recipe, digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A run with its configuration and its base model."""
+
+    run: Run
+    config: RunConfig
+    model: ResolvedModel
+
+    @classmethod
+    def of(cls, run: Run) -> Origin:
+        """The origin of everything exported from `run`.
+
+        Raises:
+            ConfigError: its model is not here, or its files have changed since.
+        """
+        config = findings.configuration(run)
+        noted = _noted_model(run)
+        model = models.resolve(_pinned(config.model, str(noted["identity"])), run.store.root)
+        if model.recipe != noted:
+            raise ConfigError(
+                f"{config.model.source} is no longer what run {run.name} used: its files or its chat template have "
+                "changed\n  remedy: bring the old ones back, or run again with the new"
+            )
+        return cls(run, config, model)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether others can get the base by its name."""
+        return self.model.revision is not None
+
+    def asked(self) -> tuple[Problem, ...]:
+        """The training problems that the run sampled.
+
+        Raises:
+            ConfigError: the problem set is not here, or has changed since.
+        """
+        usable, start = problems.load(self.config.problems), 0
+        for wave in self.run.manifests("rollouts"):
+            stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.entries)
+            if wave.fingerprint != digest([wave.recipe, [problems.content_digest(usable[start:stop])]]):
+                raise _changed(self.config.problems.source, self.run)
+            start = stop
+        return usable[:start]
+
+    def answered(self, benchmark: Benchmark) -> tuple[Problem, ...]:
+        """The problems of a benchmark that the run evaluated.
+
+        Raises:
+            ConfigError: the benchmark is not here, or has changed since.
+        """
+        found = problems.load(benchmark)
+        inputs = [problems.content_digest(found)]
+        if not any(m.fingerprint == digest([m.recipe, inputs]) for m in self.run.manifests("evaluate")):
+            raise _changed(benchmark.source, self.run)
+        return found
+
+
+def student_turns(tokenizer: PreTrainedTokenizerBase, question: str) -> prompts.Messages:
+    """The chat turns that the student sees, as the tokenizer's own template takes them."""
+    messages = prompts.tutor_messages(question)
+    return messages if prompts.takes_system(tokenizer) else prompts.fold_system(messages)
+
+
+def _changed(source: str, run: Run) -> ConfigError:
+    return ConfigError(
+        f"{source} is no longer what run {run.name} read: its problems have changed\n"
+        "  remedy: bring the old file back, or run again with the new one"
+    )
+
+
+def _noted_model(run: Run) -> dict[str, Any]:
+    """Identity and dtype of the model, as the recipe of the run's rollouts notes them."""
+    hows = {Recipe("rollouts", how).hash: how for how in run.store.recipes("rollouts")}
+    first = run.manifests("rollouts")[0]
+    return dict(hows[first.recipe]["model"])
+
+
+def _pinned(config: ModelConfig, identity: str) -> ModelConfig:
+    """The configured model at the commit the run used, wherever its branch stands now."""
+    name, at, commit = identity.rpartition("@")
+    return config.model_copy(update={"revision": commit}) if at and name == config.source else config

