@@ -179,8 +179,15 @@ class VllmOptions(Frozen):
 class ServerOptions(Frozen):
     """An OpenAI-compatible completions server that serves the model; its key is read from SSB_SERVER_KEY."""
 
-    url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://", description="Up to and including /v1.")
+    url: str = Field(
+        "http://127.0.0.1:8000/v1", pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$", description="Up to and including /v1."
+    )
     model: str | None = Field(None, description="Name it is served under; by default the only one.")
+    seeded_draw: bool = Field(
+        False,
+        description="Same draws as the other engines, from a vLLM that was started with --logits-processors "
+        "ssb_core.engines.vllm_engine:SeededDraw. On a CPU it needs that: seeds of its own kill it.",
+    )
     concurrency: int = Field(64, ge=1, description="Requests in flight.")
     retries: int = Field(5, ge=0, description="Further tries of a request, waiting twice as long before each.")
     timeout_seconds: float = Field(600, gt=0, description="Of one request.")

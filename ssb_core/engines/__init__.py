@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ..models import ResolvedModel, pick_device
 from ..progress import Progress
 from ..prompts import Messages
 from ..records import TOO_LONG, Completion
+
+log = logging.getLogger(__name__)
 
 Engine = Literal["transformers", "vllm", "openai"]
 K = TypeVar("K")
@@ -184,6 +187,9 @@ def open_sampler(model: ResolvedModel, execution: Execution, adapter: Path | Non
 
 def _load(model: ResolvedModel, execution: Execution, adapter: Path | None) -> Sampler:
     engine = choose(execution).engine
+    if engine == "openai" and adapter is not None:
+        engine = choose(execution.model_copy(update={"engine": "auto"})).engine
+        log.warning("the server has no adapter of the student, which %s samples on this machine", engine)
     if engine == "vllm":
         from .vllm_engine import VllmSampler
 
@@ -191,7 +197,7 @@ def _load(model: ResolvedModel, execution: Execution, adapter: Path | None) -> S
     if engine == "openai":
         from .server_engine import ServerSampler
 
-        return ServerSampler(model, execution, adapter)
+        return ServerSampler(model, execution)
     from .transformers_engine import TransformersSampler
 
     return TransformersSampler(model, execution, adapter)

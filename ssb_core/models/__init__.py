@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ConfigError, Frozen, ModelConfig
+from ..config import ConfigError
 from ..progress import Progress
 from ..prompts import Messages, encode
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
+from .sources import NANO, ResolvedModel, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -40,87 +40,6 @@ __all__ = [
     "soft_cap",
     "tensor_digest",
 ]
-
-NANO = Path(__file__).parents[1] / "nano" / "model"
-
-
-class ResolvedModel(Frozen):
-    """A model that is known to exist: where its files are, and a digest or commit that names their content.
-
-    `gguf` is the file that `source` is converted from; `chat_template` the text used instead of the model's own.
-    """
-
-    source: str
-    revision: str | None
-    identity: str
-    dtype: str
-    gguf: str | None = None
-    chat_template: str | None = None
-
-    @property
-    def recipe(self) -> dict[str, str]:
-        """What of the model decides rows, as it is hashed into recipes."""
-        found = {"identity": self.identity, "dtype": self.dtype}
-        if self.chat_template is not None:
-            found["chat_template"] = hashlib.sha256(self.chat_template.encode()).hexdigest()[:16]
-        return found
-
-
-def resolve(config: ModelConfig, store_root: Path) -> ResolvedModel:
-    """Find the model and name its content. A GGUF file will be converted below `store_root`, but not yet.
-
-    Raises:
-        ConfigError: there is no such model, it has no usable weights, or the chat template cannot be read.
-    """
-    where = _find(config, store_root)
-    return ResolvedModel(**where, dtype=config.dtype, chat_template=_template(config.chat_template))
-
-
-def _find(config: ModelConfig, store_root: Path) -> dict[str, Any]:
-    directory = NANO if config.source == "nano" else Path(config.source).expanduser()
-    if directory.is_dir():
-        return {"source": str(directory.resolve()), "revision": None, "identity": _directory_digest(directory)}
-    if config.source.lower().endswith(".gguf"):
-        file = gguf.find(config.source)
-        identity = gguf.identity(file)
-        target = store_root.resolve() / "models" / identity
-        return {"source": str(target), "revision": None, "identity": identity, "gguf": str(file)}
-    commit = hub.commit(config.source, config.revision)
-    return {"source": config.source, "revision": commit, "identity": f"{config.source}@{commit}"}
-
-
-def _directory_digest(directory: Path) -> str:
-    files = [
-        p for p in sorted(directory.iterdir()) if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt")
-    ]
-    if not any(p.suffix == ".safetensors" for p in files):
-        raise ConfigError(f"model directory {directory} has no .safetensors weights; convert it with save_pretrained")
-    whole = hashlib.sha256()
-    for path in files:
-        if path.name != "build.json":
-            stat = path.stat()
-            whole.update(path.name.encode() + _file_digest(path.resolve(), stat.st_size, stat.st_mtime_ns))
-    return whole.hexdigest()[:16]
-
-
-@lru_cache(maxsize=1024)
-def _file_digest(path: Path, size: int, changed: int) -> bytes:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").digest()
-
-
-def _template(path: str | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(
-            f"model.chat_template: cannot read {path}: {e}\n  remedy: give a Jinja file, or null"
-        ) from None
-    if not text.strip():
-        raise ConfigError(f"model.chat_template: {path} is empty\n  remedy: give a Jinja file, or null")
-    return text
 
 
 def local(model: ResolvedModel, progress: Progress | None = None) -> str:

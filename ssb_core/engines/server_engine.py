@@ -1,0 +1,386 @@
+"""Sampling with an OpenAI-compatible completions server that somebody runs already, such as ``vllm serve``.
+
+Prompts travel as token ids, and ids come back where the server returns them, as vLLM does. From others comes text,
+which has to be encoded again: the one departure from tokens in, tokens out, and the user is told. Where a completion
+ends is decided here, by the model's own end-of-turn tokens. What a server says is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .. import models, prompts
+from ..config import ConfigError, Decoding, Execution, ServerOptions
+from ..models import ResolvedModel, turns
+from ..progress import Progress
+from ..records import Completion
+from . import EngineError, K, Request
+from .draw import uniforms
+from .loop import Loop, Tell
+
+KEY = "SSB_SERVER_KEY"
+MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes
+FIRST_WAIT = 1.0  # seconds before the second try, doubled before each further one
+LONGEST_WAIT = 60.0
+CONNECT_SECONDS = 20.0
+BUSY = 429
+
+M = TypeVar("M", bound="_Said")
+_jitter = random.Random()  # not the shared generator, whose numbers may be somebody's seeded ones
+
+
+class ServerSampler:
+    """`Sampler` over a completions server; requests of several groups are in flight at once."""
+
+    def __init__(self, model: ResolvedModel, execution: Execution) -> None:
+        """Find the model on the server.
+
+        Raises:
+            ConfigError: the server cannot be used as configured (see `served`).
+        """
+        self.options = execution.server
+        self.card = served(self.options)
+        self.tokenizer: Any = models.load_tokenizer(model)
+        self.stop_ids = models.end_of_turn(model, self.tokenizer)
+        self.vocabulary: int = models.load_config(model).vocab_size
+        self.context = models.context_length(model)
+        self.server = Server(self.options)
+        self.loop = Loop("completions server")
+        self.told: set[str] = set()
+
+    def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
+        return prompts.encode(self.tokenizer, messages)
+
+    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
+        wanted, limit = len(prompt_ids) + decoding.max_new_tokens, self.card.max_model_len
+        if limit is not None and limit < wanted <= self.context:
+            raise ConfigError(
+                f"{self.server} takes {limit} tokens, but a prompt and its completion may take {wanted}, which the "
+                f"model can do\n  remedy: serve it with --max-model-len {self.context}, or lower max_new_tokens"
+            )
+        return wanted <= self.context
+
+    def sample(
+        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+    ) -> Iterator[tuple[K, list[Completion]]]:
+        async def complete(request: Request, tell: Tell) -> Completion:
+            def once(text: str) -> None:
+                if text not in self.told:
+                    self.told.add(text)
+                    tell(text)
+
+            body = request_body(self.card.id, request, decoding, self.stop_ids, self.options.seeded_draw)
+            answer = await self.server.ask("completions", Answer, body, once)
+            try:
+                return self._completion(answer.choices[0], request, decoding, once)
+            except ValueError as e:
+                raise EngineError(f"{self.server} {e}") from None
+
+        return self.loop.sample(groups, complete, self.options.concurrency, progress)
+
+    def close(self) -> None:
+        self.loop.run(self.server.close())
+        self.loop.close()
+
+    def _completion(self, choice: Choice, request: Request, decoding: Decoding, tell: Tell) -> Completion:
+        if choice.prompt_token_ids not in (None, request.prompt_ids):
+            raise ValueError("changed the prompt it was sent: it must take token ids as they are")
+        if choice.token_ids is None:
+            tell(f"{self.server} returns text only, which is encoded again: tokens may differ from those sampled")
+            ids = self._encoded_again(choice)
+        else:
+            ids = self._checked(choice.token_ids, choice.finish_reason, decoding.max_new_tokens)
+        reason: Literal["stop", "length"] = "stop" if ids and ids[-1] in self.stop_ids else "length"
+        return Completion(ids, self.tokenizer.decode(ids, skip_special_tokens=True), reason)
+
+    def _encoded_again(self, choice: Choice) -> tuple[int, ...]:
+        """The ids of a text, in which nothing stands for a special token, and of the end of the turn if it ended."""
+        ids = self.tokenizer.encode(choice.text, add_special_tokens=False, split_special_tokens=True)
+        return (*ids, self._end_of_turn()) if choice.finish_reason == "stop" else tuple(ids)
+
+    def _end_of_turn(self) -> int:
+        """The token that ends a turn, where there are several."""
+        likely = (turns.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        found: int = next(token for token in likely if token in self.stop_ids)
+        return found
+
+    def _checked(self, ids: tuple[int, ...], finish_reason: str, wanted: int) -> tuple[int, ...]:
+        """`ids` up to the first end-of-turn token.
+
+        Raises:
+            ValueError: this model cannot have sampled them as it was asked to; the message goes on from "the server".
+        """
+        if bad := [i for i in ids if not 0 <= i < self.vocabulary]:
+            raise ValueError(f"returned token {bad[0]}, but this model's vocabulary ends before {self.vocabulary}")
+        end = next((n for n, token in enumerate(ids, 1) if token in self.stop_ids), None)
+        if end is None and finish_reason == "stop":
+            raise ValueError(f"ended a turn with none of this model's tokens for that {self.stop_ids}: {ids[-1:]}")
+        if end is None and len(ids) != wanted:
+            raise ValueError(f"cut a completion at {len(ids)} tokens, not at {wanted} as it was asked to")
+        return ids[:end]
+
+
+def served(options: ServerOptions) -> Card:
+    """The model to ask for, as the server describes it: the one configured, or the only one that is no adapter.
+
+    Raises:
+        ConfigError: the server cannot be reached, refuses the key, does not serve the model (or several, of which none
+            is configured), or was started without the logits processor that ``seeded_draw`` needs.
+    """
+
+    async def find() -> Card:
+        async with Server(options) as server:
+            card = _pick((await server.ask("models", Cards)).data, server)
+            if options.seeded_draw:
+                await _require_seeded_draw(server, card)
+            return card
+
+    with Loop("completions server") as loop:
+        try:
+            return loop.run(find())
+        except EngineError as e:
+            raise ConfigError(
+                f"execution.server: {e}\n  remedy: start the server, correct execution.server.url (up to and including "
+                f"/v1), or set {KEY} if it asks for a key"
+            ) from None
+
+
+def check(options: ServerOptions) -> None:
+    """Find out before any work whether the server can be used, with a single try of a minute at most.
+
+    Raises:
+        ConfigError: it cannot (see `served`).
+    """
+    limit = min(options.timeout_seconds, 60.0)
+    served(options.model_copy(update={"retries": 0, "timeout_seconds": limit}))
+
+
+def request_body(
+    name: str, request: Request, decoding: Decoding, stop_ids: Sequence[int], seeded_draw: bool
+) -> dict[str, Any]:
+    """One request. Whatever a server would else take from the model's suggestions for chatting is named neutrally."""
+    body: dict[str, Any] = {
+        "model": name,
+        "prompt": list(request.prompt_ids),
+        "max_tokens": decoding.max_new_tokens,
+        "temperature": decoding.temperature,
+        "top_k": decoding.top_k or -1,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "stop_token_ids": list(stop_ids),
+        "return_token_ids": True,
+    }
+    if decoding.temperature == 0:
+        return body
+    if seeded_draw:
+        drawn = [request.seed, decoding.temperature, decoding.top_k]
+        return body | {"temperature": 0.0, "vllm_xargs": {"ssb": drawn}}
+    return body | {"seed": request.seed}
+
+
+class _Said(BaseModel):
+    """What a server says; fields that nobody reads may be anything."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Card(_Said):
+    """A served model. Adapters have a `parent`."""
+
+    id: str
+    parent: str | None = None
+    max_model_len: int | None = None
+
+
+class Cards(_Said):
+    data: tuple[Card, ...]
+
+
+class Choice(_Said):
+    finish_reason: Literal["stop", "length"]
+    text: str = ""
+    token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+
+
+class Answer(_Said):
+    choices: tuple[Choice, ...] = Field(min_length=1, max_length=1)
+
+
+class _Trouble(Exception):
+    """A try failed, but another may not; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, what: str, detail: str, wait: float = 0.0) -> None:
+        super().__init__(what)
+        self.detail = detail
+        self.wait = wait
+
+
+class Server:
+    """Requests to a server, tried again where that may help. Its key appears in nothing but the requests."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.key = _key()
+        try:
+            self.url = httpx.URL(options.url.rstrip("/") + "/")
+        except httpx.InvalidURL as e:
+            raise ConfigError(f"execution.server.url: {options.url} is no URL ({e})") from None
+        self.client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # there is one for the whole of a try
+            limits=httpx.Limits(max_connections=options.concurrency),
+        )
+
+    def __str__(self) -> str:
+        return f"the server at {self.options.url}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def ask(self, path: str, shape: type[M], body: dict[str, Any] | None = None, tell: Tell | None = None) -> M:
+        """The answer to a POST of `body`, or to a GET if there is none.
+
+        Raises:
+            EngineError: every try failed, the request was refused, or the answer is not what was asked for.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return shape.model_validate_json(await self._try(path, body))
+            except ValidationError as e:
+                raise EngineError(f"{self} gave an answer that cannot be read: {_explain(e)}") from None
+            except _Trouble as trouble:
+                if attempt > self.options.retries:
+                    tries = f" ({attempt} tries)" if attempt > 1 else ""
+                    raise EngineError(self.safe(f"{self} {trouble}{tries}: {trouble.detail}")) from None
+                if tell:
+                    tell(f"{self} {trouble}: trying again (execution.server.retries)")
+                await asyncio.sleep(max(_backoff(attempt), min(trouble.wait, LONGEST_WAIT)))
+
+    async def close(self) -> None:
+        await self.client.aclose()
+
+    async def _try(self, path: str, body: dict[str, Any] | None) -> bytes:
+        method = "GET" if body is None else "POST"
+        limit = self.options.timeout_seconds
+        try:
+            async with asyncio.timeout(limit), self.client.stream(method, self.url.join(path), json=body) as response:
+                content = await self._read(response)
+        except TimeoutError:
+            raise _Trouble("gave no answer in time", f"execution.server.timeout_seconds is {limit:g}") from None
+        except httpx.RequestError as e:
+            raise _Trouble("cannot be reached", f"{type(e).__name__} {e}") from None
+        status = response.status_code
+        if status == BUSY or status >= 500:
+            wait = _retry_after(response.headers.get("Retry-After", ""))
+            raise _Trouble(f"answered with status {status}", _message(content), wait)
+        if status != 200:
+            raise EngineError(self.safe(f"{self} answered with status {status}: {_message(content)}"))
+        return content
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > MAX_BYTES:
+                raise EngineError(f"{self} gave an answer of more than {MAX_BYTES} bytes")
+        return bytes(content)
+
+    def safe(self, text: str) -> str:
+        """`text` on one line of bounded length, without the key, should the server quote it."""
+        hidden = text.replace(self.key, f"<{KEY}>") if self.key else text
+        return "".join(c if c.isprintable() else " " for c in hidden)[:500]
+
+
+def _key() -> str:
+    """The key of the environment, or nothing.
+
+    Raises:
+        ConfigError: it cannot be sent in a header.
+    """
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):  # of others, HTTP clients complain by quoting them
+        raise ConfigError(f"the environment variable {KEY} holds characters that no key has\n  remedy: set it again")
+    return key
+
+
+def _pick(cards: Sequence[Card], server: Server) -> Card:
+    """The card of the model to ask for."""
+    name, bases = server.options.model, [card for card in cards if card.parent is None]
+    found = [card for card in cards if card.id == name] if name else bases
+    if len(found) == 1:
+        return found[0]
+    offer = ", ".join(card.id for card in bases) or "none"
+    wanted = f"does not serve execution.server.model {name!r}" if name else "serves no model, or more than one"
+    raise ConfigError(
+        server.safe(f"{server} {wanted} (it serves: {offer})")
+        + "\n  remedy: set execution.server.model to the name under which it serves the model of this run"
+    )
+
+
+async def _require_seeded_draw(server: Server, card: Card) -> None:
+    """Draw one of two nearly equal tokens with a low and with a high number, which greedy sampling cannot tell apart.
+
+    Raises:
+        ConfigError: they were the same, so that every sample of a problem would be.
+    """
+    first = {uniforms(seed, 1)[0] < 0.5: seed for seed in range(64)}
+    flat = Decoding(temperature=1e6, top_k=2, max_new_tokens=1)
+    bodies = [request_body(card.id, Request((0,), seed), flat, (), True) for seed in first.values()]
+    answers = [await server.ask("completions", Answer, body) for body in bodies]
+    if answers[0].choices[0].token_ids == answers[1].choices[0].token_ids:
+        raise ConfigError(
+            f"execution.server.seeded_draw is set, but {server} does not draw by it\n  remedy: start it with "
+            "--logits-processors ssb_core.engines.vllm_engine:SeededDraw (this package must be installed there), or "
+            "set execution.server.seeded_draw to false"
+        )
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds after the try of that number, drawn so that requests that failed together do not return together."""
+    return min(FIRST_WAIT * 2.0 ** (attempt - 1), LONGEST_WAIT) * _jitter.uniform(0.5, 1.0)
+
+
+def _retry_after(header: str) -> float:
+    """Seconds that a Retry-After header asks for, as a number or until a date."""
+    try:
+        return float(header)
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _message(content: bytes) -> str:
+    """The words of an error, in OpenAI's form or any other."""
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return content[:1000].decode(errors="replace")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong with an answer, without quoting it."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']:.200}"

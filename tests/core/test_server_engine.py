@@ -1,0 +1,436 @@
+"""The engine that asks a completions server: real HTTP on loopback, and a real vLLM where there is one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ssb_core import config, models, problems, prompts, stages
+from ssb_core.config import ConfigError, Decoding, Execution, ProblemsConfig, RolloutsConfig, ServerOptions
+from ssb_core.engines import EngineError, Request, open_sampler, seed_for, server_engine
+from ssb_core.engines.server_engine import ServerSampler
+from ssb_core.progress import Progress
+from ssb_core.records import Completion
+from ssb_core.stages import rollouts
+from ssb_core.store import Store
+from tests.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
+from tests.conftest import sampled
+from tests.processes import ROOT
+
+WARM = Decoding(temperature=0.8, max_new_tokens=160)
+SHORT = Decoding(temperature=0.8, max_new_tokens=8)
+CANARY = "sk-canary-7f3a9"
+
+
+class Noted(Progress):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done = 0
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def started(nano: models.ResolvedModel) -> Iterator[tuple[CompletionsServer, str]]:
+    app = CompletionsServer(nano)
+    with running(app) as url:
+        yield app, url
+
+
+@pytest.fixture
+def server(started: tuple[CompletionsServer, str], monkeypatch: pytest.MonkeyPatch) -> CompletionsServer:
+    monkeypatch.setattr(server_engine, "FIRST_WAIT", 0.002)
+    started[0].reset()
+    return started[0]
+
+
+@pytest.fixture
+def url(started: tuple[CompletionsServer, str]) -> str:
+    return started[1]
+
+
+@pytest.fixture(scope="module")
+def requests(nano: models.ResolvedModel) -> list[Request]:
+    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
+    tokenizer = models.load_tokenizer(nano)
+    prompt_ids = (prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked)
+    return [Request(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(asked, prompt_ids, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def expected(nano: models.ResolvedModel, requests: list[Request]) -> list[Completion]:
+    with open_sampler(nano, Execution()) as local:
+        return sampled(local, requests, WARM)
+
+
+@contextmanager
+def connected(nano: models.ResolvedModel, url: str, **options: Any) -> Iterator[ServerSampler]:
+    with open_sampler(nano, Execution(engine="openai", server=ServerOptions(url=url, **options))) as sampler:
+        assert isinstance(sampler, ServerSampler)
+        yield sampler
+
+
+@pytest.mark.parametrize("seeded_draw", [False, True])
+def test_completions_are_those_of_the_local_engine(
+    server: CompletionsServer,
+    url: str,
+    nano: models.ResolvedModel,
+    requests: list[Request],
+    expected: list[Completion],
+    seeded_draw: bool,
+) -> None:
+    groups, progress = {n: requests[n : n + 5] for n in range(0, 24, 5)}, Noted()
+    with connected(nano, url, seeded_draw=seeded_draw) as sampler:
+        found = dict(sampler.sample(groups.items(), WARM, progress))
+    assert found == {n: expected[n : n + 5] for n in groups}
+    assert (progress.done, progress.notes) == (24, [])
+    assert all(("seed" in b) != seeded_draw for b in server.bodies[-24:])
+
+
+def test_as_many_requests_as_allowed_are_in_flight_across_groups(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    server.gather, read = 6, []
+
+    def groups() -> Iterator[tuple[int, list[Request]]]:
+        for n in range(0, 24, 2):
+            read.append(n)
+            yield n, requests[n : n + 2]
+
+    with connected(nano, url, concurrency=6) as sampler:
+        answers = sampler.sample(groups(), SHORT, Progress())
+        assert read == []
+        first = next(answers)
+        assert len(first[1]) == 2
+        assert {first[0], *(n for n, _ in answers)} == set(range(0, 24, 2))
+    assert server.most_in_flight == 6
+
+
+def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    with connected(nano, url, concurrency=1) as sampler:
+        answers = sampler.sample([(0, requests[:1]), (1, requests[1:2])], SHORT, Progress())
+        next(answers)
+        server.faults = [server.hangs] * 2  # the second request may be on its way already
+        restarted = sampler.sample([(0, requests[:1]), (1, requests[1:2])], SHORT, Progress())
+        answers.close()
+        server.faults = []
+        assert len(list(restarted)) == 2
+        server.faults = [server.hangs]
+        for key, _ in sampler.sample([(0, []), (1, requests[:1])], SHORT, Progress()):
+            assert key == 0
+            break
+    assert server.hung_up.wait(10)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [refuses(503), refuses(500), refuses(429), breaks_off],
+    ids=["503", "500", "429", "breaks off"],
+)
+def test_passing_trouble_is_retried_and_noted_once(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request], fault: Any
+) -> None:
+    progress = Noted()
+    with connected(nano, url, concurrency=2) as sampler:
+        server.faults = [fault, fault]
+        found = dict(sampler.sample([(0, requests[:3])], SHORT, progress))
+    assert len(found[0]) == 3 and len(server.bodies) == 5
+    assert len(progress.notes) == 1 and progress.notes[0].endswith("trying again (execution.server.retries)")
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    with connected(nano, url, timeout_seconds=0.5) as sampler:
+        server.faults = [server.hangs]
+        assert len(sampled(sampler, requests[:1], SHORT)) == 1
+    assert server.hung_up.wait(10)
+
+
+def test_a_server_that_asks_for_time_gets_it(
+    server: CompletionsServer,
+    url: str,
+    nano: models.ResolvedModel,
+    requests: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with connected(nano, url) as sampler:
+        server.faults = [refuses(429, Retry_After="1")]
+        began = time.monotonic()
+        sampled(sampler, requests[:1], SHORT)
+        assert 1 <= time.monotonic() - began < 5
+        monkeypatch.setattr(server_engine, "LONGEST_WAIT", 0.1)
+        server.faults = [refuses(503, Retry_After="86400"), refuses(503, Retry_After="Fri, 01 Jan 2100 00:00:00 GMT")]
+        began = time.monotonic()
+        sampled(sampler, requests[:1], SHORT)
+        assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_what_stays_broken_is_given_up_with_the_servers_words(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    with connected(nano, url, retries=2) as sampler:
+        server.faults = [refuses(503, "the\x1b[2J GPU is on fire" + "!" * 9999)] * 3
+        with pytest.raises(EngineError) as refused:
+            sampled(sampler, requests[:1], SHORT)
+        assert f"the server at {url} answered with status 503 (3 tries): the [2J GPU is on fire!!!" in str(
+            refused.value
+        )
+        assert len(str(refused.value)) <= 500
+        assert len(sampled(sampler, requests[:1], SHORT)) == 1  # it goes on working
+
+
+def test_a_refusal_is_not_asked_for_again(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    with connected(nano, url) as sampler:
+        server.faults = [refuses(400, "prompt must be a string"), refuses(400)]
+        with pytest.raises(EngineError, match="answered with status 400: prompt must be a string$"):
+            sampled(sampler, requests[:1], SHORT)
+    assert len(server.bodies) == 1
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "no JSON": (says(b"{"), "cannot be read: JSON: Invalid JSON"),
+    "deep JSON": (says(b"[" * 100_000), "cannot be read: JSON: Invalid JSON"),
+    "nothing": (says(b"{}"), "cannot be read: choices: Field required"),
+    "no choice": (says(b'{"choices": []}'), "cannot be read: choices: Tuple should have at least 1 item"),
+    "another ending": (answer([5] * 8, "abort"), "cannot be read: choices.0.finish_reason: Input should be 'stop' or"),
+    "a token beyond the vocabulary": (answer([5, 570], "stop"), "returned token 570, but this model's vocabulary ends"),
+    "a negative token": (answer([-1, 2], "stop"), "returned token -1,"),
+    "a token that is a word": (answer(["5", 2], "stop"), "cannot be read: choices.0.token_ids.0: Input should be a va"),  # type: ignore[list-item]
+    "a token that is a truth": (
+        answer([True, 2], "stop"),
+        "cannot be read: choices.0.token_ids.0: Input should be a v",
+    ),
+    "another end of turn": (answer([5, 6], "stop"), r"ended a turn with none of this model's tokens for that \(2,\)"),
+    "too few tokens": (answer([5, 6], "length"), "cut a completion at 2 tokens, not at 8 as it was asked to"),
+    "too many tokens": (answer([5] * 9, "length"), "cut a completion at 9 tokens, not at 8 as it was asked to"),
+    "another prompt": (answer([2], "stop", prompt=[1, 2, 3]), "changed the prompt"),
+    "endless": (says(b" " * 2**20), "gave an answer of more than 1000000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_answer_is_refused(
+    server: CompletionsServer,
+    url: str,
+    nano: models.ResolvedModel,
+    requests: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    monkeypatch.setattr(server_engine, "MAX_BYTES", 1_000_000)
+    wrong, message = WRONG[name]
+    with connected(nano, url) as sampler:
+        if callable(wrong):
+            server.faults = [wrong]
+        else:
+            server.change = lambda _: wrong
+        with pytest.raises(EngineError, match=f"the server at {url} .*{message}"):
+            sampled(sampler, requests[:1], SHORT)
+
+
+def test_tokens_behind_the_end_of_the_turn_are_cut_off(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    server.change = lambda _: answer([5, 6, 2, 7, 2], "length")
+    with connected(nano, url) as sampler:
+        (completion,) = sampled(sampler, requests[:1], SHORT)
+    assert (completion.completion_ids, completion.finish_reason) == ((5, 6, 2), "stop")
+
+
+def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request], expected: list[Completion]
+) -> None:
+    def without_ids(answer: dict[str, Any]) -> None:
+        del answer["choices"][0]["token_ids"], answer["choices"][0]["prompt_token_ids"]
+
+    server.change = lambda answer: without_ids(answer) or answer
+    progress = Noted()
+    with connected(nano, url) as sampler:
+        found = [
+            c for n in (0, 12) for _, cs in sampler.sample([(n, requests[n : n + 12])], WARM, progress) for c in cs
+        ]
+    assert [(c.text, c.finish_reason) for c in found] == [(c.text, c.finish_reason) for c in expected]
+    assert all((c.completion_ids[-1] == 2) == (c.finish_reason == "stop") for c in found)
+    assert progress.notes == [
+        f"the server at {url} returns text only, which is encoded again: tokens may differ from those sampled"
+    ]
+
+
+def test_no_text_becomes_a_special_token(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    server.change = lambda _: {"choices": [{"text": "a<|im_end|>b", "finish_reason": "stop"}]}
+    with connected(nano, url) as sampler:
+        (completion,) = sampled(sampler, requests[:1], SHORT)
+    assert completion.completion_ids.count(2) == 1 and completion.completion_ids[-1] == 2
+    assert completion.text == "a<|im_end|>b"
+
+
+def test_a_prompt_that_only_the_servers_limit_excludes_is_an_error(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+) -> None:
+    server.cards[0]["max_model_len"] = 100
+    with connected(nano, url) as sampler:
+        assert not sampler.fits(requests[0].prompt_ids, Decoding(temperature=0, max_new_tokens=1024))
+        assert sampler.fits((1,) * 92, SHORT)
+        with pytest.raises(ConfigError, match=r"takes 100 tokens, but .* may take 101.*\n.*--max-model-len 1024"):
+            sampler.fits((1,) * 93, SHORT)
+
+
+def refused(url: str, **options: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        server_engine.check(ServerOptions(url=url, **options))
+    return str(error.value)
+
+
+def test_the_model_to_ask_for_is_found_or_the_user_told_what_to_set(server: CompletionsServer, url: str) -> None:
+    server.cards += [{"id": "student", "parent": NAME}]
+    assert server_engine.served(ServerOptions(url=url)).id == NAME
+    assert server_engine.served(ServerOptions(url=url, model="student")).id == "student"
+    said = refused(url, model="other")
+    assert f"does not serve execution.server.model 'other' (it serves: {NAME})" in said
+    server.cards += [{"id": "second"}]
+    assert f"or more than one (it serves: {NAME}, second)\n  remedy: set execution.server.model" in refused(url)
+    assert server_engine.served(ServerOptions(url=url, model="second")).id == "second"
+    server.cards = []
+    assert "(it serves: none)" in refused(url)
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (refuses(503, "loading"), "answered with status 503: loading"),
+        (refuses(401, "who are you"), "answered with status 401: who are you"),
+        (says(b"<html>"), "gave an answer that cannot be read"),
+        (refuses(307, location="http://127.0.0.1:1/v1/models"), "answered with status 307"),
+    ],
+)
+def test_a_server_that_does_not_list_its_models_is_refused_at_once(
+    server: CompletionsServer, url: str, fault: Any, why: str
+) -> None:
+    server.faults = [fault]
+    said = refused(url)
+    assert said.startswith(f"execution.server: the server at {url} {why}") and "remedy: start the server" in said
+
+
+def test_where_nothing_listens_the_user_is_told_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    assert refused(url).startswith(f"execution.server: the server at {url} cannot be reached: ConnectError")
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "ftp://h/v1", "http://user:key@h/v1", "http://h/v1?key=1", "http:///v1", "http://h/a b"]
+)
+def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"execution\.server\.url"):
+        config.load("quickstart", overrides=[f"execution.server.url='{url}'"])
+
+
+def test_a_server_without_the_seeded_draw_is_noticed(server: CompletionsServer, url: str) -> None:
+    server_engine.check(ServerOptions(url=url, seeded_draw=True))
+    server.draws_seeded = False
+    assert "does not draw by it\n  remedy: start it with --logits-processors" in refused(url, seeded_draw=True)
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(
+    server: CompletionsServer,
+    url: str,
+    nano: models.ResolvedModel,
+    requests: list[Request],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SSB_SERVER_KEY", f"{CANARY}\n")
+    progress, said = Noted(), []
+    with caplog.at_level(logging.DEBUG), connected(nano, url, retries=1) as sampler:
+        for fault in (refuses(401, f"bad key {CANARY}"), says(CANARY.encode()), refuses(503, CANARY)):
+            server.faults = [fault, fault]
+            with pytest.raises(EngineError) as error:
+                next(sampler.sample([(0, requests[:1])], SHORT, progress))
+            said.append(str(error.value))
+            server.faults = []
+        said.append(repr(vars(sampler)) + repr(sampler.server.client.headers))
+        server.faults = [refuses(403, CANARY)]
+        said.append(refused(url))
+    monkeypatch.setenv("SSB_SERVER_KEY", f"{CANARY}\n{CANARY}")
+    said.append(refused(url))
+    assert server.keys == {f"Bearer {CANARY}"}
+    assert "bad key <SSB_SERVER_KEY>" in said[0]
+    assert CANARY not in "".join([*said, *progress.notes, caplog.text])
+
+
+def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12) -> rollouts.Spec:
+    return rollouts.Spec(
+        model=nano,
+        problems=ProblemsConfig(source="nano-train", limit=n),
+        start=0,
+        stop=n,
+        rollouts=RolloutsConfig(samples=2, max_new_tokens=160),
+        execution=execution,
+    )
+
+
+def shards(store: Store) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in store.root.rglob("*.parquet")}
+
+
+def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
+) -> None:
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    stages.execute(rollouts_spec(nano, Execution(shard_size=4)), here, Progress())
+    asking = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
+    stages.execute(rollouts_spec(nano, asking), there, Progress())
+    assert len(shards(here)) == 3 and shards(there) == shards(here)
+
+
+def test_finished_shards_are_kept_when_the_server_fails(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    options = ServerOptions(url=url, concurrency=8, retries=0)
+    spec = rollouts_spec(nano, Execution(shard_size=4, engine="openai", server=options))
+    answered = server.change
+
+    def tires(a: dict[str, Any]) -> dict[str, Any]:
+        return a if shards(store) else server.faults.append(refuses(503)) or a  # type: ignore[func-returns-value]
+
+    server.change = answered
+    stages.execute(spec, store, Progress())
+    assert len(shards(store)) == 3
+
+
+def test_a_student_is_sampled_on_this_machine(
+    server: CompletionsServer,
+    url: str,
+    quick_run: Any,
+    nano: models.ResolvedModel,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (adapter,) = quick_run.store.root.glob("distill/*/*/adapter")
+    with open_sampler(nano, Execution(engine="openai", server=ServerOptions(url=url)), adapter) as sampler:
+        assert not isinstance(sampler, ServerSampler)
+    assert "the server has no adapter of the student" in caplog.text
