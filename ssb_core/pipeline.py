@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import models, problems, prompts
+from . import engines, models, problems, prompts
 from .config import Decoding, RunConfig
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
@@ -61,7 +61,7 @@ class Pipeline:
         return pipeline
 
     def check_model(self) -> None:
-        """Try the model's configuration, tokenizer and context on the first problem of every set.
+        """Try the model's configuration, tokenizer and context on the first problem of every set, and the engine.
 
         Raises:
             ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
@@ -74,6 +74,7 @@ class Pipeline:
             asked = prompts.tutor_messages(request.problem_set[0].question)
             wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, c.evaluate.max_new_tokens)
         models.check(self.model, c.execution.device, wanted)
+        engines.check(c.execution)
 
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Request]:
         """Requests in the order they run, up to stage `stop`; each must be finished before the next is asked for.

@@ -50,7 +50,7 @@ class CompletionsServer:
         self.in_flight = self.most_in_flight = 0
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
-        self.hung_up = threading.Event()
+        self.hanging, self.hung_up = threading.Event(), threading.Event()
         self.waiting: list[tuple[Asked, Decoding, asyncio.Future[Completion]]] = []
 
     async def list_models(self, request: Request) -> Response:
@@ -61,13 +61,13 @@ class CompletionsServer:
 
     async def complete(self, request: Request) -> Response:
         self.keys.add(request.headers.get("authorization"))
-        self.bodies.append(body := await request.json())
+        self.bodies.append(await request.json())
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             if self.faults:
                 return await self.faults.pop(0)(request)
-            return JSONResponse(self.change(await self._answer(body)))
+            return await self.answers(request)
         finally:
             self.in_flight -= 1
 
@@ -97,8 +97,13 @@ class CompletionsServer:
         ((_, completions),) = self.sampler.sample([(0, batch)], decoding, Progress())
         return completions
 
+    async def answers(self, request: Request) -> Response:
+        """No fault."""
+        return JSONResponse(self.change(await self._answer(await request.json())))
+
     async def hangs(self, request: Request) -> Response:
         """A fault: no answer, until the client hangs up."""
+        self.hanging.set()
         while not await request.is_disconnected():
             await asyncio.sleep(0.01)
         self.hung_up.set()
@@ -112,7 +117,7 @@ def _understood(body: dict[str, Any]) -> tuple[Asked, Decoding]:
     return Asked(tuple(body["prompt"]), seed), decoding
 
 
-def answer(ids: list[int], reason: str, text: str = "", prompt: list[int] | None = None) -> Answer:
+def answer(ids: list[Any], reason: str, text: str = "", prompt: list[int] | None = None) -> Answer:
     """A completion in vLLM's words."""
     choice = {"index": 0, "text": text, "finish_reason": reason, "token_ids": ids, "prompt_token_ids": prompt}
     return {"object": "text_completion", "choices": [choice]}

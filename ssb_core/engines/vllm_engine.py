@@ -7,12 +7,9 @@ engine, so that a run begun with one goes on with the other. vLLM sees token ids
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import os
-import queue
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,12 +26,14 @@ from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
 from .draw import draw, uniforms
+from .loop import Loop, Tell
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
 os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use here, and does not survive a fork
 
 from vllm import SamplingParams
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.exceptions import VLLMServerError
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -45,18 +44,16 @@ LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM has kernels for thes
 
 
 class VllmSampler:
-    """`Sampler` over ``AsyncLLM``; its event loop runs in a thread of its own."""
+    """`Sampler` over ``AsyncLLM``."""
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
         self.tokenizer: Any = models.load_tokenizer(model)
-        self.stop_ids = models.end_of_turn(model)
+        self.stop_ids = models.end_of_turn(model, self.tokenizer)
         self.context = models.context_length(model)
         self.limit = execution.vllm.max_model_len or self.context
         self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="vllm", daemon=True).start()
-        start = _start(engine_args(model, execution, adapter))
-        self.engine = asyncio.run_coroutine_threadsafe(start, self.loop).result()
+        self.loop = Loop("vllm")
+        self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
         scheduler = self.engine.vllm_config.scheduler_config
         self.in_flight = 2 * scheduler.max_num_seqs * execution.vllm.data_parallel_size
         self.names = itertools.count()
@@ -76,77 +73,28 @@ class VllmSampler:
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        run = asyncio.run_coroutine_threadsafe(self._run(groups, decoding, events), self.loop)
-        run.add_done_callback(lambda _: events.put(None))
-        try:
-            while (event := events.get()) is not None:
-                if event == "completion":
-                    progress.advance()
-                else:
-                    yield event
-            run.result()
-        except BaseExceptionGroup as e:
-            raise _cause(e) from e
-        finally:
-            run.cancel()
+        async def complete(request: Request, tell: Tell) -> Completion:
+            prompt = {"prompt_token_ids": list(request.prompt_ids)}
+            params = sampling_params(request.seed, decoding, self.stop_ids)
+            try:
+                outputs = self.engine.generate(prompt, params, str(next(self.names)), lora_request=self.adapter)
+                async for output in outputs:
+                    (done,) = output.outputs
+            except VLLMServerError as e:
+                raise EngineError(f"vLLM failed ({type(e).__name__}); its own log says why") from e
+            ids = tuple(done.token_ids)
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+            return Completion(ids, text, "stop" if ids[-1] in self.stop_ids else "length")
+
+        return self.loop.sample(groups, complete, self.in_flight, progress)
 
     def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(_end_others(), self.loop).result()
+        self.loop.close()  # before the engine, whose end its tasks would report as an error
         self.engine.shutdown()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
-    async def _run(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, events: queue.SimpleQueue[Any]
-    ) -> None:
-        """Submit requests as fast as they are finished; put an event for every completion, and every whole group."""
-        free = asyncio.Semaphore(self.in_flight)
-        async with asyncio.TaskGroup() as tasks:
-            for key, requests in groups:
-                running = []
-                for request in requests:
-                    await free.acquire()
-                    running.append(tasks.create_task(self._complete(request, decoding, free, events)))
-                tasks.create_task(_finish(key, running, events))
-
-    async def _complete(
-        self, request: Request, decoding: Decoding, free: asyncio.Semaphore, events: queue.SimpleQueue[Any]
-    ) -> Completion:
-        prompt = {"prompt_token_ids": list(request.prompt_ids)}
-        params = sampling_params(request.seed, decoding, self.stop_ids)
-        async for output in self.engine.generate(prompt, params, str(next(self.names)), lora_request=self.adapter):
-            (done,) = output.outputs
-        free.release()
-        events.put("completion")
-        ids = tuple(done.token_ids)
-        text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Completion(ids, text, "stop" if ids[-1] in self.stop_ids else "length")
-
-
-async def _finish(key: K, running: Sequence[asyncio.Task[Completion]], events: queue.SimpleQueue[Any]) -> None:
-    events.put((key, [await task for task in running]))
-
-
-async def _end_others() -> None:
-    """Wait until every other task of the loop has taken notice that it is cancelled."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
     return AsyncLLM.from_engine_args(arguments)
-
-
-def _cause(group: BaseExceptionGroup[Any]) -> BaseException:
-    """The first error of a group of tasks; what vLLM raises says nothing, the cause stands in its log."""
-    first: BaseException = group.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return _cause(first)
-    if type(first).__module__.startswith("vllm."):
-        return EngineError(f"vLLM failed ({type(first).__name__}: {first}); its own log says why")
-    return first
 
 
 def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:

@@ -116,7 +116,7 @@ def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(small: Ru
 def test_a_stage_that_takes_too_long_is_killed(small: RunConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     wave = wave_of(small, store, timeout_hours=0.5 / 3600)  # before the child has even imported torch
-    with Host() as host, pytest.raises(StageError, match="took longer than execution.timeout_hours"):
+    with Host() as host, pytest.raises(StageError, match=r"took longer than execution\.timeout_hours"):
         host.execute(wave.rollouts, store, Progress())
 
 

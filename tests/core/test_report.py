@@ -26,7 +26,6 @@ SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as tex
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
 
 
-
 class Page(HTMLParser):
     """Tables by id as rows of cell texts, and every start tag with its attributes."""
 
@@ -150,7 +149,9 @@ def test_the_html_needs_nothing_from_outside(quick_run: Run) -> None:
     html = report.page(quick_run)
     sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
     assert len(sources) == 4 and all(s.startswith("data:image/png;base64,") for s in sources)
-    assert not re.search(r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(SHOWN, ""))
+    assert not re.search(
+        r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(SHOWN, "")
+    )
 
 
 @pytest.mark.parametrize("stop", ["rollouts", "select", "teach", "distill"])
