@@ -67,11 +67,11 @@ class Pipeline:
             ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
         """
         c = self.config
-        first = prompts.tutor_messages(self.problems[0].question)
+        first = prompts.tutor_messages(self.problems[0].question, c.prompts.few_shot)
         wanted = {"rollouts.max_new_tokens": (first, c.rollouts.max_new_tokens)}
         wanted["teach.max_new_tokens"] = (first, c.teach.max_new_tokens)
         for request in self.evaluations(None):
-            asked = prompts.tutor_messages(request.problem_set[0].question)
+            asked = prompts.tutor_messages(request.problem_set[0].question, request.few_shot)
             wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, c.evaluate.max_new_tokens)
         models.check(self.model, c.execution.device, wanted)
         engines.check(c.execution)

@@ -191,7 +191,7 @@ def test_a_refusal_is_not_asked_for_again(
 ) -> None:
     with connected(nano, url) as sampler:
         server.faults = [refuses(400, "prompt must be a string"), refuses(400)]
-        with pytest.raises(EngineError, match="answered with status 400: prompt must be a string"):
+        with pytest.raises(EngineError, match=r"answered with status 400: prompt must be a string"):
             sampled(sampler, requests[:1], SHORT)
     assert len(server.bodies) == 1
 
