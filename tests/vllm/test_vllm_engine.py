@@ -1,0 +1,168 @@
+"""The vLLM engine beside the transformers engine, on the embedded model: run with ``make test-vllm``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssb_core import models, problems, prompts, stages
+from ssb_core.config import ConfigError, Decoding, Execution, ProblemsConfig, RunConfig, VllmOptions
+from ssb_core.engines import Request, Sampler, choose, open_sampler, seed_for
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.records import Completion
+from ssb_core.runs import Run
+from ssb_core.stages.host import Host, StageError
+from ssb_core.store import Store
+from tests.conftest import sampled
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
+WARM = Decoding(temperature=0.8, max_new_tokens=160)
+GREEDY = Decoding(temperature=0.0, max_new_tokens=160)
+QUICK = VllmOptions(enforce_eager=True, kv_cache_gib=0.5)
+VLLM = Execution(engine="vllm", device="cpu", vllm=QUICK)
+
+
+@pytest.fixture(scope="module")
+def vllm(nano: models.ResolvedModel) -> Iterator[Sampler]:
+    with open_sampler(nano, VLLM) as sampler:
+        yield sampler
+
+
+@pytest.fixture(scope="module")
+def requests(nano: models.ResolvedModel) -> list[Request]:
+    """Two samples of each of 200 problems, which share its prompt."""
+    tokenizer = models.load_tokenizer(nano)
+    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    shown = {p.id: prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked}
+    return [Request(shown[p.id], seed_for("test", 0, p.id, i)) for p in asked for i in range(2)]
+
+
+def by_transformers(
+    nano: models.ResolvedModel, requests: Sequence[Request], decoding: Decoding, adapter: Path | None = None
+) -> list[Completion]:
+    with open_sampler(nano, Execution(engine="transformers", device="cpu"), adapter) as sampler:
+        return sampled(sampler, requests, decoding)
+
+
+def agreement(one: Sequence[Completion], other: Sequence[Completion]) -> float:
+    return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
+
+
+@pytest.mark.parametrize("decoding", [GREEDY, WARM], ids=["greedy", "sampled"])
+def test_both_engines_write_the_same_completions(
+    nano: models.ResolvedModel, vllm: Sampler, requests: list[Request], decoding: Decoding
+) -> None:
+    found = sampled(vllm, requests, decoding)
+    assert agreement(found, by_transformers(nano, requests, decoding)) >= 0.99
+    assert all(c.completion_ids[-1] == vllm.stop_ids[0] for c in found if c.finish_reason == "stop")  # type: ignore[attr-defined]
+
+
+def test_the_token_cap_is_kept_and_named(vllm: Sampler, requests: list[Request]) -> None:
+    short = sampled(vllm, requests[:20], Decoding(temperature=0.8, max_new_tokens=5))
+    assert {(len(c.completion_ids), c.finish_reason) for c in short} == {(5, "length")}
+
+
+def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
+    vllm: Sampler, requests: list[Request]
+) -> None:
+    read: list[int] = []
+
+    def groups() -> Iterator[tuple[int, list[Request]]]:
+        for n in range(6):
+            read.append(n)
+            yield n, requests[n * 8 : n * 8 + 8]
+
+    first, *others = vllm.sample(groups(), WARM, Progress())
+    assert sorted([first[0], *(key for key, _ in others)]) == list(range(6))
+    whole = sampled(vllm, requests[:48], WARM)
+    assert all(found == whole[key * 8 : key * 8 + 8] for key, found in (first, *others))
+    assert read == list(range(6))
+
+
+def test_a_context_limit_below_the_models_is_refused_by_name(nano: models.ResolvedModel, vllm: Sampler) -> None:
+    vllm.limit = 512  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(ConfigError, match=r"execution\.vllm\.max_model_len is 512"):
+            vllm.fits((1,) * 500, WARM)
+        assert vllm.fits((1,) * 300, WARM) and not vllm.fits((1,) * 1000, WARM)
+    finally:
+        vllm.limit = vllm.context  # type: ignore[attr-defined]
+
+
+def test_a_student_is_sampled_without_merging(
+    nano: models.ResolvedModel, quick_run: Run, requests: list[Request]
+) -> None:
+    manifest = quick_run.manifests("distill")[0]
+    adapter = quick_run.store.path(manifest, manifest.entries[0]).parent
+    assert (adapter / "adapter_config.json").exists()
+    with open_sampler(nano, VLLM, adapter) as sampler:
+        student = sampled(sampler, requests, GREEDY)
+    assert agreement(student, by_transformers(nano, requests, GREEDY, adapter)) >= 0.99
+    assert student != by_transformers(nano, requests, GREEDY)
+
+
+def rollouts_of(settings: RunConfig, store: Store, execution: Execution) -> stages.Spec:
+    changed = settings.model_copy(update={"execution": execution.model_copy(update={"shard_size": 16})})
+    wave = Pipeline.of(changed, store.root).next_wave([], 0)
+    assert wave
+    return wave.rollouts
+
+
+class KillAfter(Progress):
+    """Kills a process once a shard is in the store."""
+
+    def __init__(self, host: Host, store: Store, name: str) -> None:
+        self.host, self.store, self.name = host, store, name
+
+    def advance(self, n: int = 1) -> None:
+        if list(self.store.root.glob("rollouts/*/shards/*.json")) and self.host.process:
+            child = psutil.Process(self.host.process.child.pid)
+            for process in (child, *child.children(recursive=True)):
+                if self.name in (process.name(), "any"):
+                    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_shard(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    slow = Execution(engine="transformers", device="cpu", isolate="always", batch_size=64)
+    with Host() as host, pytest.raises(StageError, match="SIGKILL"):
+        host.execute(rollouts_of(small, store, slow), store, KillAfter(host, store, "any"))
+    kept = {
+        p: p.stat().st_mtime_ns
+        for p in store.root.glob("rollouts/*/shards/*.parquet")
+        if p.with_suffix(".json").exists()
+    }
+    assert kept
+    with Host() as host:
+        spec = rollouts_of(small, store, VLLM)
+        outcome = host.execute(spec, store, Progress())
+        assert host.process  # vLLM is isolated, and stays for the teacher's solutions
+    assert outcome.reused == len(kept) and outcome.made >= 1
+    assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
+    theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
+    assert theirs
+    mine = {(r["problem_id"], r["index"]): r["text"] for t in store.tables(outcome.manifest) for r in t.to_pylist()}
+    reference = {
+        (r["problem_id"], r["index"]): r["text"] for t in quick_run.store.tables(theirs) for r in t.to_pylist()
+    }
+    assert sum(mine[k] == reference[k] for k in reference) >= 0.99 * len(reference)
+
+
+def test_a_dead_engine_is_told_and_nothing_is_left_behind(small: RunConfig, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    before = {p.pid for p in psutil.Process().children(recursive=True)}
+    with Host() as host, pytest.raises(StageError, match="vLLM failed"):
+        host.execute(rollouts_of(small, store, VLLM), store, KillAfter(host, store, "VLLM::EngineCor"))
+    assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
+
+
+def test_auto_picks_vllm_here() -> None:
+    assert choose(Execution(device="cpu")).engine == "vllm"
