@@ -173,6 +173,9 @@ def chapters(story: Story) -> list[Chapter]:
 
 
 def _rollouts_chapter(story: Story) -> Chapter:
+    if any(r.finish_reason == "too_long" for r in story.rollouts):
+        length = f"Its prompt takes {len(story.rollouts[0].prompt_ids):,} tokens."
+        return Chapter("Rollouts", f"Dropped (too_long): {REASONS['too_long']}. {length}", ())
     chosen, verdicts = story.selection, [Verdict("rejected")] * len(story.rollouts)
     outcome, roles = "Not judged in this run.", {}
     if chosen:
@@ -197,7 +200,8 @@ def _outcome(s: Selection) -> str:
 def _solution_chapter(trace: TeacherTrace) -> Chapter:
     answers = (_answer(trace, trace.verdict),) if trace.completion_ids else ()
     if trace.dropped:
-        return Chapter("Rejected solution", f"Dropped ({trace.dropped}): {REASONS[trace.dropped]}.", answers)
+        length = f" Its prompt takes {len(trace.teacher_prompt_ids):,} tokens." if trace.dropped == "too_long" else ""
+        return Chapter("Rejected solution", f"Dropped ({trace.dropped}): {REASONS[trace.dropped]}.{length}", answers)
     return Chapter("Taught solution", "Its answer was verified again: kept as a trace.", answers)
 
 
