@@ -52,6 +52,13 @@ def test_the_story_of_a_dropped_problem_tells_why(quick_run: Run) -> None:
     assert story.REASONS[str(reason)] in " ".join(story.render(told).split())
 
 
+def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
+    rollouts = tuple(Rollout("p", i, (1,) * 5000, (), "", "too_long", 0) for i in range(2))
+    selection = Selection("p", (), None, None, "too_long")
+    told = story.Story(Problem("p", "Long?", "0"), story.TRAINING, rollouts, selection)
+    assert "Dropped (too_long)" in story.render(told) and "takes 5,000 tokens" in " ".join(story.render(told).split())
+
+
 def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
     (benchmark,) = findings.configuration(quick_run).evaluate.benchmarks
     told = [story.tell(quick_run, p.id) for p in problems.load(benchmark)]
