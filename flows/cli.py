@@ -50,7 +50,7 @@ app = typer.Typer(
 )
 
 PresetOption = Annotated[
-    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, paper.")
+    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
 ]
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
 SetOption = Annotated[

@@ -29,7 +29,7 @@ NAME = "served-nano"
 class CompletionsServer:
     """What a test may set, and what it may look at afterwards; `reset` between tests.
 
-    `faults` are taken one by one, before any completion; `change` alters the answers to completions. `gather` holds
+    `listing` stands in for the list of models, `faults` for completions, one by one, and `change` alters those. `gather` holds
     completions back until so many are in flight at once. It draws as the local engines do, from `seed` as well.
     """
 
@@ -43,6 +43,7 @@ class CompletionsServer:
 
     def reset(self) -> None:
         self.cards: list[dict[str, Any]] = [{"id": NAME, "parent": None, "max_model_len": 1024}]
+        self.listing: Fault | None = None
         self.faults: list[Fault] = []
         self.change: Callable[[Answer], Any] = lambda answer: answer
         self.gather, self.gathered = 0, asyncio.Event()
@@ -55,8 +56,8 @@ class CompletionsServer:
 
     async def list_models(self, request: Request) -> Response:
         self.keys.add(request.headers.get("authorization"))
-        if self.faults:
-            return await self.faults.pop(0)(request)
+        if self.listing:
+            return await self.listing(request)
         return JSONResponse({"object": "list", "data": self.cards})
 
     async def complete(self, request: Request) -> Response:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.conftest import Figures
+
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
 SAMPLE = """
@@ -36,7 +38,7 @@ def samples_per_second(spins: str | None) -> float:
     return float(done.stdout)
 
 
-def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_busy() -> None:
+def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_busy(figures: Figures) -> None:
     idle = samples_per_second(None), samples_per_second("1000")
     busy_core = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
@@ -44,7 +46,9 @@ def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_bu
     finally:
         busy_core.kill()
         busy_core.wait()
-    print(f"\n{'samples/s':<14} {'default':>8} {'1000':>8} {'ratio':>6}")
-    for name, (default, little) in (("idle", idle), ("one core busy", busy)):
-        print(f"{name:<14} {default:>8.1f} {little:>8.1f} {little / default:>6.2f}")
+    rows = [
+        {"other core": name, "samples/s, default": default, "samples/s, 1000": little, "ratio": little / default}
+        for name, (default, little) in (("idle", idle), ("busy", busy))
+    ]
+    figures("sampling with GOMP_SPINCOUNT", rows)
     assert busy[1] > busy[0]

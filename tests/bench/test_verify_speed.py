@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ssb_core.verify import Verifier
+from tests.bench.conftest import Figures
 from tests.core.test_verify_data import differently, golds
 
 pytestmark = pytest.mark.bench
@@ -37,14 +39,14 @@ def raw(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
     return len(pairs) / (time.perf_counter() - started), correct
 
 
-def told(name: str, ours: tuple[float, int], n: int, raw: tuple[float, int], m: int) -> None:
-    print(
-        f"\n{name}: {ours[0]:,.0f} verdicts/s, {ours[1]} of {n} correct; raw math-verify {raw[0]:,.0f}/s, "
-        f"{raw[1]} of {m} correct; ratio {ours[0] / raw[0]:.1f}"
-    )
+def rows(ours: tuple[float, int], n: int, raw: tuple[float, int], m: int) -> list[dict[str, Any]]:
+    return [
+        {"way": way, "verdicts/s": speed, "correct": correct, "of": asked, "ours over it": ours[0] / speed}
+        for way, (speed, correct), asked in (("ours", ours, n), ("raw math-verify", raw, m))
+    ]
 
 
-def test_gsm8k_like_answers_take_the_fast_path(data: Path) -> None:
+def test_gsm8k_like_answers_take_the_fast_path(data: Path, figures: Figures) -> None:
     """Right answers half of the time, numbers from 1 to 9 off else; math-verify gets a part, it is slow."""
     draw = random.Random(0)
     found = golds(data / "gsm8k_train.jsonl", "hash")
@@ -54,12 +56,12 @@ def test_gsm8k_like_answers_take_the_fast_path(data: Path) -> None:
         for gold, shift in zip(found, shifts, strict=True)
     ]
     fast, some = ours(pairs, []), pairs[:1000]
-    told("GSM8K-like", fast, len(pairs), raw(some), len(some))
+    figures("verdicts on GSM8K-like answers", rows(fast, len(pairs), raw(some), len(some)))
     assert fast[0] > FAST
     assert fast[1] == shifts.count(0)
 
 
-def test_math500_golds_written_differently_go_through_the_workers(data: Path) -> None:
+def test_math500_golds_written_differently_go_through_the_workers(data: Path, figures: Figures) -> None:
     warm = [(rf"\boxed{{\sqrt{{{n}}}+1}}", "1") for n in range(200)]
     pairs = [
         (rf"So it is \boxed{{{written}}}.", gold)
@@ -67,6 +69,6 @@ def test_math500_golds_written_differently_go_through_the_workers(data: Path) ->
         if (written := differently(gold))
     ]
     found = ours(pairs, warm)
-    told("MATH500, written differently", found, len(pairs), raw(pairs), len(pairs))
+    figures("verdicts on MATH500 answers written differently", rows(found, len(pairs), raw(pairs), len(pairs)))
     assert found[0] > THROUGH_WORKERS
     assert found[1] == len(pairs)

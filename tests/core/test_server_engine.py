@@ -120,8 +120,8 @@ def test_as_many_requests_as_allowed_are_in_flight_across_groups(
 def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
 ) -> None:
-    server.faults = [server.answers, server.hangs]
-    with connected(nano, url) as sampler:
+    with connected(nano, url, concurrency=1) as sampler:
+        server.faults = [server.answers, server.hangs]
         for key, _ in sampler.sample([("done", requests[:1]), ("hangs", requests[1:2])], SHORT, Progress()):
             assert key == "done" and server.hanging.wait(10)
             break
@@ -317,7 +317,7 @@ def test_the_model_to_ask_for_is_found_or_the_user_told_what_to_set(server: Comp
 def test_a_server_that_does_not_list_its_models_is_refused_at_once(
     server: CompletionsServer, url: str, fault: Any, why: str
 ) -> None:
-    server.faults = [fault]
+    server.listing = fault
     said = refused(url)
     assert said.startswith(f"execution.server: the server at {url} {why}") and "remedy: start the server" in said
 
@@ -360,7 +360,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
             said.append(str(error.value))
             server.faults = []
         said.append(repr(vars(sampler)) + repr(sampler.server.client.headers))
-        server.faults = [refuses(403, CANARY)]
+        server.listing = refuses(403, CANARY)
         said.append(refused(url))
     monkeypatch.setenv("SSB_SERVER_KEY", f"{CANARY}\n{CANARY}")
     said.append(refused(url))

@@ -1,0 +1,119 @@
+"""``python -m tests.bench.sampling HOW ENGINE SOURCE DTYPE``: tokens and seconds of one way of sampling, as JSON.
+
+HOW is ``pipeline`` (the rollouts stage: tokenising, sampling, shards written), ``raw`` (vLLM's ``LLM.generate`` on the
+same prompts, with its own unseeded draw) or ``loop`` (``model.generate`` for one sequence at a time, as the reference
+implementation does; on a part of the prompts). Loading is not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ssb_core import config, models, stages
+from ssb_core.config import RunConfig
+from ssb_core.engines import keeping, open_sampler
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.stages import rollouts
+from ssb_core.store import Store
+
+PROBLEMS = 64
+LOOPED = 12  # sequences of the slow way
+
+
+def settings(engine: str, source: str, dtype: str) -> RunConfig:
+    """The same prompts whatever the model: worked examples, then the embedded problems."""
+    shots = config.load("smollm2").prompts.model_dump(mode="json")
+    changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
+    base = config.load("quickstart", overrides=[f"problems.limit={PROBLEMS}", f"target_traces={PROBLEMS}"])
+    execution = base.execution.model_dump(mode="json") | {
+        "engine": engine,
+        "batch_size": 256,
+        "shard_size": 16,
+        "isolate": "never",
+    }
+    return RunConfig.model_validate(base.model_dump(mode="json") | changes | {"execution": execution})
+
+
+def request(c: RunConfig, root: Path) -> rollouts.Spec:
+    wave = Pipeline.of(c, root).next_wave([], 0)
+    assert wave
+    return wave.rollouts
+
+
+def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
+    spec, store = request(c, root), Store(root)
+    with keeping():
+        with open_sampler(spec.model, spec.execution):
+            pass  # loaded, and kept for the stage
+        started = time.perf_counter()
+        outcome = stages.execute(spec, store, Progress())
+        return int(outcome.manifest.facts["tokens"]), time.perf_counter() - started
+
+
+def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
+    from ssb_core import prompts
+
+    tokenizer = models.load_tokenizer(spec.model)
+    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.wave]
+    return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
+
+
+def raw(c: RunConfig, root: Path) -> tuple[int, float]:
+    from vllm import LLM, SamplingParams
+
+    from ssb_core.engines.vllm_engine import engine_args
+
+    spec = request(c, root)
+    wanted = vars(engine_args(spec.model, spec.execution, None))
+    names = ("model", "dtype", "skip_tokenizer_init", "enforce_eager", "kv_cache_memory_bytes", "generation_config")
+    llm = LLM(**{name: wanted[name] for name in names}, enable_prefix_caching=True)
+    params = SamplingParams(
+        temperature=spec.rollouts.temperature,
+        top_k=spec.rollouts.top_k,
+        max_tokens=spec.rollouts.max_new_tokens,
+        stop_token_ids=list(models.end_of_turn(spec.model)),
+        detokenize=False,
+    )
+    asked: list[Any] = [{"prompt_token_ids": ids} for ids in prompts_of(spec)]
+    llm.generate(asked[:1], params, use_tqdm=False)
+    started = time.perf_counter()
+    outputs = llm.generate(asked, params, use_tqdm=False)
+    return sum(len(o.outputs[0].token_ids) for o in outputs), time.perf_counter() - started
+
+
+def loop(c: RunConfig, root: Path) -> tuple[int, float]:
+    import torch
+
+    spec = request(c, root)
+    model, stop = models.load_model(spec.model, "cpu"), list(models.end_of_turn(spec.model))
+    tokens, started = 0, time.perf_counter()
+    for ids in prompts_of(spec)[:: PROBLEMS * spec.rollouts.samples // LOOPED]:
+        out = model.generate(
+            torch.tensor([ids]),
+            do_sample=True,
+            temperature=spec.rollouts.temperature,
+            top_k=spec.rollouts.top_k,
+            max_new_tokens=spec.rollouts.max_new_tokens,
+            eos_token_id=stop,
+            pad_token_id=stop[0],
+        )
+        tokens += out.shape[1] - len(ids)
+    return tokens, time.perf_counter() - started
+
+
+def main() -> None:
+    how, engine, source, dtype = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        c = settings(engine, source, dtype)
+        tokens, seconds = {"pipeline": pipeline, "raw": raw, "loop": loop}[how](c, Path(folder))
+    print(json.dumps({"tokens": tokens, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
