@@ -29,8 +29,8 @@ NAME = "served-nano"
 class CompletionsServer:
     """What a test may set, and what it may look at afterwards; `reset` between tests.
 
-    `listing` stands in for the list of models, `faults` for completions, one by one, and `change` alters those. `gather` holds
-    completions back until so many are in flight at once. It draws as the local engines do, from `seed` as well.
+    `listing` stands in for the list of models, `faults` for completions, one by one, and `change` alters those.
+    `gather` holds completions back until so many are in flight. It draws as local engines do, from `seed` as well.
     """
 
     def __init__(self, model: models.ResolvedModel) -> None:

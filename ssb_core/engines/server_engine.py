@@ -205,10 +205,14 @@ class Card(_Said):
 
 
 class Cards(_Said):
+    """The list of models."""
+
     data: tuple[Card, ...]
 
 
 class Choice(_Said):
+    """A completion. The ids are an extension; servers without it leave them out."""
+
     finish_reason: Literal["stop", "length"]
     text: str = ""
     token_ids: tuple[int, ...] | None = None
@@ -216,6 +220,8 @@ class Choice(_Said):
 
 
 class Answer(_Said):
+    """The answer to a request, which asks for one completion."""
+
     choices: tuple[Choice, ...] = Field(min_length=1, max_length=1)
 
 
@@ -277,6 +283,7 @@ class Server:
                 await asyncio.sleep(max(_backoff(attempt), min(trouble.wait, LONGEST_WAIT)))
 
     async def close(self) -> None:
+        """Close every connection."""
         await self.client.aclose()
 
     async def _try(self, path: str, body: dict[str, Any] | None) -> bytes:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from peft import LoraConfig, get_peft_model
 
@@ -23,6 +28,7 @@ from ssb_core.stages import rollouts
 from ssb_core.store import Store
 from tests.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.conftest import sampled
+from tests.processes import ROOT
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 SHORT = Decoding(temperature=0.8, max_new_tokens=8)
@@ -70,7 +76,7 @@ def requests(nano: models.ResolvedModel) -> list[Request]:
 
 @pytest.fixture(scope="module")
 def expected(nano: models.ResolvedModel, requests: list[Request]) -> list[Completion]:
-    with open_sampler(nano, Execution()) as local:
+    with open_sampler(nano, Execution(engine="transformers")) as local:
         return sampled(local, requests, WARM)
 
 
@@ -181,7 +187,7 @@ def test_what_stays_broken_is_given_up_with_the_servers_words(
         with pytest.raises(EngineError) as error:
             sampled(sampler, requests[:1], SHORT)
         said = str(error.value)
-        assert said.startswith(f"the server at {url} answered with status 503 (3 tries): the  [2J GPU is on fire!!!")
+        assert said.startswith(f"the server at {url} answered with status 503 (3 tries): the [2J GPU is on fire!!!")
         assert len(said) <= 500
         assert len(sampled(sampler, requests[:1], SHORT)) == 1  # it goes on working
 
@@ -388,7 +394,7 @@ def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
 ) -> None:
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    stages.execute(rollouts_spec(nano, Execution(shard_size=4)), here, Progress())
+    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), here, Progress())
     asking = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
     stages.execute(rollouts_spec(nano, asking), there, Progress())
     assert len(shards(here)) == 3 and shards(there) == shards(here)
@@ -417,3 +423,68 @@ def test_a_student_is_sampled_on_this_machine(
     with open_sampler(nano, Execution(engine="openai", server=ServerOptions(url=url)), tmp_path) as sampler:
         assert not isinstance(sampler, ServerSampler)
     assert "the server has no adapter of the student" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def vllm(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real vLLM that serves the embedded model and draws as we do."""
+    pytest.importorskip("vllm")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = f"--model {nano.source} --served-model-name nano --dtype float32 --enforce-eager --skip-tokenizer-init"
+    options += f" --host 127.0.0.1 --port {port} --gpu-memory-utilization 0.2 --api-key {CANARY}"
+    options += " --logits-processors ssb_core.engines.vllm_engine:SeededDraw"
+    env = os.environ | {"PYTHONPATH": str(ROOT), "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *options.split()]
+    log = tmp_path_factory.mktemp("vllm") / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
+    try:
+        _wait_until_healthy(process, f"http://127.0.0.1:{port}", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            httpx.get(f"{url}/health", timeout=2).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    pytest.fail(f"vLLM did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.mark.vllm
+def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
+    vllm: str, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels differ, and with them last bits of logits: a draw may fall between two tokens once in a long while."""
+    assert f"set {server_engine.KEY}" in refused(vllm)
+    monkeypatch.setenv(server_engine.KEY, CANARY)
+    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
+    asking = Execution(shard_size=8, engine="openai", server=ServerOptions(url=vllm, seeded_draw=True))
+    rows: list[list[Any]] = []
+    for store, execution in ((here, Execution(engine="transformers", shard_size=8)), (there, asking)):
+        spec = rollouts_spec(nano, execution, 48)
+        manifest = stages.execute(spec, store, Progress()).manifest
+        rows.append([row for table in store.tables(manifest) for row in table.to_pylist()])
+    same = [a == b for a, b in zip(*rows, strict=True)]
+    assert len(same) == 96 and sum(same) >= 95
+
+
+@pytest.mark.vllm
+def test_a_real_vllm_answers_greedily_with_ids(
+    vllm: str, nano: models.ResolvedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(server_engine.KEY, CANARY)
+    greedy, progress = Decoding(temperature=0, max_new_tokens=160), Noted()
+    with open_sampler(nano, Execution(engine="transformers")) as local:
+        expected = sampled(local, requests, greedy)
+    with connected(nano, vllm) as sampler:
+        ((_, found),) = sampler.sample([(0, requests)], greedy, progress)
+    assert sum(a == b for a, b in zip(found, expected, strict=True)) >= 23
+    assert progress.notes == []
