@@ -238,6 +238,30 @@ def grade(
         print(tally, file=sys.stderr)
 
 
+@app.command()
+def doctor(
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    store: StoreOption = Path("store"),
+) -> None:
+    """Say what stands in the way of a run, and what to do about it. Changes nothing.
+
+    Alone it looks at installation, machine, engine, store and Prefect.
+
+    With --preset or --config it also looks at what that configuration needs: problems, model, memory and disk.
+
+    The exit code is 1 if there is a problem, 0 if there are only warnings or nothing.
+    """
+    with clean_errors("interrupted"):
+        _environment_defaults()
+        from . import doctor as examination
+
+        given = preset or config or overrides
+        well = examination.run(store, (lambda: _load(preset, config, overrides)) if given else None)
+        raise typer.Exit(0 if well else 1)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

@@ -22,6 +22,7 @@ from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
+from ssb_core.doctor import Check
 from ssb_core.plan import PlanRow
 from ssb_core.progress import Progress
 from ssb_core.records import Rejection
@@ -30,6 +31,8 @@ console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
 ROOM = {"string match": 100, "vs base": 120}  # how wide a terminal must be for these columns of the results table
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
+COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
+GUTTERS = (0, 7, 14)  # columns of a check before what was found: indent, status, name
 
 
 class RateColumn(ProgressColumn):
@@ -84,6 +87,19 @@ def plan_table(rows: list[PlanRow]) -> Table:
     for row in rows:
         table.add_row(row.label, Text(row.status, style=COLOURS[row.status]), row.why)
     return table
+
+
+def print_check(check: Check) -> None:
+    """One thing that `ssb doctor` looked at; what to do stands on a line of its own, unbroken, to be pasted."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for width in (*GUTTERS, None):
+        table.add_column(width=width, overflow="fold")
+    table.add_row("", Text(check.status, style=COLOURS[check.status]), check.name, check.found)
+    console.print(table)
+    if check.remedy:
+        console.print(
+            Text(" " * (sum(GUTTERS) + 2 * len(GUTTERS)) + f"-> {check.remedy}", style="bold"), soft_wrap=True
+        )
 
 
 def results(rows: list[dict[str, str]]) -> Table:

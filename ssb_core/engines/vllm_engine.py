@@ -21,7 +21,7 @@ import torch
 
 from .. import models, prompts
 from ..config import ConfigError, Decoding, Execution
-from ..models import ResolvedModel
+from ..models import ResolvedModel, hub
 from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
@@ -111,6 +111,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
     return AsyncEngineArgs(
         model=models.local(model),
         revision=model.revision,
+        hf_token=hub.token(),
         dtype=model.dtype,
         skip_tokenizer_init=True,
         generation_config="vllm",
@@ -145,7 +146,7 @@ class _Row:
 
     @classmethod
     def of(cls, params: SamplingParams, prompt: list[int] | None, sampled: list[int]) -> _Row | None:
-        if not params.extra_args:
+        if "ssb" not in (params.extra_args or {}):
             return None
         seed, temperature, top_k = params.extra_args["ssb"]
         return cls(uniforms(seed, params.max_tokens), temperature, top_k, sampled)
@@ -157,6 +158,20 @@ class SeededDraw(LogitsProcessor):
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.device = device
         self.rows: dict[int, _Row] = {}
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Refuse what a client of a server with this processor may send in place of seed, temperature and top-k."""
+        asked = (sampling_params.extra_args or {}).get("ssb")
+        if asked is None:
+            return
+        try:
+            seed, temperature, top_k = asked
+            usable = 0 <= int(seed) < 2**63 and 0 < float(temperature) < 1e9 and int(top_k) >= 0
+        except (TypeError, ValueError, OverflowError):
+            usable = False
+        if not usable:
+            raise ValueError("ssb must be a list of a seed of 63 bits, a temperature above 0 and a top-k")
 
     def is_argmax_invariant(self) -> bool:
         return False

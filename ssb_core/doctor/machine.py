@@ -1,0 +1,112 @@
+"""Processor, memory, GPUs, limits, and the device and engine that are taken here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import Execution, RunConfig
+from .checks import Check, size
+from .installation import pip
+
+FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine
+MEMORY = Path("/proc/meminfo")
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def processor() -> Iterator[Check]:
+    """Cores and memory that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    total, free = main_memory()
+    yield Check("processor", "ok", f"{cores} core{'s' * (cores > 1)}, {size(total)} of memory, {size(free)} available")
+
+
+def main_memory() -> tuple[int, int]:
+    """Bytes of memory, all and available; no more than a container's limit."""
+    pages = os.sysconf("SC_PAGE_SIZE")
+    total = free = pages * os.sysconf("SC_PHYS_PAGES")
+    if MEMORY.exists():
+        rows = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
+        free = 1024 * int(rows["MemAvailable"].split()[0])
+    with contextlib.suppress(OSError, ValueError):  # no such limit, or the word "max"
+        total = min(total, int(LIMIT.read_text()))
+    return total, min(free, total)
+
+
+def gpus(config: RunConfig | None) -> Iterator[Check]:
+    """Every GPU that torch sees: name, memory, capability, and whether it computes in bfloat16."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield _no_gpu(torch.version.cuda)
+        return
+    for i in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(i)
+        free, total = torch.cuda.mem_get_info(i)
+        with torch.cuda.device(i):
+            bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        found = (
+            f"{about.name}, {size(total)} of memory, {size(free)} free, compute capability "
+            f"{about.major}.{about.minor}, {'' if bf16 else 'no '}bfloat16"
+        )
+        if config and config.model.dtype == "bfloat16" and not bf16:
+            yield Check(f"gpu {i}", "warning", found, "--set model.dtype=float16")
+        else:
+            yield Check(f"gpu {i}", "ok", found)
+
+
+def _no_gpu(cuda: str | None) -> Check:
+    import torch
+
+    if torch.backends.mps.is_available():
+        return Check("gpu", "ok", "Apple's (mps)")
+    if not DRIVER.exists():
+        return Check("gpu", "ok", "none")
+    if cuda is None:
+        found = f"there is an NVIDIA driver, but torch {torch.__version__} is built for the CPU only"
+        version = torch.__version__.split("+")[0]
+        remedy = pip("install", "--force-reinstall", f"torch=={version}")
+        return Check("gpu", "warning", found, remedy)
+    found = f"there is an NVIDIA driver, but torch (built for CUDA {cuda}) finds no GPU"
+    return Check("gpu", "warning", found, "look at `nvidia-smi`: the driver's CUDA version, and CUDA_VISIBLE_DEVICES")
+
+
+def device(config: RunConfig | None) -> Iterator[Check]:
+    """The device that is computed on."""
+    from ..models import pick_device
+
+    wanted = _execution(config).device
+    taken = pick_device(wanted)
+    yield Check("device", "ok", f"auto takes {taken}" if wanted == "auto" else f"{taken}, as configured")
+
+
+def open_files() -> Iterator[Check]:
+    """How many files this process may have open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
+        yield Check("open files", "ok", "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft:,}")
+        return
+    enough = hard == resource.RLIM_INFINITY or hard >= FILES_WANTED
+    remedy = f"ulimit -n {4 * FILES_WANTED if enough and hard >= 4 * FILES_WANTED else FILES_WANTED}"
+    if not enough:
+        remedy += f", as root: the hard limit is {hard:,} (/etc/security/limits.conf)"
+    yield Check("open files", "warning", f"up to {soft:,}; runs may need {FILES_WANTED:,}", remedy)
+
+
+def engine(config: RunConfig | None) -> Iterator[Check]:
+    """What samples and why; a server is asked whether it can be used."""
+    from .. import engines
+
+    execution = _execution(config)
+    chosen = engines.choose(execution)
+    engines.check(execution)
+    asked = f" ({execution.server.url} answers)" if chosen.engine == "openai" else ""
+    yield Check("engine", "ok", f"{chosen.engine}{asked}: {chosen.why}")
+
+
+def _execution(config: RunConfig | None) -> Execution:
+    return config.execution if config else Execution()
