@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -120,17 +122,17 @@ def texts(store: Store, manifest: Manifest) -> dict[tuple[str, int], str]:
     return {(r["problem_id"], r["index"]): r["text"] for t in store.tables(manifest) for r in t.to_pylist()}
 
 
-class KillAfter(Progress):
-    """Kills a process once a shard is in the store."""
+class Kill(Progress):
+    """Kills a host's process with all it started, or those of them that have a name, once it has sampled something."""
 
-    def __init__(self, host: Host, store: Store, name: str) -> None:
-        self.host, self.store, self.name = host, store, name
+    def __init__(self, host: Host, name: str = "", after: Callable[[], Any] = lambda: True) -> None:
+        self.host, self.name, self.after = host, name, after
 
     def advance(self, n: int = 1) -> None:
-        if list(self.store.root.glob("rollouts/*/shards/*.json")) and self.host.process:
+        if self.host.process and self.after():
             child = psutil.Process(self.host.process.child.pid)
             for process in (child, *child.children(recursive=True)):
-                if self.name in (process.name(), "any"):
+                if process.name().startswith(self.name):
                     os.kill(process.pid, signal.SIGKILL)
 
 
@@ -139,8 +141,9 @@ def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_
 ) -> None:
     store = Store(tmp_path / "store")
     slow = Execution(engine="transformers", device="cpu", isolate="always", batch_size=64)
+    shards = partial(store.root.glob, "rollouts/*/shards/*.json")
     with Host() as host, pytest.raises(StageError, match="SIGKILL"):
-        host.execute(rollouts_of(small, store, slow), store, KillAfter(host, store, "any"))
+        host.execute(rollouts_of(small, store, slow), store, Kill(host, after=lambda: any(shards())))
     tables = store.root.glob("rollouts/*/shards/*.parquet")
     kept = {p: p.stat().st_mtime_ns for p in tables if p.with_suffix(".json").exists()}
     assert kept
@@ -160,7 +163,7 @@ def test_a_dead_engine_is_told_and_nothing_is_left_behind(small: RunConfig, tmp_
     store = Store(tmp_path / "store")
     before = {p.pid for p in psutil.Process().children(recursive=True)}
     with Host() as host, pytest.raises(StageError, match="vLLM failed"):
-        host.execute(rollouts_of(small, store, VLLM), store, KillAfter(host, store, "VLLM::EngineCor"))
+        host.execute(rollouts_of(small, store, VLLM), store, Kill(host, "VLLM::Engine"))
     assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
 
 
