@@ -107,6 +107,11 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
         options["kv_cache_memory_bytes"] = int(cache * 2**30)
     if adapter is not None:
         rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+        if rank > LORA_RANKS[-1]:
+            raise ConfigError(
+                f"vLLM serves adapters up to rank {LORA_RANKS[-1]}, this student's is {rank} (distill.lora_rank)\n"
+                "  remedy: set execution.engine to transformers"
+            )
         options |= {"enable_lora": True, "max_loras": 1, "max_lora_rank": next(r for r in LORA_RANKS if r >= rank)}
     return AsyncEngineArgs(
         model=models.local(model),

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..config import ConfigError
 from ..progress import PlainProgress, Progress
-from ..store import sha256_file
+from ..store import fsync, sha256_file
 from . import hub
 
 CONVERSION = 1  # counted up whenever the same file would be converted to something else
@@ -150,11 +150,11 @@ def _replace(file: Path, directory: Path) -> None:
         for path in temporary.iterdir():
             path.chmod(mode)  # safetensors writes files that only their owner can read
         for path in (*temporary.iterdir(), temporary):
-            _fsync(path)
+            fsync(path)
         if directory.exists():
             shutil.rmtree(directory)  # damaged
         temporary.rename(directory)
-        _fsync(directory.parent)
+        fsync(directory.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -202,11 +202,3 @@ def _quiet() -> Iterator[None]:
     """Hide transformers' bars, one of which no setting turns off: one note is enough."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -184,7 +184,10 @@ class StageProcess:
 
     def _read_events(self, pipe: IO[str]) -> None:
         for line in pipe:
-            self.events.put(json.loads(line))
+            try:
+                self.events.put(json.loads(line))
+            except ValueError:  # a library printed it before the pipe was taken from it
+                self.tell(line.rstrip())
         self.events.put(None)
 
     def _read_log(self, pipe: IO[str]) -> None:
@@ -199,7 +202,8 @@ class StageProcess:
         if code >= 0:
             return f"ended with exit code {code}"
         why = {
-            signal.SIGKILL: "; the kernel does this when memory runs out (see dmesg): lower execution.batch_size",
+            signal.SIGKILL: "; the kernel does this when memory runs out (see dmesg): lower execution.batch_size "
+            "or execution.vllm.kv_cache_gib",
             signal.SIGSEGV: " (segmentation fault in a native library)",
         }
         return f"was killed by {signal.Signals(-code).name}{why.get(signal.Signals(-code), '')}"
@@ -207,7 +211,7 @@ class StageProcess:
     def _failure(self, spec: Spec, event: dict[str, Any]) -> StageError:
         hint = ""
         if "out of memory" in "".join((event["message"], *self.complaints)).lower():
-            hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or vllm.gpu_memory_utilization"
+            hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
         return StageError(f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{self._log_tail()}")
 
     def _log_tail(self) -> str:
