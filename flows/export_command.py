@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+import humanize
+
 from ssb_core.export import Exported, Kind
 
 WIDTH = 100
@@ -28,7 +30,7 @@ def told(written: Sequence[Exported], verdict: str) -> str:
 
 def _export(e: Exported) -> list[str]:
     rows = f"{e.rows:,} rows, " if e.kind == "dataset" else ""
-    files = f"{e.files} files, {size(e.bytes)}"
+    files = f"{e.files} files, {humanize.naturalsize(e.bytes, format='%.3g')}"
     return [_item(e.kind, f"{e.directory}: {rows}{files}"), _item("", USES[e.kind].format(e.directory))]
 
 
@@ -41,12 +43,3 @@ def _item(label: str, text: str) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def size(n: float) -> str:
-    """For example ``12 kB``, ``1.3 MB``, ``6.2 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 999.5:
-            return f"{n:.1f} {unit}" if unit != "B" and n < 99.95 else f"{n:.0f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"

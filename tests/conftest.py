@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from ssb_core.runs import Run, StageRun
 from ssb_core.store import Store
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background would have it ignored
 
 pytest_plugins = ["tests.processes"]
 

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from ..config import ConfigError, ProblemsConfig, RunConfig
-from . import installation, machine, needs
+from . import data, installation, machine, model, room
 from .checks import Check, Examination, Status
+from .patient import TRAINING, Patient
 
 __all__ = ["Check", "Examination", "Status", "examinations", "examine", "failure"]
 
@@ -34,23 +35,23 @@ def examinations(store: Path, config: RunConfig | None = None) -> list[Examinati
         Examination("machine", "open files", machine.open_files),
         Examination("engine", "engine", partial(machine.engine, config)),
     ]
-    place = Examination("store", "store", partial(needs.directory, store))
-    return [*looks, *_needed(needs.Patient(store, config), place)] if config else [*looks, place]
+    place = Examination("store", "store", partial(room.directory, store))
+    return [*looks, *_needed(Patient(store, config), place)] if config else [*looks, place]
 
 
-def _needed(patient: needs.Patient, place: Examination) -> Iterator[Examination]:
+def _needed(patient: Patient, place: Examination) -> Iterator[Examination]:
     """What only a configuration has: each problem set on its own, then the model, then room for the results."""
     config = patient.config
-    sets: dict[str, ProblemsConfig] = {needs.TRAINING: config.problems}
+    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems}
     sets |= {b.name: b for b in config.evaluate.benchmarks}
     for name, wanted in sets.items():
-        yield Examination("data", name, partial(needs.problem_set, patient, name, wanted), 300)
-    yield Examination("data", "target", partial(needs.target, patient))
-    yield Examination("model", "model", partial(needs.model, patient), 120)
-    yield Examination("model", "use", partial(needs.usable, patient), 120)
-    yield Examination("model", "memory", partial(needs.memory, patient))
+        yield Examination("data", name, partial(data.problem_set, patient, name, wanted), 300)
+    yield Examination("data", "target", partial(data.target, patient))
+    yield Examination("model", "model", partial(model.model, patient), 120)
+    yield Examination("model", "use", partial(model.usable, patient), 120)
+    yield Examination("model", "memory", partial(model.memory, patient))
     yield place
-    yield Examination("store", "disk", partial(needs.disk, patient))
+    yield Examination("store", "disk", partial(room.disk, patient))
 
 
 def examine(wanted: Iterable[Examination]) -> Iterator[tuple[str, Check]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import humanize
+
 Status = Literal["ok", "warning", "problem"]
 
 
@@ -33,18 +35,7 @@ class Examination:
 
 def size(n: float) -> str:
     """Bytes in words: ``1.3 MB``, ``152 GB``."""
-    return _scaled(n, ("bytes", "kB", "MB", "GB", "TB"))
-
-
-def count(n: float) -> str:
-    """A large number in words: ``0.9 million``, ``3.1 billion``."""
-    return f"{n / 1e9:.1f} billion" if n >= 1e9 else f"{n / 1e6:.1f} million"
-
-
-def _scaled(n: float, units: tuple[str, ...]) -> str:
-    while n >= 1000 and len(units) > 1:
-        n, units = n / 1000, units[1:]
-    return f"{n:.1f} {units[0]}" if n < 10 and units[0] != "bytes" else f"{n:.0f} {units[0]}"
+    return humanize.naturalsize(n, format="%.3g")
 
 
 def nearest(path: Path) -> Path:

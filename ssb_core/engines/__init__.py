@@ -90,6 +90,11 @@ def choose(execution: Execution) -> Choice:
     return Choice("transformers", obstacle) if obstacle else Choice("vllm", "it is installed and suits the device")
 
 
+def choose_local(execution: Execution) -> Choice:
+    """The engine for what only this machine can sample, such as a student whose adapter no server has."""
+    return choose(execution.model_copy(update={"engine": "auto"}) if execution.engine == "openai" else execution)
+
+
 def check(execution: Execution) -> None:
     """Find out before any work whether the engine can be used.
 
@@ -125,6 +130,12 @@ def seed_for(stage: str, seed: int, problem_id: str, index: int) -> int:
     """The seed of one completion: 63 bits that depend on nothing but the stage, its seed, the problem and the index."""
     name = f"{stage}/{seed}/{index}/{problem_id}".encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
+
+
+def draws(sampler: Sampler, messages: Messages, stage: str, seed: int, problem_id: str, n: int) -> list[Request]:
+    """Requests for `n` completions of one prompt, each with the seed of its index."""
+    prompt_ids = sampler.encode(messages)
+    return [Request(prompt_ids, seed_for(stage, seed, problem_id, index)) for index in range(n)]
 
 
 @dataclass
@@ -200,7 +211,7 @@ def open_sampler(model: ResolvedModel, execution: Execution, adapter: Path | Non
 def _load(model: ResolvedModel, execution: Execution, adapter: Path | None) -> Sampler:
     engine = choose(execution).engine
     if engine == "openai" and adapter is not None:
-        engine = choose(execution.model_copy(update={"engine": "auto"})).engine
+        engine = choose_local(execution).engine
         log.warning("the server has no adapter of the student, which %s samples on this machine", engine)
     if engine == "vllm":
         from .vllm_engine import VllmSampler

@@ -2,45 +2,30 @@
 
 Prompts travel as token ids, and ids come back where the server returns them, as vLLM does. From others comes text,
 which has to be encoded again: the one departure from tokens in, tokens out, and the user is told. Where a completion
-ends is decided here, by the model's own end-of-turn tokens. What a server says is checked before it is believed.
+ends is decided here, by the model's own end-of-turn tokens. What a server says is checked before it is believed, but
+for one thing that no server can prove: that the weights behind the name are those of this run.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal
 
-import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from .. import models, prompts
+from .. import models
 from ..config import ConfigError, Decoding, Execution, ServerOptions
 from ..models import ResolvedModel, turns
 from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
+from .base import BaseSampler
 from .draw import uniforms
 from .loop import Loop, Tell
-
-KEY = "SSB_SERVER_KEY"
-MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes
-FIRST_WAIT = 1.0  # seconds before the second try, doubled before each further one
-LONGEST_WAIT = 60.0
-CONNECT_SECONDS = 20.0
-BUSY = 429
-
-M = TypeVar("M", bound="_Said")
-_jitter = random.Random()  # not the shared generator, whose numbers may be somebody's seeded ones
+from .server_client import KEY, Said, Server
 
 
-class ServerSampler:
+class ServerSampler(BaseSampler):
     """`Sampler` over a completions server; requests of several groups are in flight at once."""
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
@@ -49,27 +34,15 @@ class ServerSampler:
         Raises:
             ConfigError: the server cannot be used as configured (see `served`).
         """
+        super().__init__(model)
         self.options = execution.server
         self.card = served(self.options)
-        self.tokenizer: Any = models.load_tokenizer(model)
-        self.stop_ids = models.end_of_turn(model, self.tokenizer)
         self.vocabulary: int = models.load_config(model).vocab_size
-        self.context = models.context_length(model)
+        self.limit = self.card.max_model_len or self.context
         self.server = Server(self.options)
+        self.limited_by = f"{self.server}: serve it with --max-model-len {self.context}, or lower max_new_tokens"
         self.loop = Loop("completions server")
         self.told: set[str] = set()
-
-    def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
-        return prompts.encode(self.tokenizer, messages)
-
-    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
-        wanted, limit = len(prompt_ids) + decoding.max_new_tokens, self.card.max_model_len
-        if limit is not None and limit < wanted <= self.context:
-            raise ConfigError(
-                f"{self.server} takes {limit} tokens, but a prompt and its completion may take {wanted}, which the "
-                f"model can do\n  remedy: serve it with --max-model-len {self.context}, or lower max_new_tokens"
-            )
-        return wanted <= self.context
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
@@ -190,13 +163,7 @@ def request_body(
     return body | {"seed": request.seed}
 
 
-class _Said(BaseModel):
-    """What a server says; fields that nobody reads may be anything."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-
-class Card(_Said):
+class Card(Said):
     """A served model. Adapters have a `parent`."""
 
     id: str
@@ -204,13 +171,13 @@ class Card(_Said):
     max_model_len: int | None = None
 
 
-class Cards(_Said):
+class Cards(Said):
     """The list of models."""
 
     data: tuple[Card, ...]
 
 
-class Choice(_Said):
+class Choice(Said):
     """A completion. The ids are an extension; servers without it leave them out."""
 
     finish_reason: Literal["stop", "length"]
@@ -219,115 +186,10 @@ class Choice(_Said):
     prompt_token_ids: tuple[int, ...] | None = None
 
 
-class Answer(_Said):
+class Answer(Said):
     """The answer to a request, which asks for one completion."""
 
     choices: tuple[Choice, ...] = Field(min_length=1, max_length=1)
-
-
-class _Trouble(Exception):
-    """A try failed, but another may not; `wait` is what the server asked for, in seconds."""
-
-    def __init__(self, what: str, detail: str, wait: float = 0.0) -> None:
-        super().__init__(what)
-        self.detail = detail
-        self.wait = wait
-
-
-class Server:
-    """Requests to a server, tried again where that may help. Its key appears in nothing but the requests."""
-
-    def __init__(self, options: ServerOptions) -> None:
-        self.options = options
-        self.key = _key()
-        try:
-            self.url = httpx.URL(options.url.rstrip("/") + "/")
-        except httpx.InvalidURL as e:
-            raise ConfigError(f"execution.server.url: {options.url} is no URL ({e})") from None
-        self.client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # there is one for the whole of a try
-            limits=httpx.Limits(max_connections=options.concurrency),
-        )
-
-    def __str__(self) -> str:
-        return f"the server at {self.options.url}"
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def ask(self, path: str, shape: type[M], body: dict[str, Any] | None = None, tell: Tell | None = None) -> M:
-        """The answer to a POST of `body`, or to a GET if there is none.
-
-        Raises:
-            EngineError: every try failed, the request was refused, or the answer is not what was asked for.
-        """
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return shape.model_validate_json(await self._try(path, body))
-            except ValidationError as e:
-                raise EngineError(f"{self} gave an answer that cannot be read: {_explain(e)}") from None
-            except _Trouble as trouble:
-                if attempt > self.options.retries:
-                    tries = f" ({attempt} tries)" if attempt > 1 else ""
-                    raise EngineError(self.safe(f"{self} {trouble}{tries}: {trouble.detail}")) from None
-                if tell:
-                    tell(f"{self} {trouble}: trying again (execution.server.retries)")
-                await asyncio.sleep(max(_backoff(attempt), min(trouble.wait, LONGEST_WAIT)))
-
-    async def close(self) -> None:
-        """Close every connection."""
-        await self.client.aclose()
-
-    async def _try(self, path: str, body: dict[str, Any] | None) -> bytes:
-        method = "GET" if body is None else "POST"
-        limit = self.options.timeout_seconds
-        try:
-            async with asyncio.timeout(limit), self.client.stream(method, self.url.join(path), json=body) as response:
-                content = await self._read(response)
-        except TimeoutError:
-            raise _Trouble("gave no answer in time", f"execution.server.timeout_seconds is {limit:g}") from None
-        except httpx.RequestError as e:
-            raise _Trouble("cannot be reached", f"{type(e).__name__} {e}") from None
-        status = response.status_code
-        if status == BUSY or status >= 500:
-            wait = _retry_after(response.headers.get("Retry-After", ""))
-            raise _Trouble(f"answered with status {status}", _message(content), wait)
-        if status != 200:
-            raise EngineError(self.safe(f"{self} answered with status {status}: {_message(content)}"))
-        return content
-
-    async def _read(self, response: httpx.Response) -> bytes:
-        content = bytearray()
-        async for part in response.aiter_bytes():
-            content += part
-            if len(content) > MAX_BYTES:
-                raise EngineError(f"{self} gave an answer of more than {MAX_BYTES} bytes")
-        return bytes(content)
-
-    def safe(self, text: str) -> str:
-        """`text` on one line of bounded length, without the key, should the server quote it."""
-        hidden = text.replace(self.key, f"<{KEY}>") if self.key else text
-        return "".join(c if c.isprintable() else " " for c in hidden)[:500]
-
-
-def _key() -> str:
-    """The key of the environment, or nothing.
-
-    Raises:
-        ConfigError: it cannot be sent in a header.
-    """
-    key = os.environ.get(KEY, "").strip()
-    if not (key.isascii() and key.isprintable()):  # of others, HTTP clients complain by quoting them
-        raise ConfigError(f"the environment variable {KEY} holds characters that no key has\n  remedy: set it again")
-    return key
 
 
 def _pick(cards: Sequence[Card], server: Server) -> Card:
@@ -360,34 +222,3 @@ async def _require_seeded_draw(server: Server, card: Card) -> None:
             "--logits-processors ssb_core.engines.vllm_engine:SeededDraw (this package must be installed there), or "
             "set execution.server.seeded_draw to false"
         )
-
-
-def _backoff(attempt: int) -> float:
-    """Seconds after the try of that number, drawn so that requests that failed together do not return together."""
-    return min(FIRST_WAIT * 2.0 ** (attempt - 1), LONGEST_WAIT) * _jitter.uniform(0.5, 1.0)
-
-
-def _retry_after(header: str) -> float:
-    """Seconds that a Retry-After header asks for, as a number or until a date."""
-    try:
-        return float(header)
-    except ValueError:
-        pass
-    try:
-        return parsedate_to_datetime(header).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _message(content: bytes) -> str:
-    """The words of an error, in OpenAI's form or any other."""
-    try:
-        return str(json.loads(content)["error"]["message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return content[:1000].decode(errors="replace")
-
-
-def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong with an answer, without quoting it."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']:.200}"

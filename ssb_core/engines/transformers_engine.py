@@ -13,34 +13,27 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from .. import models, prompts
+from .. import models
 from ..config import Decoding, Execution
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
+from .base import BaseSampler
 from .draw import draw, uniforms
 
 
-class TransformersSampler:
+class TransformersSampler(BaseSampler):
     """`Sampler` over ``model.generate``."""
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
-        self.tokenizer: Any = models.load_tokenizer(model)
+        super().__init__(model)
         self.model: Any = models.load_model(model, execution.device, adapter)
         if adapter is not None:
             self.model = self.model.merge_and_unload()
         self.batch_size = execution.batch_size
-        self.stop_ids = models.end_of_turn(model, self.tokenizer)
-        self.context = models.context_length(model)
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()
-
-    def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
-        return prompts.encode(self.tokenizer, messages)
-
-    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
-        return len(prompt_ids) + decoding.max_new_tokens <= self.context
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import models, prompts
+from .. import models
 from ..config import ConfigError, Decoding, Execution
 from ..models import ResolvedModel, hub
 from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
+from .base import BaseSampler
 from .draw import draw, uniforms
 from .loop import Loop, Tell
 
@@ -43,32 +44,19 @@ from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM has kernels for these; others go into the next larger one
 
 
-class VllmSampler:
+class VllmSampler(BaseSampler):
     """`Sampler` over ``AsyncLLM``."""
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
-        self.tokenizer: Any = models.load_tokenizer(model)
-        self.stop_ids = models.end_of_turn(model, self.tokenizer)
-        self.context = models.context_length(model)
+        super().__init__(model)
         self.limit = execution.vllm.max_model_len or self.context
+        self.limited_by = "execution.vllm.max_model_len: raise it, or leave it out"
         self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
         self.loop = Loop("vllm")
         self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
         scheduler = self.engine.vllm_config.scheduler_config
         self.in_flight = 2 * scheduler.max_num_seqs * execution.vllm.data_parallel_size
         self.names = itertools.count()
-
-    def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
-        return prompts.encode(self.tokenizer, messages)
-
-    def fits(self, prompt_ids: Sequence[int], decoding: Decoding) -> bool:
-        wanted = len(prompt_ids) + decoding.max_new_tokens
-        if self.limit < wanted <= self.context:
-            raise ConfigError(
-                f"execution.vllm.max_model_len is {self.limit}, but a prompt and its completion may take {wanted} "
-                f"tokens, which the model can do: raise it to {self.context}"
-            )
-        return wanted <= self.context
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import problems, prompts, verify
 from ..config import Benchmark, Decoding, Example
-from ..engines import K, Request, Sampler, complete, open_sampler, seed_for
+from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Sample, Verdict, schema, to_rows
@@ -75,9 +75,8 @@ def answer(
     """`samples` graded answers to every shard's problems, in order; shards as they get done."""
 
     def ask(problem: Problem) -> list[Request]:
-        prompt_ids = sampler.encode(prompts.tutor_messages(problem.question, spec.few_shot))
-        seeds = (seed_for("evaluate", spec.decoding.seed, problem.id, i) for i in range(spec.samples))
-        return [Request(prompt_ids, seed) for seed in seeds]
+        shown = prompts.tutor_messages(problem.question, spec.few_shot)
+        return draws(sampler, shown, "evaluate", spec.decoding.seed, problem.id, spec.samples)
 
     groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
     for (key, wanted), completed in complete(sampler, groups, spec.decoding, progress):

@@ -47,7 +47,7 @@ def isolated(execution: Execution) -> bool:
     """Whether stages that load a model run in fresh processes."""
     if execution.isolate != "auto":
         return execution.isolate == "always"
-    return pick_device(execution.device) == "cuda" or engines.choose(execution).engine == "vllm"
+    return pick_device(execution.device) == "cuda" or engines.choose_local(execution).engine == "vllm"
 
 
 class Host:

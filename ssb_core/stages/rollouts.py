@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import problems, prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, Request, Sampler, complete, open_sampler, seed_for
+from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Rollout, schema, to_rows
@@ -63,9 +63,8 @@ def sample(
     config = spec.rollouts
 
     def ask(problem: Problem) -> list[Request]:
-        prompt_ids = sampler.encode(prompts.tutor_messages(problem.question, spec.few_shot))
-        seeds = (seed_for("rollouts", config.seed, problem.id, i) for i in range(config.samples))
-        return [Request(prompt_ids, seed) for seed in seeds]
+        shown = prompts.tutor_messages(problem.question, spec.few_shot)
+        return draws(sampler, shown, "rollouts", config.seed, problem.id, config.samples)
 
     groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
     for (key, wanted), completed in complete(sampler, groups, config, progress):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import models, prompts, verify
 from ..config import Decoding, Example, TeachConfig
-from ..engines import K, Request, Sampler, complete, open_sampler, release, seed_for
+from ..engines import K, Request, Sampler, complete, draws, open_sampler, release
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
 from ..store import Manifest, Store, digest
@@ -96,11 +96,11 @@ def write(
 ) -> Iterator[tuple[K, list[TeacherTrace]]]:
     """One hinted solution for each pair of every shard, verified, with the reason if it cannot be used."""
 
-    def ask(pair: ContrastivePair) -> Request:
+    def ask(pair: ContrastivePair) -> list[Request]:
         shown = prompts.hinted_messages(pair.problem.question, pair.correct.text, pair.wrong.text, spec.few_shot)
-        return Request(sampler.encode(shown), seed_for("teach", spec.decoding.seed, pair.problem.id, 0))
+        return draws(sampler, shown, "teach", spec.decoding.seed, pair.problem.id, 1)
 
-    groups = (((key, pairs), [ask(p) for p in pairs]) for key, pairs in shards)
+    groups = (((key, pairs), [r for p in pairs for r in ask(p)]) for key, pairs in shards)
     for (key, pairs), completed in complete(sampler, groups, spec.decoding, progress):
         written = [c for _, c in completed]
         verdicts = verifier.grade((c.text, p.problem.answer) for p, c in zip(pairs, written, strict=True))

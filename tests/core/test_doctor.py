@@ -12,7 +12,8 @@ import pytest
 
 from ssb_core import config, estimate
 from ssb_core.config import ConfigError, RunConfig
-from ssb_core.doctor import Check, Examination, examinations, examine, installation, machine, needs
+from ssb_core.doctor import Check, Examination, examinations, examine, installation, machine, model, room
+from ssb_core.doctor.patient import TRAINING
 from ssb_core.estimate import Lengths, Sizes
 from ssb_core.runs import Run
 from tests.tiny import write_gguf
@@ -125,16 +126,16 @@ def test_few_open_files_are_warned_of() -> None:
 @pytest.mark.parametrize("below", ["", "store"])
 def test_a_file_in_the_place_of_the_store_is_a_problem(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (check,) = needs.directory(tmp_path / "file" / below)
+    (check,) = room.directory(tmp_path / "file" / below)
     assert check.status == "problem" and "file is a file; results need a directory" in check.found
 
 
 def test_a_sound_configuration_is_in_order_and_its_estimate_told(small: RunConfig, tmp_path: Path) -> None:
     found = examined(small, tmp_path / "store")
     assert {name: c.status for name, c in found.items() if c.status == "problem"} == {}
-    assert found[needs.TRAINING].found == "64 problems of nano-train"
+    assert found[TRAINING].found == "64 problems of nano-train"
     assert found["use"].found.endswith("context 1,024 tokens")
-    assert found["memory"].found.startswith("0.9 million parameters take 3.4 MB in float32")
+    assert found["memory"].found.startswith("861.6 thousand parameters take 3.45 MB in float32")
     assert found["disk"].found.startswith("at most ") and "signal" in found["disk"].found
     assert list(tmp_path.iterdir()) == []
 
@@ -154,9 +155,9 @@ def test_everything_that_is_missing_is_told_at_once(small: RunConfig, tmp_path: 
     problems = {name for name, c in found.items() if c.status == "problem"}
     assert problems == {"device", "engine", "model", "nano-test"}
     assert found["model"].remedy.startswith("correct the path")
-    assert found[needs.TRAINING].status == "warning"
+    assert found[TRAINING].status == "warning"
     assert "1 left out, whose reference answer cannot be used, first 'mine-00002' (it is empty)" in (
-        found[needs.TRAINING].found
+        found[TRAINING].found
     )
     assert found["target"].status == found["disk"].status == "warning"
 
@@ -174,7 +175,7 @@ def test_a_model_is_looked_at_without_being_converted(small: RunConfig, tmp_path
     found = examined(other, tmp_path / "store")
     assert found["model"].found == f"{file}, to be converted once, into the store"
     assert found["use"].found.endswith("context 2,048 tokens")
-    assert found["memory"].found.startswith("0.1 million parameters take 362 kB in float32")
+    assert found["memory"].found.startswith("90.6 thousand parameters take 362 kB in float32")
     assert "model 362 kB" in found["disk"].found
     assert list(tmp_path.iterdir()) == [file]
 
@@ -183,8 +184,8 @@ def test_a_model_is_looked_at_without_being_converted(small: RunConfig, tmp_path
     ("total", "free", "status"), [(100e9, 50e9, "ok"), (100e9, 5e9, "warning"), (5e9, 5e9, "problem")]
 )
 def test_weights_are_held_against_memory(total: float, free: float, status: str) -> None:
-    check = needs.weights(3_085_938_688, "bfloat16", "cuda", int(total), int(free))
-    assert check.status == status and "3.1 billion parameters take 6.2 GB" in check.found
+    check = model.weights(3_085_938_688, "bfloat16", "cuda", int(total), int(free))
+    assert check.status == status and "3.1 billion parameters take 6.17 GB" in check.found
 
 
 def test_the_bound_holds_for_a_real_store_and_is_near_it_once_lengths_are_known(
@@ -230,11 +231,11 @@ def test_a_finished_run_needs_no_more_and_its_store_is_not_touched(small: RunCon
 def test_room_is_judged_by_what_is_usual_where_that_is_known(small: RunConfig) -> None:
     bound = estimate.estimate(small, NANO)
     usual = estimate.estimate(small, NANO, Lengths(50, 50, 50))
-    assert needs.room(bound, None, 0, bound.peak + 1).status == "ok"
-    assert needs.room(bound, None, 0, usual.peak + 1).status == "problem"
-    assert needs.room(bound, usual, 0, usual.peak + 1).status == "warning"
-    assert needs.room(bound, usual, 0, usual.peak - 1).status == "problem"
-    assert needs.room(bound, None, 10, bound.peak).status == "ok"
+    assert room.room(bound, None, 0, bound.peak + 1).status == "ok"
+    assert room.room(bound, None, 0, usual.peak + 1).status == "problem"
+    assert room.room(bound, usual, 0, usual.peak + 1).status == "warning"
+    assert room.room(bound, usual, 0, usual.peak - 1).status == "problem"
+    assert room.room(bound, None, 10, bound.peak).status == "ok"
 
 
 def model_identity(settings: RunConfig) -> str:

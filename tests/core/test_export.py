@@ -18,7 +18,6 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from flows import export_command
 from ssb_core import models, problems, prompts, report, verify
 from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RunConfig
 from ssb_core.engines import Request, open_sampler
@@ -467,10 +466,3 @@ def test_the_command_writes_tells_and_refuses(quick_run: Run, alone: dict[str, s
 def test_help_teaches_with_an_example(alone: dict[str, str], tmp_path: Path) -> None:
     done = run_ssb("export", "--help", env=alone, cwd=tmp_path)
     assert done.returncode == 0 and "ssb export latest --adapter out/adapter" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("n", "words"), [(999, "999 B"), (12_345, "12.3 kB"), (345_600_000, "346 MB"), (6.2e9, "6.2 GB")]
-)
-def test_sizes_are_told_in_three_digits(n: float, words: str) -> None:
-    assert export_command.size(n) == words

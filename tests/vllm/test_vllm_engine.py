@@ -91,7 +91,7 @@ def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
 def test_a_context_limit_below_the_models_is_refused_by_name(nano: models.ResolvedModel, vllm: Sampler) -> None:
     vllm.limit = 512  # type: ignore[attr-defined]
     try:
-        with pytest.raises(ConfigError, match=r"execution\.vllm\.max_model_len is 512"):
+        with pytest.raises(ConfigError, match=r"512 are allowed by execution\.vllm\.max_model_len"):
             vllm.fits((1,) * 500, WARM)
         assert vllm.fits((1,) * 300, WARM) and not vllm.fits((1,) * 1000, WARM)
     finally:

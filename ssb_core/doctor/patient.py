@@ -1,0 +1,46 @@
+"""A configuration under examination, and what was found out about it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import RunConfig
+
+if TYPE_CHECKING:
+    from ..models import ResolvedModel
+    from ..pipeline import Pipeline
+
+TRAINING = "to learn from"  # the name of the set beside those of benchmarks, none of which has a space
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model's architecture decides memory and disk."""
+
+    parameters: int
+    hidden_size: int
+    lora_width: int
+
+
+@dataclass(slots=True)
+class Patient:
+    """What is examined, and what was found out that later examinations need."""
+
+    store: Path
+    config: RunConfig
+    model: ResolvedModel | None = None
+    shape: Shape | None = None
+    sets: dict[str, int] = field(default_factory=dict)
+
+    def pipeline(self) -> Pipeline | None:
+        """The run's requests, if the model and every problem set are there."""
+        from .. import problems
+        from ..pipeline import Pipeline
+
+        wanted = {TRAINING, *(b.name for b in self.config.evaluate.benchmarks)}
+        if self.model is None or wanted - set(self.sets):
+            return None
+        return Pipeline(self.config, self.model, problems.load(self.config.problems))

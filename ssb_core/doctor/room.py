@@ -1,0 +1,103 @@
+"""The store of a run: can it be written to, and is there room for what the configuration makes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .checks import Check, Status, nearest, size
+from .patient import WIDTHS, Patient, Shape
+
+if TYPE_CHECKING:
+    from ..estimate import Sizes, StoreEstimate
+    from ..pipeline import Pipeline
+    from ..store import Store
+
+
+def directory(store: Path) -> Iterator[Check]:
+    """Whether results can be written to the store, or a store be made."""
+    there = nearest(store)
+    where = f"{store.absolute()}" + ("" if there == store.absolute() else " (to be made)")
+    free = shutil.disk_usage(there).free
+    if not there.is_dir():
+        yield Check(
+            "store", "problem", f"{there} is a file; results need a directory", "choose another with --store DIR"
+        )
+    elif not os.access(there, os.W_OK | os.X_OK):
+        remedy = f"chmod u+w {shlex.quote(str(there))}, or choose another with --store DIR"
+        yield Check("store", "problem", f"{there} cannot be written to by this user", remedy)
+    else:
+        yield Check("store", "ok", f"{where}, {size(free)} free")
+
+
+def disk(patient: Patient) -> Iterator[Check]:
+    """What the run may take in the store against what is free there."""
+    from .. import estimate
+    from ..store import Store
+
+    pipeline, shape = patient.pipeline(), patient.shape
+    if pipeline is None or shape is None:
+        yield Check("disk", "warning", "no estimate without the model and every problem set", "see data and model")
+        return
+    store = Store(patient.store)
+    kept, whole = _kept(pipeline, store)
+    if whole:
+        yield Check("disk", "ok", f"nothing more is needed: the whole run is in the store ({size(kept)})")
+        return
+    sizes = _sizes(pipeline, shape, patient.sets)
+    bound = estimate.estimate(patient.config, sizes)
+    lengths = estimate.measured(store, pipeline.model.identity, patient.config)
+    usual = estimate.estimate(patient.config, sizes, lengths) if lengths else None
+    yield room(bound, usual, kept, shutil.disk_usage(nearest(patient.store)).free)
+
+
+def _sizes(pipeline: Pipeline, shape: Shape, sets: Mapping[str, int]) -> Sizes:
+    from ..estimate import Sizes
+    from ..models import gguf
+    from ..prompts import tutor_messages
+
+    config, made = pipeline.config, pipeline.model
+    asked = [tutor_messages(p.question, config.prompts.few_shot) for p in pipeline.problems]
+    to_convert = made.gguf is not None and not gguf.whole(Path(made.source))
+    return Sizes(
+        problems=len(asked),
+        evaluated=sum(sets[b.name] for b in config.evaluate.benchmarks),
+        prompt_bytes=sum(len(m["content"].encode()) for prompt in asked for m in prompt) // len(asked),
+        hidden_size=shape.hidden_size,
+        lora_width=shape.lora_width,
+        converted=WIDTHS["float32"] * shape.parameters if to_convert else 0,
+    )
+
+
+def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
+    """Bytes of the run's finished requests, and whether those are all there is to do."""
+    from ..stages import finished
+    from ..store import StoreError
+
+    kept, whole = 0, True
+    try:
+        for request in pipeline.walk(store):
+            manifest = finished(request.spec, store)
+            kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
+            whole = whole and manifest is not None
+    except StoreError:  # the last wave is not taught yet, so what follows is not known
+        whole = False
+    return kept, whole
+
+
+def room(bound: StoreEstimate, usual: StoreEstimate | None, kept: int, free: int) -> Check:
+    """The estimate beside what is free; what is usual here decides whether too little is sure or only possible."""
+    parts = ", ".join(f"{name} {size(n)}" for name, n in bound.parts.items())
+    found = f"at most {size(bound.peak)} ({parts})"
+    found += f", about {size(usual.peak)} with the completions usual here" if usual else ""
+    found += f"; {size(kept)} of it are there" if kept else ""
+    if bound.peak - kept < free:
+        return Check("disk", "ok", found)
+    status: Status = "warning" if usual and usual.peak - kept < free else "problem"
+    return Check(
+        "disk", status, f"{found}; only {size(free)} are free", "make room, or choose another with --store DIR"
+    )

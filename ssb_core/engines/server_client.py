@@ -1,0 +1,171 @@
+"""Requests to a server of the OpenAI kind: bounded, tried again where that may help, answers checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..config import ConfigError, ServerOptions
+from . import EngineError
+from .loop import Tell
+
+KEY = "SSB_SERVER_KEY"
+MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes
+FIRST_WAIT = 1.0  # seconds before the second try, doubled before each further one
+LONGEST_WAIT = 60.0
+CONNECT_SECONDS = 20.0
+BUSY = 429
+
+M = TypeVar("M", bound="Said")
+_jitter = random.Random()  # not the shared generator, whose numbers may be somebody's seeded ones
+
+
+class Said(BaseModel):
+    """What a server says; fields that nobody reads may be anything."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class _Trouble(Exception):
+    """A try failed, but another may not; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, what: str, detail: str, wait: float = 0.0) -> None:
+        super().__init__(what)
+        self.detail = detail
+        self.wait = wait
+
+
+class Server:
+    """Requests to a server, tried again where that may help. Its key appears in nothing but the requests."""
+
+    def __init__(self, options: ServerOptions) -> None:
+        self.options = options
+        self.key = _key()
+        try:
+            self.url = httpx.URL(options.url.rstrip("/") + "/")
+        except httpx.InvalidURL as e:
+            raise ConfigError(f"execution.server.url: {options.url} is no URL ({e})") from None
+        self.client = httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # there is one for the whole of a try
+            limits=httpx.Limits(max_connections=options.concurrency),
+        )
+
+    def __str__(self) -> str:
+        return f"the server at {self.options.url}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def ask(self, path: str, shape: type[M], body: dict[str, Any] | None = None, tell: Tell | None = None) -> M:
+        """The answer to a POST of `body`, or to a GET if there is none.
+
+        Raises:
+            EngineError: every try failed, the request was refused, or the answer is not what was asked for.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return shape.model_validate_json(await self._try(path, body))
+            except ValidationError as e:
+                raise EngineError(f"{self} gave an answer that cannot be read: {_explain(e)}") from None
+            except _Trouble as trouble:
+                if attempt > self.options.retries:
+                    tries = f" ({attempt} tries)" if attempt > 1 else ""
+                    raise EngineError(self.safe(f"{self} {trouble}{tries}: {trouble.detail}")) from None
+                if tell:
+                    tell(f"{self} {trouble}: trying again (execution.server.retries)")
+                await asyncio.sleep(max(_backoff(attempt), min(trouble.wait, LONGEST_WAIT)))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.client.aclose()
+
+    async def _try(self, path: str, body: dict[str, Any] | None) -> bytes:
+        method = "GET" if body is None else "POST"
+        limit = self.options.timeout_seconds
+        try:
+            async with asyncio.timeout(limit), self.client.stream(method, self.url.join(path), json=body) as response:
+                content = await self._read(response)
+        except TimeoutError:
+            raise _Trouble("gave no answer in time", f"execution.server.timeout_seconds is {limit:g}") from None
+        except httpx.RequestError as e:
+            raise _Trouble("cannot be reached", f"{type(e).__name__} {e}") from None
+        status = response.status_code
+        if status == BUSY or status >= 500:
+            wait = _retry_after(response.headers.get("Retry-After", ""))
+            raise _Trouble(f"answered with status {status}", _message(content), wait)
+        if status != 200:
+            raise EngineError(self.safe(f"{self} answered with status {status}: {_message(content)}"))
+        return content
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > MAX_BYTES:
+                raise EngineError(f"{self} gave an answer of more than {MAX_BYTES} bytes")
+        return bytes(content)
+
+    def safe(self, text: str) -> str:
+        """`text` on one line of bounded length, without the key, should the server quote it."""
+        hidden = text.replace(self.key, f"<{KEY}>") if self.key else text
+        return "".join(c if c.isprintable() else " " for c in hidden)[:500]
+
+
+def _key() -> str:
+    """The key of the environment, or nothing.
+
+    Raises:
+        ConfigError: it cannot be sent in a header.
+    """
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):  # of others, HTTP clients complain by quoting them
+        raise ConfigError(f"the environment variable {KEY} holds characters that no key has\n  remedy: set it again")
+    return key
+
+
+def _backoff(attempt: int) -> float:
+    """Seconds after the try of that number, drawn so that requests that failed together do not return together."""
+    return min(FIRST_WAIT * 2.0 ** (attempt - 1), LONGEST_WAIT) * _jitter.uniform(0.5, 1.0)
+
+
+def _retry_after(header: str) -> float:
+    """Seconds that a Retry-After header asks for, as a number or until a date."""
+    try:
+        return float(header)
+    except ValueError:
+        pass
+    try:
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _message(content: bytes) -> str:
+    """The words of an error, in OpenAI's form or any other."""
+    try:
+        return str(json.loads(content)["error"]["message"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return content[:1000].decode(errors="replace")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong with an answer, without quoting it."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']:.200}"
