@@ -174,6 +174,11 @@ class VllmOptions(Frozen):
     kv_cache_gib: float | None = Field(
         None, gt=0, description="Size of the key-value cache, instead of what gpu_memory_utilization leaves; CPU: 4."
     )
+    adapters: Literal["auto", "served", "merged"] = Field(
+        "auto",
+        description="How a student is sampled: served as a LoRA adapter, or merged into a copy of the weights first; "
+        "auto merges on a CPU, for which vLLM's LoRA is many times slower.",
+    )
 
 
 class ServerOptions(Frozen):

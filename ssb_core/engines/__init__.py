@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import metadata
@@ -189,15 +189,18 @@ def release() -> None:
 
 
 @contextlib.contextmanager
-def open_sampler(model: ResolvedModel, execution: Execution, adapter: Path | None = None) -> Iterator[Sampler]:
+def open_sampler(
+    model: ResolvedModel, execution: Execution, adapter: Path | None = None, note: Callable[[str], None] = log.info
+) -> Iterator[Sampler]:
     """The model, with a LoRA adapter if one is given, in an engine; its memory is free again at the end of the block.
 
-    Within `keeping`, one that is loaded already is taken, and stays loaded after the block unless it failed.
+    Within `keeping`, one that is loaded already is taken, and stays loaded after the block unless it failed. `note` is
+    told of what may take minutes.
     """
     kept, asked = _kept.get() or _Kept(), (model, execution, adapter)
     if kept.asked != asked:
         kept.release()
-        kept.sampler, kept.asked = _load(model, execution, adapter), asked
+        kept.sampler, kept.asked = _load(model, execution, adapter, note), asked
     assert kept.sampler
     try:
         yield kept.sampler
@@ -208,12 +211,13 @@ def open_sampler(model: ResolvedModel, execution: Execution, adapter: Path | Non
         kept.release()
 
 
-def _load(model: ResolvedModel, execution: Execution, adapter: Path | None) -> Sampler:
+def _load(model: ResolvedModel, execution: Execution, adapter: Path | None, note: Callable[[str], None]) -> Sampler:
     engine = choose(execution).engine
     if engine == "openai" and adapter is not None:
         engine = choose_local(execution).engine
         log.warning("the server has no adapter of the student, which %s samples on this machine", engine)
     if engine == "vllm":
+        note("vLLM is starting, which takes from seconds to minutes")
         from .vllm_engine import VllmSampler
 
         return VllmSampler(model, execution, adapter)

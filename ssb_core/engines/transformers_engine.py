@@ -28,9 +28,11 @@ class TransformersSampler(BaseSampler):
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
         super().__init__(model)
-        self.model: Any = models.load_model(model, execution.device, adapter)
-        if adapter is not None:
-            self.model = self.model.merge_and_unload()
+        self.model: Any = (
+            models.load_merged(model, execution.device, adapter)
+            if adapter
+            else models.load_model(model, execution.device)
+        )
         self.batch_size = execution.batch_size
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()

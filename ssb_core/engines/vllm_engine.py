@@ -7,9 +7,11 @@ engine, so that a run begun with one goes on with the other. vLLM sees token ids
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,9 +53,12 @@ class VllmSampler(BaseSampler):
         super().__init__(model)
         self.limit = execution.vllm.max_model_len or self.context
         self.limited_by = "execution.vllm.max_model_len: raise it, or leave it out"
-        self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
         self.loop = Loop("vllm")
-        self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
+        with contextlib.ExitStack() as until_loaded:
+            if adapter and _merges(execution):
+                model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
+            self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
+            self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
         scheduler = self.engine.vllm_config.scheduler_config
         self.in_flight = 2 * scheduler.max_num_seqs * execution.vllm.data_parallel_size
         self.names = itertools.count()
@@ -81,13 +86,27 @@ class VllmSampler(BaseSampler):
         self.engine.shutdown()
 
 
+def _merges(execution: Execution) -> bool:
+    """Whether an adapter is merged into the weights. vLLM's LoRA for CPUs copies the adapter for every token."""
+    wanted = execution.vllm.adapters
+    return wanted == "merged" or (wanted == "auto" and models.pick_device(execution.device) == "cpu")
+
+
+@contextlib.contextmanager
+def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
+    """The student as a model of its own, there until the engine has loaded it."""
+    with tempfile.TemporaryDirectory(prefix="ssb-student-") as folder:
+        models.load_merged(model, "cpu", adapter).save_pretrained(folder)
+        yield model.model_copy(update={"source": folder, "revision": None, "gguf": None})
+
+
 async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
     return AsyncLLM.from_engine_args(arguments)
 
 
 def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:
     """What vLLM is started with: the model as it is, none of its suggestions for sampling, no tokenizer."""
-    options = execution.vllm.model_dump(exclude={"kv_cache_gib"}, exclude_none=True)
+    options = execution.vllm.model_dump(exclude={"kv_cache_gib", "adapters"}, exclude_none=True)
     cache = execution.vllm.kv_cache_gib
     if cache is None and models.pick_device(execution.device) == "cpu":
         cache = 4.0  # by itself vLLM would ask for nearly all memory, as if it were a GPU's

@@ -63,12 +63,8 @@ def write_adapter(origin: Origin, student: Student, directory: Path) -> Card:
 
 
 def write_merged(origin: Origin, student: Student, directory: Path) -> Card:
-    """The base's weights with the adapter added in float32, rounded once to the dtype that the run computed in."""
-    import torch
-
-    exact = origin.model.model_copy(update={"dtype": "float32"})
-    merged = models.load_model(exact, "cpu", student.weights.parent).merge_and_unload()
-    merged = merged.to(getattr(torch, origin.model.dtype))
+    """The student's weights as they were evaluated, in the dtype that the run computed in."""
+    merged = models.load_merged(origin.model, "cpu", student.weights.parent)
     tokenizer = _write_tokenizer(origin, directory)
     merged.generation_config = _generation(origin, tokenizer)
     merged.save_pretrained(directory, max_shard_size=SHARD_SIZE)

@@ -217,3 +217,14 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     import torch
 
     return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+
+
+def load_merged(model: ResolvedModel, device: str, adapter: Path) -> Any:
+    """As `load_model`, with the adapter added to the weights in float32, and the sum rounded once to the dtype."""
+    import torch
+
+    exact = model.model_copy(update={"dtype": "float32"})
+    merged: Any = load_model(exact, "cpu", adapter).merge_and_unload()
+    for weight in merged.parameters():  # not merged.to(dtype), which rounds rotary frequencies too
+        weight.data = weight.data.to(getattr(torch, model.dtype))
+    return merged.to(pick_device(device))

@@ -112,11 +112,11 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         left = sum(len(i.problems) for i in missing)
         label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
-        progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
         with (
-            open_sampler(spec.model, spec.execution, adapter) as sampler,
+            open_sampler(spec.model, spec.execution, adapter, progress.note) as sampler,
             verify.Verifier(spec.benchmark.completion_form) as verifier,
         ):
+            progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
             for item, rows in answer(sampler, verifier, ((i, i.problems) for i in missing), spec, progress):
                 yield item, pa.Table.from_pylist(to_rows(rows), schema(Sample))
         progress.end()

@@ -98,8 +98,8 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         each = spec.rollouts.samples
         left = sum(len(i.problems) for i in missing)
-        progress.begin("rollouts", len(spec.wave) * each, "samples", (len(spec.wave) - left) * each)
-        with open_sampler(spec.model, spec.execution) as sampler:
+        with open_sampler(spec.model, spec.execution, note=progress.note) as sampler:
+            progress.begin("rollouts", len(spec.wave) * each, "samples", (len(spec.wave) - left) * each)
             for item, rows in sample(sampler, ((i, i.problems) for i in missing), spec, progress):
                 yield item, pa.Table.from_pylist(to_rows(rows), schema(Rollout))
         progress.end()

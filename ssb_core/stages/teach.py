@@ -167,11 +167,11 @@ def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         shown = [(i, [pairs[p.id] for p in i.problems if p.id in pairs]) for i in missing]
-        progress.begin("teach", sum(len(some) for _, some in shown), "solutions")
         with (
-            open_sampler(spec.select.rollouts.model, spec.execution) as sampler,
+            open_sampler(spec.select.rollouts.model, spec.execution, note=progress.note) as sampler,
             verify.Verifier(spec.select.form) as verifier,
         ):
+            progress.begin("teach", sum(len(some) for _, some in shown), "solutions")
             for item, traces in write(sampler, verifier, shown, spec, progress):
                 yield item, pa.Table.from_pylist(to_rows(traces), schema(TeacherTrace))
         progress.end()

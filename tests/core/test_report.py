@@ -350,6 +350,15 @@ def test_a_run_of_another_version_is_refused_by_name(quick_run: Run, tmp_path: P
         Run.named(tmp_path, "latest", quick_run.store)
 
 
+@pytest.mark.parametrize(("of_the_base", "told"), [(0.9, True), (0.06, False), (0.012, False)])
+def test_a_difference_that_is_partly_stating_an_answer_is_called_so(of_the_base: float, told: bool) -> None:
+    summary = benchmark(0.1, (0.05, 0.15))
+    summary["benchmarks"]["math500"]["models"]["base"]["no_answer"] = of_the_base
+    words = "90.0% of the base's samples state no answer in the form asked for, 1.2% of SSB's: part of the difference"
+    assert (words in report.verdict_in_words(summary)) == told
+    assert ("state no answer" in report.verdict_in_words(summary)) == told
+
+
 def test_answers_the_verifier_gave_up_on_are_told() -> None:
     summary = benchmark(0.1, (0.05, 0.15))
     summary["benchmarks"]["math500"]["models"]["ssb"]["unverified"] = 0.02

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -98,14 +99,17 @@ def test_a_context_limit_below_the_models_is_refused_by_name(nano: models.Resolv
         vllm.limit = vllm.context  # type: ignore[attr-defined]
 
 
-def test_a_student_is_sampled_without_merging(
-    nano: models.ResolvedModel, quick_run: Run, requests: list[Request]
+@pytest.mark.parametrize("adapters", ["served", "merged"])
+def test_a_student_is_sampled_as_an_adapter_or_merged(
+    adapters: str, nano: models.ResolvedModel, quick_run: Run, requests: list[Request]
 ) -> None:
     manifest = quick_run.manifests("distill")[0]
     adapter = quick_run.store.path(manifest, manifest.entries[0]).parent
     assert (adapter / "adapter_config.json").exists()
-    with open_sampler(nano, VLLM, adapter) as sampler:
+    options = VllmOptions.model_validate({**QUICK.model_dump(), "adapters": adapters})
+    with open_sampler(nano, VLLM.model_copy(update={"vllm": options}), adapter) as sampler:
         student = sampled(sampler, requests, GREEDY)
+    assert not list(Path(tempfile.gettempdir()).glob("ssb-student-*"))
     assert agreement(student, by_transformers(nano, requests, GREEDY, adapter)) >= 0.99
     assert student != by_transformers(nano, requests, GREEDY)
 
