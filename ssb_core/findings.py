@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from . import config, problems
-from .config import Benchmark, RunConfig
+from . import config
+from .config import RunConfig
 from .records import Drop
-from .store import Manifest, Recipe, digest
+from .store import Manifest
 
 if TYPE_CHECKING:
     from .runs import Run
@@ -44,20 +44,11 @@ def configuration(run: Run) -> RunConfig:
 
 
 def evaluations(run: Run) -> list[Evaluation]:
-    """What was evaluated, in the order of the configured benchmarks."""
-    hows = {Recipe("evaluate", how).hash: how for how in run.store.recipes("evaluate")}
-    return [
-        Evaluation(benchmark.name, "ssb" if hows[manifest.recipe]["student"] else "base", manifest)
-        for benchmark in configuration(run).evaluate.benchmarks
-        for manifest in _requests_on(benchmark, run.manifests("evaluate"))
-        if hows[manifest.recipe]["verify"]["form"] == benchmark.completion_form
-    ]
-
-
-def _requests_on(benchmark: Benchmark, manifests: list[Manifest]) -> list[Manifest]:
-    """Those of the requests that ask a benchmark's problems: their fingerprint is their recipe and that digest."""
-    inputs = [problems.content_digest(problems.load(benchmark))]
-    return [m for m in manifests if m.fingerprint == digest([m.recipe, inputs])]
+    """What was evaluated, in the order of the configured benchmarks, each model as it came."""
+    done = [s for s in run.stages if s.stage == "evaluate"]
+    found = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
+    order = [b.name for b in configuration(run).evaluate.benchmarks]
+    return sorted(found, key=lambda e: order.index(e.benchmark))
 
 
 def funnel(run: Run) -> list[Step]:

@@ -21,15 +21,15 @@ import yaml
 from .config import ConfigError, RunConfig
 from .store import Manifest, Store, StoreError, replacing, write_json
 
-SUMMARY_FORMAT = 2
-"""What stands in summary.json under which name; bump it when a reader of older ones would stumble."""
+SUMMARY_FORMAT = 3
+"""What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
 
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "pyarrow", "prefect", "numpy", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """What happened to one request in a run."""
+    """What happened to one request in a run; `model` and `benchmark` are named by evaluations."""
 
     stage: str
     label: str
@@ -40,6 +40,8 @@ class StageRun:
     made: int
     reused: int
     rows: int
+    model: str = ""
+    benchmark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ REASONS = {
 class Story:
     """One problem in a run. What the run did not reach, or what is not about this problem, is empty.
 
-    `origin` is ``training problem`` or the name of a benchmark; `samples` are those of each evaluated model; `left_out`
+    `origin` is ``training problem`` or the name of a benchmark; `samples` are those of each evaluation; `left_out`
     is why the problem was not asked at all.
     """
 
@@ -105,10 +105,11 @@ def tell(run: Run, problem_id: str) -> Story:
     if left_out:
         return Story(problem, origin, left_out=left_out)
     if origin != TRAINING:
-        asked = [e for e in findings.evaluations(run) if e.benchmark == origin]
-        return Story(
-            problem, origin, samples=tuple((e.model, _rows(run, [e.manifest], Sample, problem.id)) for e in asked)
-        )
+        benchmarks = findings.configuration(run).evaluate.benchmarks
+        where = {b.name for b in benchmarks if problem in problems.load(b)}  # ids are only unique within a set
+        asked = [e for e in findings.evaluations(run) if e.benchmark in where]
+        samples = [(f"{e.model} on {e.benchmark}", _rows(run, [e.manifest], Sample, problem.id)) for e in asked]
+        return Story(problem, origin, samples=tuple(samples))
     rollouts = _rows(run, run.manifests("rollouts"), Rollout, problem.id)
     selections = _rows(run, run.manifests("select"), Selection, problem.id)
     traces = _rows(run, run.manifests("teach"), TeacherTrace, problem.id)
@@ -169,7 +170,7 @@ def chapters(story: Story) -> list[Chapter]:
         found.append(_rollouts_chapter(story))
     if story.trace:
         found.append(_solution_chapter(story.trace))
-    return found + [_samples_chapter(story.origin, model, samples) for model, samples in story.samples if samples]
+    return found + [_samples_chapter(what, samples) for what, samples in story.samples]
 
 
 def _rollouts_chapter(story: Story) -> Chapter:
@@ -205,10 +206,10 @@ def _solution_chapter(trace: TeacherTrace) -> Chapter:
     return Chapter("Taught solution", "Its answer was verified again: kept as a trace.", answers)
 
 
-def _samples_chapter(benchmark: str, model: str, samples: Sequence[Sample]) -> Chapter:
+def _samples_chapter(what: str, samples: Sequence[Sample]) -> Chapter:
     correct = sum(s.verdict.status == "correct" for s in samples)
     answers = tuple(_answer(s, s.verdict, s.index) for s in samples)
-    return Chapter(f"{model} on {benchmark}", f"{correct} of {len(samples)} correct.", answers)
+    return Chapter(what, f"{correct} of {len(samples)} correct.", answers)
 
 
 def _answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:

@@ -114,4 +114,5 @@ def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, forc
         made=made,
         reused=reused,
         rows=manifest.rows,
+        **spec.names,
     )

@@ -83,9 +83,8 @@ def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "
         m = outcome.manifest
         status = "resumed" if outcome.made and outcome.reused else "ran" if outcome.made else "cached"
         specs.append(request.spec)
-        ran.append(
-            StageRun(m.stage, request.label, m.recipe, m.fingerprint, status, 0.0, outcome.made, outcome.reused, m.rows)
-        )
+        told = (request.label, m.recipe, m.fingerprint, status, 0.0, outcome.made, outcome.reused, m.rows)
+        ran.append(StageRun(m.stage, *told, **request.spec.names))
     run.finish(ran, summary.summarise(run.name, "quickstart", store, specs, ran, time.monotonic() - started))
     return run
 

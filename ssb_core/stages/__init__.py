@@ -55,6 +55,11 @@ class Spec(Frozen, ABC):
         return digest([self.recipe.hash, self.inputs()])
 
     @property
+    def names(self) -> dict[str, str]:
+        """What people call the parts of the request, as a run notes it."""
+        return {}
+
+    @property
     def uses_model(self) -> bool:
         """Whether a model has to be loaded, so that the request may want a process of its own."""
         return True

@@ -44,6 +44,10 @@ class Spec(BaseSpec):
         return "ssb" if self.student else "base"
 
     @property
+    def names(self) -> dict[str, str]:
+        return {"model": self.model_name, "benchmark": self.benchmark.name}
+
+    @property
     def problem_set(self) -> tuple[Problem, ...]:
         return problems.load(self.benchmark)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from ssb_core import findings, problems, story
-from ssb_core.config import ConfigError
+from ssb_core.config import ConfigError, RunConfig
 from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherTrace, Verdict
 from ssb_core.runs import Run
 from ssb_core.store import Store
+from tests.conftest import run_stages
 
 
 def outcomes(run: Run) -> dict[str, str | None]:
@@ -63,9 +65,20 @@ def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> 
     (benchmark,) = findings.configuration(quick_run).evaluate.benchmarks
     told = [story.tell(quick_run, p.id) for p in problems.load(benchmark)]
     for model, score in quick_run.summary["benchmarks"]["nano-test"]["models"].items():
-        verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[model]]
+        verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[f"{model} on nano-test"]]
         assert sum(verdicts) / len(verdicts) == pytest.approx(score["accuracy"])
     assert [c.title for c in story.chapters(told[0])] == ["base on nano-test", "ssb on nano-test"]
+
+
+def test_two_benchmarks_over_the_same_problems_are_told_apart(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    (benchmark,) = small.evaluate.benchmarks
+    both = (benchmark, benchmark.model_copy(update={"name": "again"}))
+    twice = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": both})})
+    run = run_stages(twice, quick_run.store, tmp_path / "run")  # every request is there
+    told = story.tell(run, problems.load(benchmark)[0].id)
+    titles = ["base on nano-test", "ssb on nano-test", "base on again", "ssb on again"]
+    assert [c.title for c in story.chapters(told)] == titles
+    assert [f"{e.model} on {e.benchmark}" for e in findings.evaluations(run)] == titles
 
 
 def test_a_story_reads_one_shard_a_stage_and_never_captured_vectors(
