@@ -188,10 +188,11 @@ class ServerOptions(Frozen):
         "http://127.0.0.1:8000/v1", pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$", description="Up to and including /v1."
     )
     model: str | None = Field(None, description="Name it is served under; by default the only one.")
-    seeded_draw: bool = Field(
-        False,
-        description="Same draws as the other engines, from a vLLM that was started with --logits-processors "
-        "ssb_core.engines.vllm_engine:SeededDraw. On a CPU it needs that: seeds of its own kill it.",
+    seeded_draw: bool | None = Field(
+        None,
+        description="Same draws as the other engines, from a vLLM that was started with VLLM_USE_V2_MODEL_RUNNER=0 and "
+        "--logits-processors ssb_core.engines.vllm_engine:SeededDraw; by default where the server has it. vLLM on a "
+        "CPU needs that: seeds of its own kill it.",
     )
     concurrency: int = Field(64, ge=1, description="Requests in flight.")
     retries: int = Field(5, ge=0, description="Further tries of a request, waiting twice as long before each.")

@@ -91,15 +91,16 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
         f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
         f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
         f"{_points(paired['string_match']['difference'])} points under plain string match."
-        f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], low, high)}"
+        f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], paired)}"
         f"{_unverified(benchmark['models'])}"
     )
 
 
-def _unanswered(models: dict[str, Any], low: float, high: float) -> str:
-    """What it means that one of the two far more often states an answer at all, where it does."""
+def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
+    """What it means that the better of the two far more often states an answer at all, where it does."""
     base, student = (models[m]["no_answer"] for m in ("base", "ssb"))
-    if abs(base - student) <= (high - low) / 2:
+    low, high = paired["ci95"]
+    if (base - student) * paired["difference"] <= 0 or abs(base - student) <= (high - low) / 2:
         return ""
     return (
         f" {_percent(base)}% of the base's samples state no answer in the form asked for, {_percent(student)}% of "

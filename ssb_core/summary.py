@@ -30,6 +30,7 @@ def summarise(
         "signal": _signal(store, [s for s in specs if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in specs if isinstance(s, distill.Spec)]),
         "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
+        "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
     }
@@ -103,6 +104,14 @@ def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
         "bytes_per_token": origins[0]["hidden_size"] * width,
         "max_kl_error": max(o["max_kl_error"] for o in origins),
     }
+
+
+def _engines(store: Store, specs: Sequence[Spec]) -> dict[str, list[str]]:
+    """What sampled the rows of each stage; several, if a run that one began went on with another."""
+    found: dict[str, set[str]] = {}
+    for spec in (s.solutions if isinstance(s, teach.Spec) else s for s in specs):
+        found.setdefault(spec.stage, set()).update(required(spec, store).facts.get("engines", ()))
+    return {stage: sorted(names) for stage, names in found.items() if names}
 
 
 def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:

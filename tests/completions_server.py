@@ -30,7 +30,8 @@ class CompletionsServer:
     """What a test may set, and what it may look at afterwards; `reset` between tests.
 
     `listing` stands in for the list of models, `faults` for completions, one by one, and `change` alters those.
-    `gather` holds completions back until so many are in flight. It draws as local engines do, from `seed` as well.
+    `gather` holds completions back until so many are in flight. With `draws_seeded` it has the seeded draw; by itself
+    it draws from `seed`, repeatably, but otherwise than local engines.
     """
 
     def __init__(self, model: models.ResolvedModel) -> None:
@@ -50,6 +51,7 @@ class CompletionsServer:
         self.draws_seeded = True
         self.in_flight = self.most_in_flight = 0
         self.bodies: list[dict[str, Any]] = []
+        self.probes: list[dict[str, Any]] = []  # for the seeded draw
         self.keys: set[str | None] = set()
         self.hanging, self.hung_up = threading.Event(), threading.Event()
         self.waiting: list[tuple[Asked, Decoding, asyncio.Future[Completion]]] = []
@@ -62,7 +64,8 @@ class CompletionsServer:
 
     async def complete(self, request: Request) -> Response:
         self.keys.add(request.headers.get("authorization"))
-        self.bodies.append(await request.json())
+        body = await request.json()
+        (self.probes if body["max_tokens"] == 1 else self.bodies).append(body)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -112,7 +115,7 @@ class CompletionsServer:
 
 
 def _understood(body: dict[str, Any]) -> tuple[Asked, Decoding]:
-    plain = (body.get("seed", 0), body["temperature"], max(body["top_k"], 0))
+    plain = (body.get("seed", 0) + 1, body["temperature"], max(body["top_k"], 0))  # its own draw, like any server's
     seed, temperature, top_k = body.get("vllm_xargs", {}).get("ssb", plain)
     decoding = Decoding(temperature=temperature, top_k=top_k, max_new_tokens=body["max_tokens"])
     return Asked(tuple(body["prompt"]), seed), decoding

@@ -18,6 +18,10 @@ class FakeSampler:
         self.reply = reply
         self.context = context
 
+    @property
+    def name(self) -> str:
+        return "fake"
+
     def encode(self, messages: Messages) -> tuple[int, ...]:
         return tuple(map(ord, messages[-1]["content"]))
 

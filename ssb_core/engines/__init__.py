@@ -40,6 +40,11 @@ class Request:
 class Sampler(Protocol):
     """An engine with a model loaded."""
 
+    @property
+    def name(self) -> str:
+        """What samples, and its version, as shards note it."""
+        ...
+
     def encode(self, messages: Messages) -> tuple[int, ...]:
         """Token ids of chat turns, up to the assistant's."""
         ...

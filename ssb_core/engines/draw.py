@@ -23,6 +23,12 @@ def draw(logits_BV: torch.Tensor, uniform_B1: torch.Tensor, temperature: float, 
     """
     k = min(top_k or logits_BV.shape[1], logits_BV.shape[1])
     logits_BK, ids_BK = logits_BV.float().topk(k)
-    cumulative_BK = (logits_BK / temperature).softmax(-1).double().cumsum(-1)
+    weights_BK = (logits_BK / temperature).softmax(-1).to(uniform_B1.device)
+    cumulative_BK = weights_BK.double().cumsum(-1)
     rank_B1 = (cumulative_BK < uniform_B1 * cumulative_BK[:, -1:]).sum(-1, keepdim=True).clamp(max=k - 1)
-    return ids_BK.gather(1, rank_B1)
+    return ids_BK.gather(1, rank_B1.to(ids_BK.device))
+
+
+def drawn_on(device: torch.device) -> torch.device:
+    """Where the uniform numbers, which are float64, are kept for a model on `device`: Apple's GPUs have none."""
+    return torch.device("cpu") if device.type == "mps" else device

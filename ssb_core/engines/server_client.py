@@ -35,6 +35,10 @@ class Said(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
+class Refused(EngineError):
+    """The server understood a request, and will not do it."""
+
+
 class _Trouble(Exception):
     """A try failed, but another may not; `wait` is what the server asked for, in seconds."""
 
@@ -111,7 +115,7 @@ class Server:
             wait = _retry_after(response.headers.get("Retry-After", ""))
             raise _Trouble(f"answered with status {status}", _message(content), wait)
         if status != 200:
-            raise EngineError(self.safe(f"{self} answered with status {status}: {_message(content)}"))
+            raise Refused(self.safe(f"{self} answered with status {status}: {_message(content)}"))
         return content
 
     async def _read(self, response: httpx.Response) -> bytes:

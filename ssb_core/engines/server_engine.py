@@ -22,7 +22,13 @@ from . import EngineError, K, Request
 from .base import BaseSampler
 from .draw import uniforms
 from .loop import Loop, Tell
-from .server_client import KEY, Said, Server
+from .server_client import KEY, Refused, Said, Server
+
+REMEDY = (
+    "remedy: start vLLM with VLLM_USE_V2_MODEL_RUNNER=0 and --logits-processors "
+    "ssb_core.engines.vllm_engine:SeededDraw (this package must be installed there), or set "
+    "execution.server.seeded_draw to false"
+)
 
 
 class ServerSampler(BaseSampler):
@@ -36,13 +42,21 @@ class ServerSampler(BaseSampler):
         """
         super().__init__(model)
         self.options = execution.server
-        self.card = served(self.options)
+        self.card, self.seeded_draw = served(self.options)
         self.vocabulary: int = models.load_config(model).vocab_size
         self.limit = self.card.max_model_len or self.context
         self.server = Server(self.options)
         self.limited_by = f"{self.server}: serve it with --max-model-len {self.context}, or lower max_new_tokens"
         self.loop = Loop("completions server")
         self.told: set[str] = set()
+        # Encoding text without special tokens changes the tokenizer, which the caller's thread uses meanwhile.
+        self.encoder: Any = models.load_tokenizer(model)
+        self.encoded_again = False
+
+    @property
+    def name(self) -> str:
+        drawn = "seeded draw" if self.seeded_draw else "the server's own draw"
+        return f"openai ({drawn}{', text encoded again' if self.encoded_again else ''})"
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
@@ -53,7 +67,9 @@ class ServerSampler(BaseSampler):
                     self.told.add(text)
                     tell(text)
 
-            body = request_body(self.card.id, request, decoding, self.stop_ids, self.options.seeded_draw)
+            if decoding.temperature and not self.seeded_draw:
+                once(f"{self.server} draws by itself: not the completions that other engines would draw")
+            body = request_body(self.card.id, request, decoding, self.stop_ids, self.seeded_draw)
             answer = await self.server.ask("completions", Answer, body, once)
             try:
                 return self._completion(answer.choices[0], request, decoding, once)
@@ -79,7 +95,8 @@ class ServerSampler(BaseSampler):
 
     def _encoded_again(self, choice: Choice) -> tuple[int, ...]:
         """The ids of a text, in which nothing stands for a special token, and of the end of the turn if it ended."""
-        ids = self.tokenizer.encode(choice.text, add_special_tokens=False, split_special_tokens=True)
+        self.encoded_again = True
+        ids = self.encoder.encode(choice.text, add_special_tokens=False, split_special_tokens=True)
         return (*ids, self._end_of_turn()) if choice.finish_reason == "stop" else tuple(ids)
 
     def _end_of_turn(self) -> int:
@@ -104,20 +121,23 @@ class ServerSampler(BaseSampler):
         return ids[:end]
 
 
-def served(options: ServerOptions) -> Card:
-    """The model to ask for, as the server describes it: the one configured, or the only one that is no adapter.
+def served(options: ServerOptions) -> tuple[Card, bool]:
+    """The model to ask for, as the server describes it, and whether the server has the seeded draw, if that is wanted.
+
+    The model is the one configured, or the only one that is no adapter.
 
     Raises:
         ConfigError: the server cannot be reached, refuses the key, does not serve the model (or several, of which none
             is configured), or was started without the logits processor that ``seeded_draw`` needs.
     """
 
-    async def find() -> Card:
+    async def find() -> tuple[Card, bool]:
         async with Server(options) as server:
             card = _pick((await server.ask("models", Cards)).data, server)
-            if options.seeded_draw:
-                await _require_seeded_draw(server, card)
-            return card
+            drawn = options.seeded_draw is not False and await _has_seeded_draw(server, card)
+            if options.seeded_draw and not drawn:
+                raise ConfigError(f"execution.server.seeded_draw is set, but {server} does not draw by it\n  {REMEDY}")
+            return card, drawn
 
     with Loop("completions server") as loop:
         try:
@@ -206,19 +226,13 @@ def _pick(cards: Sequence[Card], server: Server) -> Card:
     )
 
 
-async def _require_seeded_draw(server: Server, card: Card) -> None:
-    """Draw one of two nearly equal tokens with a low and with a high number, which greedy sampling cannot tell apart.
-
-    Raises:
-        ConfigError: they were the same, so that every sample of a problem would be.
-    """
+async def _has_seeded_draw(server: Server, card: Card) -> bool:
+    """Draw one of two nearly equal tokens with a low and a high number; greedy sampling would not tell them apart."""
     first = {uniforms(seed, 1)[0] < 0.5: seed for seed in range(64)}
     flat = Decoding(temperature=1e6, top_k=2, max_new_tokens=1)
     bodies = [request_body(card.id, Request((0,), seed), flat, (), True) for seed in first.values()]
-    answers = [await server.ask("completions", Answer, body) for body in bodies]
-    if answers[0].choices[0].token_ids == answers[1].choices[0].token_ids:
-        raise ConfigError(
-            f"execution.server.seeded_draw is set, but {server} does not draw by it\n  remedy: start it with "
-            "--logits-processors ssb_core.engines.vllm_engine:SeededDraw (this package must be installed there), or "
-            "set execution.server.seeded_draw to false"
-        )
+    try:
+        answers = [await server.ask("completions", Answer, body) for body in bodies]
+    except Refused:  # it knows no such parameter
+        return False
+    return answers[0].choices[0].token_ids != answers[1].choices[0].token_ids

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from .. import models
@@ -20,7 +21,7 @@ from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
 from .base import BaseSampler
-from .draw import draw, uniforms
+from .draw import draw, drawn_on, uniforms
 
 
 class TransformersSampler(BaseSampler):
@@ -28,14 +29,16 @@ class TransformersSampler(BaseSampler):
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
         super().__init__(model)
-        self.model: Any = (
-            models.load_merged(model, execution.device, adapter)
-            if adapter
-            else models.load_model(model, execution.device)
-        )
+        self.model: Any = models.load_model(model, execution.device, adapter)
+        if adapter is not None and model.dtype == "float32":  # rounded to 16 bits, the sum would be another student
+            self.model = self.model.merge_and_unload()
         self.batch_size = execution.batch_size
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()
+
+    @property
+    def name(self) -> str:
+        return f"transformers {transformers.__version__}"
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
@@ -108,7 +111,7 @@ class SeededDraw(LogitsProcessor):
         self.prompt_width = prompt_width
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-        u_B1 = self.uniform_BS[:, input_ids.shape[1] - self.prompt_width, None].to(scores.device)
+        u_B1 = self.uniform_BS[:, input_ids.shape[1] - self.prompt_width, None].to(drawn_on(scores.device))
         drawn_B1 = draw(scores, u_B1, self.decoding.temperature, self.decoding.top_k)
         return torch.full_like(scores, -torch.inf).scatter(1, drawn_B1, 0.0)
 

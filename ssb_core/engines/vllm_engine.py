@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -33,8 +33,11 @@ from .loop import Loop, Tell
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
 os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use here, and does not survive a fork
+os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # which, the default on CUDA, takes no processor like ours
 
+import vllm
 from vllm import SamplingParams
+from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMServerError
 from vllm.lora.request import LoRARequest
@@ -43,7 +46,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM has kernels for these; others go into the next larger one
+LORA_RANKS: tuple[int, ...] = get_args(MaxLoRARanks)  # there are kernels for these; others go into the next larger one
 
 
 class VllmSampler(BaseSampler):
@@ -51,17 +54,21 @@ class VllmSampler(BaseSampler):
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
         super().__init__(model)
-        self.limit = execution.vllm.max_model_len or self.context
-        self.limited_by = "execution.vllm.max_model_len: raise it, or leave it out"
         self.loop = Loop("vllm")
         with contextlib.ExitStack() as until_loaded:
             if adapter and _merges(execution):
                 model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
             self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
             self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
+        self.limit = self.engine.model_config.max_model_len
+        self.limited_by = _limiter(execution)
         scheduler = self.engine.vllm_config.scheduler_config
         self.in_flight = 2 * scheduler.max_num_seqs * execution.vllm.data_parallel_size
         self.names = itertools.count()
+
+    @property
+    def name(self) -> str:
+        return f"vllm {vllm.__version__}"
 
     def sample(
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
@@ -76,6 +83,8 @@ class VllmSampler(BaseSampler):
             except VLLMServerError as e:
                 raise EngineError(f"vLLM failed ({type(e).__name__}); its own log says why") from e
             ids = tuple(done.token_ids)
+            if ids[-1] not in self.stop_ids and len(ids) != decoding.max_new_tokens:
+                raise EngineError(f"vLLM cut a completion at {len(ids)} tokens, not at {decoding.max_new_tokens}")
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
             return Completion(ids, text, "stop" if ids[-1] in self.stop_ids else "length")
 
@@ -86,6 +95,16 @@ class VllmSampler(BaseSampler):
         self.engine.shutdown()
 
 
+def _limiter(execution: Execution) -> str:
+    """What decides how many tokens vLLM takes, and what to do about it."""
+    if execution.vllm.max_model_len is not None:
+        return "execution.vllm.max_model_len: raise it, or leave it out"
+    return (
+        "what vLLM makes of the model's configuration, or has room for: raise execution.vllm.kv_cache_gib (on a GPU "
+        "also gpu_memory_utilization), or take another engine"
+    )
+
+
 def _merges(execution: Execution) -> bool:
     """Whether an adapter is merged into the weights. vLLM's LoRA for CPUs copies the adapter for every token."""
     wanted = execution.vllm.adapters
@@ -94,10 +113,13 @@ def _merges(execution: Execution) -> bool:
 
 @contextlib.contextmanager
 def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
-    """The student as a model of its own, there until the engine has loaded it."""
+    """The student as a model of its own, there until the engine has loaded it.
+
+    It is computed with in float32: rounded to 16 bits, the sum of weights and adapter is another student.
+    """
     with tempfile.TemporaryDirectory(prefix="ssb-student-") as folder:
-        models.load_merged(model, "cpu", adapter).save_pretrained(folder)
-        yield model.model_copy(update={"source": folder, "revision": None, "gguf": None})
+        models.load_merged(model, adapter).save_pretrained(folder)
+        yield model.model_copy(update={"source": folder, "revision": None, "gguf": None, "dtype": "float32"})
 
 
 async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
@@ -107,6 +129,7 @@ async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
 def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:
     """What vLLM is started with: the model as it is, none of its suggestions for sampling, no tokenizer."""
     options = execution.vllm.model_dump(exclude={"kv_cache_gib", "adapters"}, exclude_none=True)
+    options.setdefault("max_model_len", -1)  # as much of the model's context as the cache has room for
     cache = execution.vllm.kv_cache_gib
     if cache is None and models.pick_device(execution.device) == "cpu":
         cache = 4.0  # by itself vLLM would ask for nearly all memory, as if it were a GPU's
@@ -177,11 +200,11 @@ class SeededDraw(LogitsProcessor):
         asked = (sampling_params.extra_args or {}).get("ssb")
         if asked is None:
             return
-        try:
-            seed, temperature, top_k = asked
-            usable = 0 <= int(seed) < 2**63 and 0 < float(temperature) < 1e9 and int(top_k) >= 0
-        except (TypeError, ValueError, OverflowError):
-            usable = False
+        match asked:
+            case [int(seed), int() | float() as temperature, int(top_k)]:
+                usable = 0 <= seed < 2**63 and 0 < temperature < 1e9 and 0 <= top_k < 2**31
+            case _:
+                usable = False
         if not usable:
             raise ValueError("ssb must be a list of a seed of 63 bits, a temperature above 0 and a top-k")
 

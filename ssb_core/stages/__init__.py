@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ..config import Execution, Frozen
 from ..problems import content_digest
 from ..progress import Progress
-from ..records import Problem
+from ..records import Problem, schema, to_rows
 from ..store import Entry, Manifest, Recipe, Store, StoreError, digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from ..engines import Sampler
 
 STAGES = ("rollouts", "select", "teach", "distill", "evaluate")
 
@@ -158,6 +160,16 @@ def sources(spec: Spec, store: Store) -> tuple[str, ...]:
     return tuple(required(u, store).key for u in upstreams(spec))
 
 
+ENGINE = b"ssb_engine"  # schema metadata of sampled shards
+
+
+def sampled_table(rows: list[Any], record: type, sampler: Sampler) -> pa.Table:
+    """Sampled records as a shard, which notes the engine."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(to_rows(rows), schema(record).with_metadata({ENGINE: sampler.name}))
+
+
 def run_shards(
     spec: Spec,
     store: Store,
@@ -183,7 +195,10 @@ def run_shards(
     entries = tuple(s.entry for s in shards.values() if s)
     assert len(entries) == len(inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
-    manifest = replace(manifest, facts=facts(pa.concat_tables(store.tables(manifest, columns))))
+    tables = list(store.tables(manifest, columns))
+    engines = {(t.schema.metadata or {}).get(ENGINE, b"").decode() for t in tables} - {""}
+    noted = {"engines": sorted(engines)} if engines else {}
+    manifest = replace(manifest, facts=facts(pa.concat_tables(tables)) | noted)
     return Outcome(store.commit(recipe, manifest), len(missing), len(inputs) - len(missing))
 
 

@@ -17,9 +17,9 @@ from ..config import Benchmark, Decoding, Example
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..records import Problem, Sample, Verdict, schema, to_rows
+from ..records import Problem, Sample, Verdict
 from ..store import Store, digest
-from . import Input, Outcome, distill, required, run_shards, shard_inputs
+from . import Input, Outcome, distill, required, run_shards, sampled_table, shard_inputs
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -104,7 +104,6 @@ def facts(table: pa.Table) -> dict[str, Any]:
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Sample and grade every shard of the benchmark that is not in the store yet."""
-    import pyarrow as pa
 
     wanted = spec.problem_set
     adapter, weights = None, None
@@ -122,7 +121,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         ):
             progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
             for item, rows in answer(sampler, verifier, ((i, i.problems) for i in missing), spec, progress):
-                yield item, pa.Table.from_pylist(to_rows(rows), schema(Sample))
+                yield item, sampled_table(rows, Sample, sampler)
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["verdict", "completion_ids"], facts)

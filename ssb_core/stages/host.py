@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -111,8 +112,10 @@ class StageProcess:
         self.tail: deque[str] = deque(maxlen=TAIL)
         self.complaints: dict[str, None] = {}
         self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for what engines leave when they are killed
         self.child = subprocess.Popen(
             [sys.executable, "-m", "ssb_core.stages", "--serve"],
+            env=os.environ | {"TMPDIR": self.scratch.name},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -170,6 +173,7 @@ class StageProcess:
         assert self.child.stdin
         with contextlib.suppress(BrokenPipeError):
             self.child.stdin.close()
+        self.scratch.cleanup()
 
     def _send(self, job: dict[str, Any] | None) -> None:
         assert self.child.stdin
@@ -184,10 +188,12 @@ class StageProcess:
 
     def _read_events(self, pipe: IO[str]) -> None:
         for line in pipe:
-            try:
-                self.events.put(json.loads(line))
-            except ValueError:  # a library printed it before the pipe was taken from it
-                self.tell(line.rstrip())
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    self.events.put(event)
+                    continue
+            self.tell(line.rstrip())  # a library printed it before the pipe was taken from it
         self.events.put(None)
 
     def _read_log(self, pipe: IO[str]) -> None:
@@ -198,7 +204,10 @@ class StageProcess:
                 self.complaints[complaint[1].rstrip()] = None
 
     def _how_it_ended(self) -> str:
-        code = self.child.wait()
+        try:
+            code = self.child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return "stopped answering"
         if code >= 0:
             return f"ended with exit code {code}"
         why = {

@@ -15,9 +15,9 @@ from ..config import Example, ProblemsConfig, RolloutsConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..records import Problem, Rollout, schema, to_rows
+from ..records import Problem, Rollout
 from ..store import Store, digest
-from . import Input, Outcome, run_shards, shard_inputs
+from . import Input, Outcome, run_shards, sampled_table, shard_inputs
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -91,7 +91,6 @@ def facts(table: pa.Table) -> dict[str, Any]:
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Sample every shard that is not in the store yet."""
-    import pyarrow as pa
 
     inputs = shard_inputs(spec.wave, spec.execution.shard_size)
 
@@ -101,7 +100,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         with open_sampler(spec.model, spec.execution, note=progress.note) as sampler:
             progress.begin("rollouts", len(spec.wave) * each, "samples", (len(spec.wave) - left) * each)
             for item, rows in sample(sampler, ((i, i.problems) for i in missing), spec, progress):
-                yield item, pa.Table.from_pylist(to_rows(rows), schema(Rollout))
+                yield item, sampled_table(rows, Rollout, sampler)
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["completion_ids", "finish_reason"], facts)

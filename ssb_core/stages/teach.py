@@ -20,7 +20,7 @@ from ..engines import K, Request, Sampler, complete, draws, open_sampler, releas
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
 from ..store import Manifest, Store, digest
-from . import Input, Outcome, downstream_inputs, execute, required, run_shards, select
+from . import Input, Outcome, downstream_inputs, execute, required, run_shards, sampled_table, select
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -158,7 +158,6 @@ def run(spec: Spec | Solutions, store: Store, progress: Progress) -> Outcome:
 
 def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
     """Sample and verify every shard of solutions that is not in the store yet."""
-    import pyarrow as pa
 
     selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
     wave = spec.select.rollouts.wave
@@ -173,7 +172,7 @@ def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
         ):
             progress.begin("teach", sum(len(some) for _, some in shown), "solutions")
             for item, traces in write(sampler, verifier, shown, spec, progress):
-                yield item, pa.Table.from_pylist(to_rows(traces), schema(TeacherTrace))
+                yield item, sampled_table(traces, TeacherTrace, sampler)
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)

@@ -8,13 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 from peft import LoraConfig, get_peft_model
 
@@ -87,21 +90,50 @@ def connected(nano: models.ResolvedModel, url: str, **options: Any) -> Iterator[
         yield sampler
 
 
-@pytest.mark.parametrize("seeded_draw", [False, True])
-def test_completions_are_those_of_the_local_engine(
+@pytest.mark.parametrize("seeded_draw", [None, True])
+def test_completions_are_those_of_the_local_engine_where_the_server_has_the_seeded_draw(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
     requests: list[Request],
     expected: list[Completion],
-    seeded_draw: bool,
+    seeded_draw: bool | None,
 ) -> None:
     groups, progress = {n: requests[n : n + 5] for n in range(0, 24, 5)}, Noted()
     with connected(nano, url, seeded_draw=seeded_draw) as sampler:
         found = dict(sampler.sample(groups.items(), WARM, progress))
     assert found == {n: expected[n : n + 5] for n in groups}
     assert (progress.done, progress.notes) == (24, [])
-    assert all(("seed" in b) != seeded_draw for b in server.bodies[-24:])
+    assert all("seed" not in b for b in server.bodies)
+
+
+@pytest.mark.parametrize("seeded_draw", [None, False])
+def test_a_server_that_draws_by_itself_is_told_the_seed_and_the_user_that_it_does(
+    server: CompletionsServer,
+    url: str,
+    nano: models.ResolvedModel,
+    requests: list[Request],
+    expected: list[Completion],
+    seeded_draw: bool | None,
+) -> None:
+    server.draws_seeded, progress = False, Noted()
+    greedy = WARM.model_copy(update={"temperature": 0.0})
+    with connected(nano, url, seeded_draw=seeded_draw) as sampler:
+        assert sampler.name == "openai (the server's own draw)"
+        assert [c for _, c in sampler.sample([(0, requests)], greedy, progress)] and progress.notes == []
+        ((_, found),) = sampler.sample([(0, requests)], WARM, progress)
+    assert found != expected and [b["seed"] for b in server.bodies[-24:]] != [0] * 24
+    assert {b["seed"] for b in server.bodies[-24:]} == {r.seed for r in requests}
+    assert progress.notes == [f"the server at {url} draws by itself: not the completions that other engines would draw"]
+
+
+def test_a_server_that_refuses_the_parameter_of_the_seeded_draw_draws_by_itself(
+    server: CompletionsServer, url: str
+) -> None:
+    server.faults = [refuses(400, "unknown field vllm_xargs")]
+    assert not server_engine.served(ServerOptions(url=url))[1]
+    server.faults = [refuses(503), refuses(503)]
+    assert "answered with status 503" in refused(url, retries=1)
 
 
 def test_as_many_requests_as_allowed_are_in_flight_across_groups(
@@ -253,8 +285,12 @@ def test_tokens_behind_the_end_of_the_turn_are_cut_off(
 
 
 def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request], expected: list[Completion]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
 ) -> None:
+    greedy = WARM.model_copy(update={"temperature": 0.0})
+    with open_sampler(nano, Execution(engine="transformers")) as local:
+        expected = sampled(local, requests, greedy)
+
     def without_ids(answer: dict[str, Any]) -> None:
         del answer["choices"][0]["token_ids"], answer["choices"][0]["prompt_token_ids"]
 
@@ -262,13 +298,40 @@ def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
     progress = Noted()
     with connected(nano, url) as sampler:
         found = [
-            c for n in (0, 12) for _, cs in sampler.sample([(n, requests[n : n + 12])], WARM, progress) for c in cs
+            c for n in (0, 12) for _, cs in sampler.sample([(n, requests[n : n + 12])], greedy, progress) for c in cs
         ]
+        assert sampler.name.endswith("text encoded again)")
     assert [(c.text, c.finish_reason) for c in found] == [(c.text, c.finish_reason) for c in expected]
     assert all((c.completion_ids[-1] == 2) == (c.finish_reason == "stop") for c in found)
     assert progress.notes == [
         f"the server at {url} returns text only, which is encoded again: tokens may differ from those sampled"
     ]
+
+
+def test_prompts_are_encoded_rightly_while_text_is_encoded_again_in_the_loop(
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, request: pytest.FixtureRequest
+) -> None:
+    """A fast tokenizer keeps how it treats special tokens as a state, which two threads must not share."""
+    said = server_engine.Choice(text="She has 5 <|im_end|> apples.", finish_reason="stop")
+    done = threading.Event()
+    with connected(nano, url) as sampler:
+        shown = prompts.tutor_messages("How many?")
+        right = sampler.encode(shown)
+
+        def encode_again() -> None:
+            while not done.is_set():
+                sampler._encoded_again(said)
+
+        request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+        sys.setswitchinterval(1e-6)  # as if the machine were busy
+        thread = threading.Thread(target=encode_again)
+        thread.start()
+        try:
+            wrong = sum(sampler.encode(shown) != right for _ in range(3000))
+        finally:
+            done.set()
+            thread.join()
+    assert wrong == 0
 
 
 def test_no_text_becomes_a_special_token(
@@ -300,13 +363,13 @@ def refused(url: str, **options: Any) -> str:
 
 def test_the_model_to_ask_for_is_found_or_the_user_told_what_to_set(server: CompletionsServer, url: str) -> None:
     server.cards += [{"id": "student", "parent": NAME}]
-    assert server_engine.served(ServerOptions(url=url)).id == NAME
-    assert server_engine.served(ServerOptions(url=url, model="student")).id == "student"
+    assert server_engine.served(ServerOptions(url=url))[0].id == NAME
+    assert server_engine.served(ServerOptions(url=url, model="student"))[0].id == "student"
     said = refused(url, model="other")
     assert f"does not serve execution.server.model 'other' (it serves: {NAME})" in said
     server.cards += [{"id": "second"}]
     assert f"or more than one (it serves: {NAME}, second)\n  remedy: set execution.server.model" in refused(url)
-    assert server_engine.served(ServerOptions(url=url, model="second")).id == "second"
+    assert server_engine.served(ServerOptions(url=url, model="second"))[0].id == "second"
     server.cards = []
     assert "(it serves: none)" in refused(url)
 
@@ -345,7 +408,7 @@ def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
 def test_a_server_without_the_seeded_draw_is_noticed(server: CompletionsServer, url: str) -> None:
     server_engine.check(ServerOptions(url=url, seeded_draw=True))
     server.draws_seeded = False
-    assert "does not draw by it\n  remedy: start it with --logits-processors" in refused(url, seeded_draw=True)
+    assert "does not draw by it\n  remedy: start vLLM with VLLM_USE_V2_MODEL_RUNNER=0" in refused(url, seeded_draw=True)
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(
@@ -386,8 +449,9 @@ def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12)
     )
 
 
-def shards(store: Store) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in store.root.rglob("*.parquet")}
+def shards(store: Store) -> dict[str, list[Any]]:
+    """Every shard's rows, by name."""
+    return {p.name: pq.read_table(p).to_pylist() for p in store.root.rglob("*.parquet")}
 
 
 def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
@@ -406,7 +470,7 @@ def test_finished_shards_are_kept_when_the_server_fails(
     store = Store(tmp_path)
     options = ServerOptions(url=url, concurrency=8)
     spec = rollouts_spec(nano, Execution(shard_size=4, engine="openai", server=options))
-    server.faults = [server.answers] * 16 + [refuses(400)]
+    server.faults = [server.answers] * 18 + [refuses(400)]  # two of them to find out about the seeded draw
     with pytest.raises(EngineError, match="status 400"):
         stages.execute(spec, store, Progress())
     kept = shards(store)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -89,14 +91,51 @@ def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
     assert found == {n: whole[n * 8 : n * 8 + 8] for n in range(6)}
 
 
-def test_a_context_limit_below_the_models_is_refused_by_name(nano: models.ResolvedModel, vllm: Sampler) -> None:
-    vllm.limit = 512  # type: ignore[attr-defined]
-    try:
-        with pytest.raises(ConfigError, match=r"512 are allowed by execution\.vllm\.max_model_len"):
-            vllm.fits((1,) * 500, WARM)
-        assert vllm.fits((1,) * 300, WARM) and not vllm.fits((1,) * 1000, WARM)
-    finally:
-        vllm.limit = vllm.context  # type: ignore[attr-defined]
+def test_a_context_that_has_no_room_is_cut_to_what_fits_and_longer_prompts_refused_by_name(
+    nano: models.ResolvedModel, requests: list[Request], tmp_path: Path
+) -> None:
+    """4 GiB, the default on a CPU, hold less than the contexts of today's models."""
+    shutil.copytree(nano.source, tmp_path / "long")
+    settings = json.loads((tmp_path / "long" / "config.json").read_text())
+    settings["max_position_embeddings"] = 1_000_000
+    (tmp_path / "long" / "config.json").write_text(json.dumps(settings))
+    little = VLLM.model_copy(update={"vllm": QUICK.model_copy(update={"kv_cache_gib": 0.1})})
+    with open_sampler(nano.model_copy(update={"source": str(tmp_path / "long")}), little) as sampler:
+        limit = sampler.limit  # type: ignore[attr-defined]
+        assert 10_000 < limit < 1_000_000
+        assert sampler.fits((1,) * (limit - 160), WARM) and not sampler.fits((1,) * 1_000_000, WARM)
+        with pytest.raises(ConfigError, match=rf"only {limit} are allowed by .*execution\.vllm\.kv_cache_gib"):
+            sampler.fits((1,) * limit, WARM)
+        assert len(sampled(sampler, requests[:4], WARM)) == 4
+
+
+def test_our_draw_is_taken_where_vllm_prefers_the_runner_that_takes_no_processors(
+    nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does on CUDA, where Triton works."""
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    from ssb_core.engines.vllm_engine import engine_args
+
+    monkeypatch.setattr("vllm.config.vllm.HAS_TRITON", True)
+    InputProcessor(engine_args(nano, VLLM, None).create_engine_config())
+    monkeypatch.delenv("VLLM_USE_V2_MODEL_RUNNER")
+    with pytest.raises(ValueError, match="SeededDraw is not a subclass"):
+        InputProcessor(engine_args(nano, VLLM, None).create_engine_config())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [[], [1, 0.8], "abc", 7, [5, "0.8", 50], [1, 0.8, 2.5], [1, 0.8, "50"], [-1, 0.8, 50], [1, 0, 50], [1, 0.8, -1]],
+)
+def test_what_a_client_asks_the_draw_is_refused_before_it_reaches_the_engine(asked: Any) -> None:
+    from vllm import SamplingParams
+
+    from ssb_core.engines.vllm_engine import SeededDraw
+
+    with pytest.raises(ValueError, match="a list of a seed"):
+        SeededDraw.validate_params(SamplingParams(extra_args={"ssb": asked}))
+    SeededDraw.validate_params(SamplingParams(extra_args={"ssb": [2**63 - 1, 0.8, 0]}))
 
 
 @pytest.mark.parametrize("adapters", ["served", "merged"])
