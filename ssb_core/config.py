@@ -55,6 +55,9 @@ class ProblemsConfig(Frozen):
     form: AnswerForm = Field(
         "boxed", description="Where the answer field holds the answer: in a box, after ####, as a choice letter, bare."
     )
+    distinct: bool = Field(
+        False, description="Ask a question once, however often it stands there (before skip: so held-out ones are new)."
+    )
     skip: int = Field(0, ge=0, description="Leave out the first this many, to hold them out or because they are.")
     limit: int | None = Field(None, ge=1, description="Use at most this many problems.")
     shuffle_seed: int | None = Field(None, description="Draw the problems in this seeded order; file order if null.")

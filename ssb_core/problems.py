@@ -24,6 +24,8 @@ from .records import Problem, Rejection
 from .store import digest
 from .verify import extract
 
+FILES = (".jsonl", ".ndjson", ".parquet")  # a source with such an ending is a file, there or not
+
 # name: (split, numbers of steps, how many problems there are)
 EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
     "nano-train": ("train", (1, 2, 3), 4096),
@@ -66,10 +68,20 @@ def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejectio
         raise ConfigError(_all_rejected(config, next(iter(left_out)), len(left_out)))
     if config.shuffle_seed is not None:
         random.Random(config.shuffle_seed).shuffle(usable)
+    if config.distinct:
+        usable = _distinct(usable)
     wanted = usable[config.skip :][: config.limit]
     if not wanted:
         raise ConfigError(f"{config.source}: skip is {config.skip}, but there are only {len(usable)} usable problems")
     return tuple(wanted), left_out
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    """The first problem of each question, whatever its case and spacing."""
+    first: dict[str, Problem] = {}
+    for p in problems:
+        first.setdefault(" ".join(p.question.lower().split()), p)
+    return list(first.values())
 
 
 def _everything(config: ProblemsConfig) -> list[Problem]:
@@ -116,7 +128,7 @@ def _embedded(name: str) -> Iterator[Problem]:
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     """Rows of the source, each with where it stands."""
     path = _expand(config.source)
-    if path.suffix in (".jsonl", ".ndjson", ".parquet"):
+    if path.suffix in FILES:
         if not path.is_file():
             raise ConfigError(f"problem file {path} does not exist; give the path of a .jsonl or .parquet file")
         yield from _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
@@ -158,8 +170,10 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     import datasets
 
+    from .models import hub
+
     try:
-        rows = datasets.load_dataset(config.source, config.subset, split=config.split)
+        rows = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub.token())
     except Exception as e:  # the hub client raises a dozen unrelated types; all mean "cannot be had"
         first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise ConfigError(

@@ -2,9 +2,10 @@
 
 The file holds ``{"stage": ..., "store": ..., "spec": {...}}``; the manifest's path is the last line printed.
 
-With ``--serve`` it takes such objects from stdin, a line each, and answers in lines of JSON: progress as it comes, then
-one of ``{"event": "done", "made": ..., "reused": ...}`` and ``{"event": "failed", "error": ..., "message": ...}``. An
-engine stays loaded between jobs; ``null`` ends it. When stdin closes before, it kills itself and all it started.
+With ``--serve SCRATCH`` it takes such objects from stdin, a line each, and answers in lines of JSON: progress as it
+comes, then one of ``{"event": "done", "made": ..., "reused": ...}`` and ``{"event": "failed", "error": ..., "message":
+...}``. An engine stays loaded between jobs; ``null`` ends it. When stdin closes before, it kills itself and all it
+started. Temporary files go into the folder SCRATCH, which is deleted then.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from pathlib import Path
@@ -26,8 +29,8 @@ from . import STAGES, Spec, execute, module
 
 
 def main(arguments: list[str]) -> int:
-    if arguments == ["--serve"]:
-        serve()
+    if arguments[:1] == ["--serve"] and len(arguments) == 2:
+        serve(Path(arguments[1]))
         return 0
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         print(__doc__)
@@ -48,12 +51,13 @@ def read(job: dict[str, Any]) -> tuple[Spec, Store]:
     return kind.model_validate(job["spec"]), Store(Path(job["store"]))
 
 
-def serve() -> None:
+def serve(scratch: Path) -> None:
     """Run the jobs on stdin until one is null."""
+    tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
     answers = os.fdopen(os.dup(1), "w")  # what libraries print must not be among the answers
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_read_jobs, args=(jobs, scratch), daemon=True).start()
     progress = Told(answers)
     with keeping():
         while (job := jobs.get()) is not None:
@@ -67,9 +71,10 @@ def serve() -> None:
                 _answer(answers, event="done", made=outcome.made, reused=outcome.reused)
 
 
-def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any] | None]) -> None:
+def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any] | None], scratch: Path) -> None:
     for line in sys.stdin:
         jobs.put(json.loads(line))
+    shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)  # the parent is gone; engines have processes that would not notice
 
 

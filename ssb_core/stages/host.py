@@ -114,8 +114,7 @@ class StageProcess:
         self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for what engines leave when they are killed
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "ssb_core.stages", "--serve"],
-            env=os.environ | {"TMPDIR": self.scratch.name},
+            [sys.executable, "-m", "ssb_core.stages", "--serve", self.scratch.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

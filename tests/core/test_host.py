@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ssb_core.config import ConfigError, Execution, RunConfig
 from ssb_core.pipeline import Pipeline, Wave
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
+from ssb_core.stages import host
 from ssb_core.stages.host import Host, StageError, isolated
 from ssb_core.store import Store, StoreError
 
@@ -45,15 +47,19 @@ def wave_of(settings: RunConfig, store: Store, **execution: Any) -> Wave:
     return wave
 
 
+def scratch() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("ssb-stage-*"))
+
+
 def children() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    before = {p.pid for p in children()}
+    before, there = {p.pid for p in children()}, scratch()
     yield
-    assert {p.pid for p in children()} <= before
+    assert {p.pid for p in children()} <= before and scratch() <= there
 
 
 def test_a_wave_in_fresh_processes_makes_the_same_bytes_and_loads_the_engine_once(
@@ -139,10 +145,16 @@ def test_the_process_does_not_outlive_a_killed_parent() -> None:
     child.wait(timeout=60)
 
 
-def test_auto_isolates_only_where_it_pays() -> None:
+def test_auto_isolates_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not isolated(Execution(device="cpu", engine="transformers"))
     assert isolated(Execution(device="cpu", isolate="always"))
     assert not isolated(Execution(isolate="never"))
+    with monkeypatch.context() as installed:
+        installed.setattr(engines, "_obstacle_to_vllm", lambda device: None)
+        assert isolated(Execution(device="cpu", engine="vllm"))
+        assert isolated(Execution(device="cpu", engine="openai"))  # which samples students here
+    monkeypatch.setattr(host, "pick_device", lambda device: "cuda")
+    assert isolated(Execution(engine="transformers")) and not isolated(Execution(isolate="never"))
 
 
 def test_an_engine_that_does_not_suit_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,3 +165,16 @@ def test_embedded_sets_have_the_promised_sizes_and_unique_ids() -> None:
     for name, size in (("nano-train", 4096), ("nano-test", 512), ("nano-hard", 256)):
         found = problems.load(ProblemsConfig(source=name))
         assert len(found) == len({p.id for p in found}) == len({p.question for p in found}) == size
+
+
+def test_distinct_questions_are_asked_once_and_held_out_ones_are_new(tmp_path: Path) -> None:
+    """Whatever is drawn for training, no question of it stands among those behind `skip`."""
+    path = tmp_path / "many.jsonl"
+    asked = [f"How many are {i % 30} and {i % 7}?" for i in range(60)] + ["how many  are 3 and 3?"]
+    path.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in asked))
+    whole = ProblemsConfig(source=str(path), form="exact", shuffle_seed=1, distinct=True)
+    train = problems.load(whole.model_copy(update={"limit": 20}))
+    rest = problems.load(whole.model_copy(update={"skip": 20}))
+    words = [" ".join(p.question.lower().split()) for p in (*train, *rest)]
+    assert len(words) == len(set(words)) == len({" ".join(q.lower().split()) for q in asked})
+    assert len(problems.load(whole.model_copy(update={"distinct": False}))) == 61
