@@ -37,8 +37,9 @@ class Exported:
 
 
 def export(run: Run, targets: Mapping[Kind, Path], *, signal: bool = False, overwrite: bool = False) -> list[Exported]:
-    """Write what is asked for, each kind to its directory; everything is checked before anything is written.
+    """Write what is asked for, each kind to its directory.
 
+    Directories, model, weights and problems are checked before anything is written; shards as they are read.
     `signal` adds the teacher's hidden states to the data set, `overwrite` replaces earlier exports.
 
     Raises:
@@ -47,23 +48,23 @@ def export(run: Run, targets: Mapping[Kind, Path], *, signal: bool = False, over
         StoreError: the store no longer holds what the run made, or another process writes to the same directory.
     """
     _check_targets(targets, signal, overwrite)
-    make = _makers(run, targets, signal)
     origin = Origin.of(run)
+    make = _makers(origin, targets, signal)
     return [_write(kind, target.resolve(), target, make[kind], origin) for kind, target in targets.items()]
 
 
 Maker = Callable[[Origin, Path], cards.Card]
 
 
-def _makers(run: Run, targets: Mapping[Kind, Path], signal: bool) -> dict[Kind, Maker]:
+def _makers(origin: Origin, targets: Mapping[Kind, Path], signal: bool) -> dict[Kind, Maker]:
     """How each kind is made; refuses what the run cannot give."""
     makers: dict[Kind, Maker] = {}
     if "adapter" in targets or "merged" in targets:
-        trained = student.find(run)
+        trained = student.find(origin.run)
         makers |= {"adapter": lambda o, d: student.write_adapter(o, trained, d)}
         makers |= {"merged": lambda o, d: student.write_merged(o, trained, d)}
     if "dataset" in targets:
-        traces = dataset.find(run)
+        traces = dataset.find(origin)
         makers |= {"dataset": lambda o, d: dataset.write(o, traces, d, signal)}
     return makers
 
@@ -86,6 +87,11 @@ def _check_targets(targets: Mapping[Kind, Path], signal: bool, overwrite: bool) 
 def _check_place(kind: Kind, target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
         raise ConfigError(f"--{kind} {target} is a file; give a directory")
+    here, inside = target.resolve(), f"\n  remedy: give a directory inside it, e.g. {target / kind}"
+    if os.path.ismount(here):
+        raise ConfigError(f"--{kind} {target} is a mount point, which nothing can be renamed to{inside}")
+    if Path.cwd().is_relative_to(here):
+        raise ConfigError(f"--{kind} {target} is, or holds, the directory you are in, and would be replaced{inside}")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
@@ -116,13 +122,23 @@ def _replacing(target: Path) -> Iterator[Path]:
             for left in partial.iterdir():  # by an export that was killed
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
             yield partial
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            partial.rename(target)
+            _swap(partial, target, old)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path, old: Path) -> None:
+    """Put `new` in the place of `target`, which stands at `old` until then; if that fails, it is back."""
+    try:
+        if target.exists():
             shutil.rmtree(old, ignore_errors=True)
+            target.rename(old)
+        new.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _settle(directory: Path) -> list[int]:

@@ -1,7 +1,7 @@
 """Model and data cards: the summary's numbers, how they came about, and code that loads what lies beside the card.
 
-Result numbers are formatted by `report` and nowhere else. A card claims nothing that is not in summary.json, and its
-code is run by the tests.
+Result numbers are formatted by `report` and nowhere else. A card claims nothing that is not in summary.json. Its code
+is run by tests: vLLM's by ``make test-vllm``, the rest by ``make test``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from .. import findings, models, problems, prompts, report
+from .. import findings, problems, prompts, report
 from ..config import ConfigError, EvaluateConfig, ProblemsConfig
 from ..records import Problem
 from ..store import write_json
@@ -24,7 +24,7 @@ from .origin import Origin, student_turns
 
 PAPER = "https://arxiv.org/abs/2512.05105"
 QUESTION = "Ruth has 3 pens. She buys 4 more. How many pens does Ruth have now?"
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the values of max_lora_rank that vLLM takes
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's MaxLoRARanks; to export takes no vLLM
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 FILES = (".jsonl", ".ndjson", ".parquet")
 
@@ -76,7 +76,9 @@ def _content(card: Card, origin: Origin) -> dict[str, Any]:
         "config": config,
         "model": origin.model,
         "on_hub": origin.on_hub,
-        "is_nano": origin.model.source == str(models.NANO.resolve()),
+        "is_nano": origin.is_nano,
+        "base": origin.base,
+        "place": origin.place,
         "verdict": report.verdict_in_words(summary).splitlines(),
         "results": report.results_table(summary) if summary["benchmarks"] else [],
         "funnel": findings.funnel(origin.run),
@@ -103,7 +105,7 @@ def _front_matter(card: Card, origin: Origin) -> dict[str, Any]:
             "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/*.parquet"}]}],
         }
     adapter = card.kind == "adapter"
-    base = {"base_model": origin.model.source, "base_model_relation": "adapter" if adapter else "finetune"}
+    base = {"base_model": origin.base, "base_model_relation": "adapter" if adapter else "finetune"}
     return {
         **(base if origin.on_hub else {}),
         "library_name": "peft" if adapter else "transformers",
@@ -114,7 +116,7 @@ def _front_matter(card: Card, origin: Origin) -> dict[str, Any]:
 
 
 def _named(origin: Origin) -> dict[str, Any]:
-    return {"source": origin.model.source, "revision": origin.model.revision, **origin.model.recipe}
+    return {"source": origin.base, "revision": origin.model.revision, **origin.model.recipe}
 
 
 def _sampling(decoding: EvaluateConfig) -> str:
@@ -130,10 +132,10 @@ def _provenance(origin: Origin) -> list[dict[str, str]]:
     machine = json.loads((origin.run.directory / "env.json").read_text())
     facts = {
         "run": f"`{summary['run']}` (preset {summary['preset']})",
-        "base model": f"`{model.source}`",
+        "base model": f"`{origin.base}`, {origin.place}",
         "its identity": f"`{model.identity}`" + ("" if origin.on_hub else ", a digest of its files"),
-        **({"converted from": f"`{Path(model.gguf).name}`"} if model.gguf else {}),
         "computed in": f"{model.dtype} on {machine['device']} {machine['device_name']}".strip(),
+        **{f"{stage} sampled by": ", ".join(names) for stage, names in summary["engines"].items()},
         **{f"{stage} fingerprint": f"`{value}`" for stage, value in summary["fingerprints"].items()},
         "versions": ", ".join(f"{name} {value}" for name, value in summary["versions"].items()),
     }

@@ -45,22 +45,22 @@ COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Finished requests of rollouts, select and teach, wave by wave, and how many traces of them count."""
+    """Finished rollouts, select and teach requests by wave, how many of their traces count, and the problems asked."""
 
     waves: tuple[tuple[Manifest, Manifest, Manifest], ...]
     limit: int
     trained: bool
+    asked: dict[str, Problem]
 
 
-def find(run: Run) -> Traces:
+def find(origin: Origin) -> Traces:
     """The traces that the run's student was trained on; without a student, those it would be.
 
     Raises:
-        ConfigError: the run taught none.
+        ConfigError: the run taught none, or its problems are no longer what they were.
         StoreError: the store no longer holds them.
     """
-    from .. import findings
-
+    run = origin.run
     taught = run.manifests("teach")
     if not sum(m.facts.get("taught", 0) for m in taught):
         raise ConfigError(
@@ -68,16 +68,15 @@ def find(run: Run) -> Traces:
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`"
         )
     trained = run.manifests("distill")
-    limit = trained[0].facts["traces"] if trained else findings.configuration(run).target_traces
+    limit = trained[0].facts["traces"] if trained else origin.config.target_traces
     waves = zip(run.manifests("rollouts"), run.manifests("select"), taught, strict=True)
-    return Traces(tuple(waves), limit, bool(trained))
+    return Traces(tuple(waves), limit, bool(trained), {p.id: p for p in origin.asked()})
 
 
 def write(origin: Origin, traces: Traces, directory: Path, signal: bool = False) -> Card:
     """The rows as ``data/train-*.parquet``; with `signal`, the teacher's hidden state at every solution token too.
 
     Raises:
-        ConfigError: the problems are no longer what they were.
         StoreError: a shard is damaged.
     """
     tokenizer = models.load_tokenizer(origin.model)
@@ -94,12 +93,12 @@ def tables(origin: Origin, traces: Traces, tokenizer: Any, signal: bool = False)
     """The rows, one table for each shard that holds any of them."""
     import pyarrow as pa
 
-    asked, left = {p.id: p for p in origin.asked()}, traces.limit
+    left = traces.limit
     metadata = {_metadata_key(): json.dumps(_signal_origin(origin.run, traces))} if signal else None
     for wave, *entries in _shards(traces):
         if not left:
             return
-        rows = _joined(origin.run, wave, entries, asked, tokenizer)
+        rows = _joined(origin.run, wave, entries, traces.asked, tokenizer)
         kept = [(i, row) for i, row in enumerate(rows) if row is not None][:left]
         left -= len(kept)
         if kept:

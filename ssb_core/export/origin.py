@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import findings, models, problems, prompts
@@ -45,6 +46,39 @@ class Origin:
     def on_hub(self) -> bool:
         """Whether others can get the base by its name."""
         return self.model.revision is not None
+
+    @property
+    def is_nano(self) -> bool:
+        """Whether the base is the embedded model."""
+        return self.model.source == str(models.NANO.resolve())
+
+    @property
+    def base(self) -> str:
+        """The base's name for others; of a local path its last part alone, as its folder is nobody's business."""
+        if self.on_hub:
+            return self.model.source
+        if self.is_nano:
+            return "nano"
+        if self._in_package:
+            return self.config.model.source
+        return Path(self.model.gguf or self.model.source).name
+
+    @property
+    def place(self) -> str:
+        """Where the base was read from, in words."""
+        if self.on_hub:
+            return "on the hub"
+        if self.is_nano:
+            return "the model embedded in ssb (`ssb_core/nano/model`)"
+        if self.model.gguf is None:
+            return "a directory on the machine this was made on"
+        where = "in an installed Python package" if self._in_package else "on the machine this was made on"
+        return f"a GGUF file {where}, converted to safetensors"
+
+    @property
+    def _in_package(self) -> bool:
+        """As `gguf.find` reads it: a path that exists goes first."""
+        return self.model.gguf is not None and not Path(self.config.model.source).expanduser().is_file()
 
     def asked(self) -> tuple[Problem, ...]:
         """The training problems that the run sampled.

@@ -58,17 +58,24 @@ def write_adapter(origin: Origin, student: Student, directory: Path) -> Card:
     config = json.dumps(student.config | named, indent=2, sort_keys=True)
     (directory / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
     tokenizer = _write_tokenizer(origin, directory)
-    _generation(origin, tokenizer).save_pretrained(directory)
-    return Card("adapter", {"tokenizer": tokenizer, "lora": student.config})
+    settings = _generation(origin, tokenizer)
+    settings.save_pretrained(directory)
+    return _card("adapter", student, tokenizer, settings)
 
 
 def write_merged(origin: Origin, student: Student, directory: Path) -> Card:
-    """The student's weights as they were evaluated, in the dtype that the run computed in."""
-    merged = models.load_merged(origin.model, "cpu", student.weights.parent)
+    """The base's weights with the adapter added in float32, rounded once to the dtype that the run computed in."""
+    import torch
+
+    merged = models.load_merged(origin.model, student.weights.parent).to(getattr(torch, origin.model.dtype))
     tokenizer = _write_tokenizer(origin, directory)
     merged.generation_config = _generation(origin, tokenizer)
     merged.save_pretrained(directory, max_shard_size=SHARD_SIZE)
-    return Card("merged", {"tokenizer": tokenizer, "lora": student.config})
+    return _card("merged", student, tokenizer, merged.generation_config)
+
+
+def _card(kind: str, student: Student, tokenizer: Any, settings: Any) -> Card:
+    return Card(kind, {"tokenizer": tokenizer, "lora": student.config, "stops": settings.eos_token_id})
 
 
 def _write_tokenizer(origin: Origin, directory: Path) -> Any:

