@@ -76,11 +76,6 @@ class StoreEstimate:
         return sum(self.parts.values())
 
     @property
-    def final(self) -> int:
-        """What stays when the run is finished."""
-        return self.peak - self.checkpoints
-
-    @property
     def parts(self) -> dict[str, int]:
         """Name and bytes of every part that takes any."""
         return {name: size for name, size in asdict(self).items() if size}

@@ -101,8 +101,15 @@ def sizes(**changes: Any) -> dict[str, Any]:
     }
 
 
-def write_gguf(path: Path, seed: int = 0, template: str | None = CHATML, layers: int = 2) -> Path:
-    """A Llama of two layers with Q4_1 weights, byte tokens and ChatML, as a GGUF file."""
+def write_gguf(
+    path: Path,
+    seed: int = 0,
+    template: str | None = CHATML,
+    layers: int = 2,
+    scaling: str | None = None,
+    extra: str | None = None,
+) -> Path:
+    """A Llama of two layers with Q4_1 weights, byte tokens and ChatML, as a GGUF file; `extra` is one more tensor."""
     import gguf
     import numpy as np
     from tokenizers.pre_tokenizers import ByteLevel
@@ -128,6 +135,10 @@ def write_gguf(path: Path, seed: int = 0, template: str | None = CHATML, layers:
     out.add_eos_token_id(1)
     if template is not None:
         out.add_chat_template(template)
+    if scaling is not None:
+        out.add_string("llama.rope.scaling.type", scaling)
+    if extra is not None:
+        out.add_tensor(extra, np.ones(hidden, np.float32))
 
     def add(name: str, *shape: int) -> None:
         kind = gguf.GGMLQuantizationType.Q4_1

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ..config import ConfigError, ProblemsConfig, RunConfig
+from ..config import ConfigError, RunConfig
 from . import data, installation, machine, model, room
 from .checks import Check, Examination, Status
-from .patient import TRAINING, Patient
+from .patient import Patient
 
 __all__ = ["Check", "Examination", "Status", "examinations", "examine", "failure"]
 
@@ -41,10 +41,7 @@ def examinations(store: Path, config: RunConfig | None = None) -> list[Examinati
 
 def _needed(patient: Patient, place: Examination) -> Iterator[Examination]:
     """What only a configuration has: each problem set on its own, then the model, then room for the results."""
-    config = patient.config
-    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems}
-    sets |= {b.name: b for b in config.evaluate.benchmarks}
-    for name, wanted in sets.items():
+    for name, wanted in patient.wanted.items():
         yield Examination("data", name, partial(data.problem_set, patient, name, wanted), 300)
     yield Examination("data", "target", partial(data.target, patient))
     yield Examination("model", "model", partial(model.model, patient), 120)

@@ -46,7 +46,7 @@ def _is_here(wanted: ProblemsConfig) -> bool:
     path = Path(os.path.expandvars(wanted.source)).expanduser()
     if wanted.source in problems.EMBEDDED or path.exists() or "$" in str(path):
         return True
-    if path.suffix in (".jsonl", ".ndjson", ".parquet"):
+    if path.suffix in problems.FILES:
         return True
     from datasets import config
 

@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import humanize
 
-from ..config import ConfigError, Execution
+from ..config import ConfigError, Execution, RunConfig
+from ..prompts import Messages, tutor_messages
 from .checks import Check, nearest, size
 from .machine import main_memory
 from .patient import WIDTHS, Patient, Shape
@@ -46,7 +47,7 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     from ..models import hub
 
     name = f"{model.source} at {str(model.revision)[:8]}"
-    if _in_cache(model):
+    if hub.cached(model.source, model.revision):
         return Check("model", "ok", f"{name}, in the hub cache")
     api = huggingface_hub.HfApi(token=hub.token())
     about = api.model_info(model.source, revision=model.revision, files_metadata=True, timeout=hub.TIMEOUT)
@@ -57,13 +58,6 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     if needed < free:
         return Check("model", "ok", found)
     return Check("model", "problem", found, "HF_HOME=FOLDER on a disk with more room")
-
-
-def _in_cache(model: ResolvedModel) -> bool:
-    import huggingface_hub
-
-    found = huggingface_hub.try_to_load_from_cache(model.source, "config.json", revision=model.revision)
-    return isinstance(found, str) and any(Path(found).parent.glob("*.safetensors"))
 
 
 def usable(patient: Patient) -> Iterator[Check]:
@@ -78,25 +72,34 @@ def usable(patient: Patient) -> Iterator[Check]:
             plain = pipeline.config.model_copy(update={"execution": Execution(engine="transformers")})
             replace(pipeline, config=plain, model=readable).check_model()
         else:
-            models.check(readable, "auto", {})
+            models.check(readable, "auto", _example(patient.config))
         patient.shape = _shape(readable)
         context = models.context_length(readable)
     found = f"architecture, tokenizer, chat template and end of turn fit; context {context:,} tokens"
-    yield Check("use", "ok", found + ("" if pipeline else " (prompts are not tried: no data)"))
+    yield Check("use", "ok", found + ("" if pipeline else " (tried on an example: not all problems are here)"))
+
+
+def _example(config: RunConfig) -> dict[str, tuple[Messages, int]]:
+    """What `models.check` tries where no problems are here to try it on."""
+    asked = tutor_messages("What is 2 + 3?", config.prompts.few_shot)
+    stages = {"rollouts": config.rollouts, "teach": config.teach, "evaluate": config.evaluate}
+    return {f"{name}.max_new_tokens": (asked, stage.max_new_tokens) for name, stage in stages.items()}
 
 
 @contextlib.contextmanager
 def _readable(model: ResolvedModel) -> Iterator[ResolvedModel]:
     """The model with a configuration and a tokenizer to read: what is not here yet is put into a temporary folder."""
-    from ..models import gguf
+    from ..models import gguf, hub
 
-    missing = model.revision is not None and not _in_cache(model)
+    missing = model.revision is not None and not hub.cached(model.source, model.revision)
     unconverted = model.gguf is not None and not gguf.whole(Path(model.source))
     if not (missing or unconverted):
         yield model
         return
     with tempfile.TemporaryDirectory(prefix="ssb-doctor-") as folder:
-        source = _from_hub(model, folder) if missing else _from_gguf(Path(str(model.gguf)), folder)
+        source = _from_hub(model, folder) if missing else folder
+        if unconverted:
+            gguf.describe(Path(str(model.gguf)), Path(folder))
         try:
             yield model.model_copy(update={"source": source, "revision": None, "gguf": None})
         except ConfigError as e:
@@ -117,24 +120,13 @@ def _from_hub(model: ResolvedModel, folder: str) -> str:
     )
 
 
-def _from_gguf(file: Path, folder: str) -> str:
-    from transformers import AutoConfig, AutoTokenizer
-
-    AutoConfig.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)
-    return folder
-
-
 def _shape(model: ResolvedModel) -> Shape:
     """Counted on the architecture without weights, whose layers are those that an adapter gets."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     from .. import models
 
-    config = models.load_config(model)
-    with torch.device("meta"):
-        empty: Any = AutoModelForCausalLM.from_config(config)
+    empty = models.empty(models.load_config(model))
     head = empty.get_output_embeddings()
     adapted = [m for m in empty.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     width = sum(m.in_features + m.out_features for m in adapted)
@@ -149,16 +141,34 @@ def memory(patient: Patient) -> Iterator[Check]:
         return
     with contextlib.suppress(ConfigError):  # a device that is not here is told by its own check
         taken = pick_device(patient.config.execution.device)
-        yield weights(patient.shape.parameters, patient.config.model.dtype, taken, *_device_memory(taken))
+        dtype, merged = patient.config.model.dtype, _merges(patient.config.execution, taken)
+        yield weights(patient.shape.parameters, dtype, taken, *_device_memory(taken), merged)
 
 
-def weights(parameters: int, dtype: str, taken: str, total: int, free: int) -> Check:
-    """What a model's weights take of the memory of the device `taken`."""
-    needed = parameters * WIDTHS[dtype]
+def _merges(execution: Execution, taken: str) -> bool:
+    """Whether vLLM is given the student as weights of its own, which are added up in float32 in main memory.
+
+    With transformers it is added up in place, in the weights that are counted already.
+    """
+    from .. import engines
+
+    how = execution.vllm.adapters
+    with contextlib.suppress(ConfigError):  # an engine that is not here is told by its own check
+        vllm = engines.choose_local(execution).engine == "vllm"
+        return vllm and (how == "merged" or (how == "auto" and taken == "cpu"))
+    return False
+
+
+def weights(parameters: int, dtype: str, taken: str, total: int, free: int, merged: bool = False) -> Check:
+    """What a model's weights take of the memory of the device `taken`, and of main memory where they are `merged`."""
+    needed, exact = parameters * WIDTHS[dtype], parameters * WIDTHS["float32"]
     found = (
         f"{humanize.intword(parameters)} parameters take {size(needed)} in {dtype}, sampling and training more; "
-        f"{taken} has {size(total)}, {size(free)} available"
+        + (f"the student, merged in float32, {size(exact)} of main memory; " if merged else "")
+        + f"{taken} has {size(total)}, {size(free)} available"
     )
+    if merged and taken == "cpu":
+        needed = exact
     if needed >= total:
         return Check("memory", "problem", found, "choose a smaller model, a narrower model.dtype or a larger machine")
     if needed >= free:

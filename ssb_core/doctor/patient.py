@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..config import RunConfig
+from ..config import ProblemsConfig, RunConfig
 
 if TYPE_CHECKING:
     from ..models import ResolvedModel
@@ -35,12 +35,16 @@ class Patient:
     shape: Shape | None = None
     sets: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def wanted(self) -> dict[str, ProblemsConfig]:
+        """Every problem set of the configuration by its name."""
+        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.benchmarks}
+
     def pipeline(self) -> Pipeline | None:
         """The run's requests, if the model and every problem set are there."""
         from .. import problems
         from ..pipeline import Pipeline
 
-        wanted = {TRAINING, *(b.name for b in self.config.evaluate.benchmarks)}
-        if self.model is None or wanted - set(self.sets):
+        if self.model is None or self.wanted.keys() - self.sets:
             return None
         return Pipeline(self.config, self.model, problems.load(self.config.problems))

@@ -6,16 +6,20 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .checks import Check, Status, nearest, size
-from .patient import WIDTHS, Patient, Shape
+from .patient import TRAINING, WIDTHS, Patient, Shape
 
 if TYPE_CHECKING:
     from ..estimate import Sizes, StoreEstimate
+    from ..models import ResolvedModel
     from ..pipeline import Pipeline
     from ..store import Store
+
+QUESTION = 1000  # bytes of a question where none is here; GSM8K's and MATH's are shorter on average
 
 
 def directory(store: Path) -> Iterator[Check]:
@@ -39,33 +43,40 @@ def disk(patient: Patient) -> Iterator[Check]:
     from .. import estimate
     from ..store import Store
 
-    pipeline, shape = patient.pipeline(), patient.shape
-    if pipeline is None or shape is None:
-        yield Check("disk", "warning", "no estimate without the model and every problem set", "see data and model")
+    counts = {name: patient.sets.get(name, wanted.limit) for name, wanted in patient.wanted.items()}
+    known = {name: count for name, count in counts.items() if count is not None}
+    if patient.model is None or patient.shape is None or len(known) < len(counts):
+        why = "no estimate without the model, and every problem set or its limit"
+        yield Check("disk", "warning", why, "see data and model")
         return
-    store = Store(patient.store)
-    kept, whole = _kept(pipeline, store)
+    store, pipeline = Store(patient.store), patient.pipeline()
+    kept, whole = _kept(pipeline, store) if pipeline else (0, False)
     if whole:
         yield Check("disk", "ok", f"nothing more is needed: the whole run is in the store ({size(kept)})")
         return
-    sizes = _sizes(pipeline, shape, patient.sets)
+    sizes = _sizes(patient, patient.model, patient.shape, known)
     bound = estimate.estimate(patient.config, sizes)
-    lengths = estimate.measured(store, pipeline.model.identity, patient.config)
+    lengths = estimate.measured(store, patient.model.identity, patient.config)
     usual = estimate.estimate(patient.config, sizes, lengths) if lengths else None
-    yield room(bound, usual, kept, shutil.disk_usage(nearest(patient.store)).free)
+    check = room(bound, usual, kept, shutil.disk_usage(nearest(patient.store)).free)
+    by_limit = "" if pipeline else "; problem sets that are not here are counted by their limit"
+    yield replace(check, found=check.found + by_limit)
 
 
-def _sizes(pipeline: Pipeline, shape: Shape, sets: Mapping[str, int]) -> Sizes:
+def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping[str, int]) -> Sizes:
+    """What decides the store's size; problems that are not here count with a usual question."""
+    from .. import problems
     from ..estimate import Sizes
     from ..models import gguf
     from ..prompts import tutor_messages
 
-    config, made = pipeline.config, pipeline.model
-    asked = [tutor_messages(p.question, config.prompts.few_shot) for p in pipeline.problems]
-    to_convert = made.gguf is not None and not gguf.whole(Path(made.source))
+    config, here = patient.config, TRAINING in patient.sets
+    questions = [p.question for p in problems.load(config.problems)] if here else ["?" * QUESTION]
+    asked = [tutor_messages(question, config.prompts.few_shot) for question in questions]
+    to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
     return Sizes(
-        problems=len(asked),
-        evaluated=sum(sets[b.name] for b in config.evaluate.benchmarks),
+        problems=counts[TRAINING],
+        evaluated=sum(counts[b.name] for b in config.evaluate.benchmarks),
         prompt_bytes=sum(len(m["content"].encode()) for prompt in asked for m in prompt) // len(asked),
         hidden_size=shape.hidden_size,
         lora_width=shape.lora_width,

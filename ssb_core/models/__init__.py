@@ -17,6 +17,7 @@ from ..progress import Progress
 from ..prompts import Messages, encode
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
+from .loading import empty, load
 from .sources import NANO, ResolvedModel, resolve
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "backbone",
     "check",
     "context_length",
+    "empty",
     "end_of_turn",
     "head_weight",
     "load_config",
@@ -65,7 +67,8 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
     local(model)
     try:
         config = load_config(model)
-        refuse_unsupported(config)
+        refuse_unsupported(config)  # before it is built: what is refused here may be no causal language model
+        head_weight(empty(config))
         tokenizer = load_tokenizer(model)
         shown = {field: encode(tokenizer, prompt) for field, (prompt, _) in wanted.items()}
         end_of_turn(model, tokenizer)
@@ -116,22 +119,34 @@ def end_of_turn(model: ResolvedModel, tokenizer: PreTrainedTokenizerBase | None 
     assistant's turn with, since checkpoints of every family leave one out in one of these places.
 
     Raises:
-        ConfigError: none is found, so nothing would ever stop.
+        ConfigError: none is found, so nothing would ever stop; or the generation settings cannot be had.
     """
-    from transformers import GenerationConfig
-
-    place = local(model)
-    try:
-        settings = GenerationConfig.from_pretrained(place, revision=model.revision or "main", token=hub.token())
-    except OSError:  # it has no such file
-        settings = load_config(model)
-    found = turns.stop_ids([settings.eos_token_id], tokenizer or load_tokenizer(model))
+    found = turns.stop_ids([_settings(model).eos_token_id], tokenizer or load_tokenizer(model))
     if not found:
         raise ConfigError(
             f"model {model.source} names no token that ends a turn\n"
             "  remedy: set eos_token_id in its generation_config.json, or eos_token in its tokenizer_config.json"
         )
     return found
+
+
+def _settings(model: ResolvedModel) -> Any:
+    """The model's generation settings; its configuration, which older checkpoints have them in, if it has no such file.
+
+    A file that is there but cannot be had now is not taken for none: the model would stop elsewhere than it does later.
+    """
+    from transformers import GenerationConfig
+
+    place = local(model)
+    try:
+        return GenerationConfig.from_pretrained(place, revision=model.revision or "main", token=hub.token())
+    except OSError as e:
+        if hub.lacks(place, model.revision, "generation_config.json"):
+            return load_config(model)
+        raise ConfigError(
+            f"model {model.source}: its generation_config.json cannot be read: {hub.redacted(str(e)):.300}\n"
+            "  remedy: try again when the hub can be reached, or give a directory with all files of the model"
+        ) from None
 
 
 def pick_device(wanted: str) -> str:
@@ -154,7 +169,7 @@ def load_config(model: ResolvedModel) -> Any:
     """The model's transformers configuration."""
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(local(model), revision=model.revision, token=hub.token())
+    return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub.token())
 
 
 def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
@@ -168,8 +183,12 @@ def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        local(model), revision=model.revision, token=hub.token(), padding_side="left"
+    tokenizer: PreTrainedTokenizerBase = load(
+        AutoTokenizer.from_pretrained,
+        local(model),
+        revision=model.revision,
+        token=hub.token(),
+        padding_side="left",
     )
     if model.chat_template is not None:
         tokenizer.chat_template = model.chat_template
@@ -191,25 +210,40 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -
 
     if model.source == str(NANO.resolve()):  # done before the bar is drawn
         logging.disable_progress_bar()
-    result: Any = AutoModelForCausalLM.from_pretrained(
+    loaded, found = load(
+        AutoModelForCausalLM.from_pretrained,
         local(model),
         revision=model.revision,
         token=hub.token(),
         dtype=getattr(torch, model.dtype),
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused below, by name
     )
-    loaded, found = result
-    if missing := sorted(found["missing_keys"]):  # transformers would go on with random numbers in their place
-        raise ConfigError(
-            f"model {model.source} lacks {len(missing)} of its weights, e.g. {missing[0]}\n"
-            "  remedy: download it again, or convert it with save_pretrained of its own model class"
-        )
+    _refuse_incomplete(model, found)
     if adapter is not None:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, adapter)
     return loaded.to(pick_device(device)).eval().requires_grad_(False)
+
+
+def _refuse_incomplete(model: ResolvedModel, found: dict[str, Any]) -> None:
+    """Refuse weights that transformers would go on with random numbers for."""
+    if missing := sorted(found["missing_keys"]):
+        wrong = f"lacks {len(missing)} of its weights, e.g. {missing[0]}"
+    elif other := sorted(found["mismatched_keys"]):
+        name, has, wanted = other[0]
+        wrong = (
+            f"has {len(other)} weights of other shapes than its configuration says, e.g. {name}: {list(has)} "
+            f"instead of {list(wanted)}"
+        )
+    else:
+        return
+    raise ConfigError(
+        f"model {model.source} {wrong}\n"
+        "  remedy: download it again, or convert it with save_pretrained of its own model class"
+    )
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:
@@ -219,12 +253,7 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
 
 
-def load_merged(model: ResolvedModel, device: str, adapter: Path) -> Any:
-    """As `load_model`, with the adapter added to the weights in float32, and the sum rounded once to the dtype."""
-    import torch
-
+def load_merged(model: ResolvedModel, adapter: Path) -> Any:
+    """The weights with the adapter added, in float32 on the CPU, whatever the model's dtype."""
     exact = model.model_copy(update={"dtype": "float32"})
-    merged: Any = load_model(exact, "cpu", adapter).merge_and_unload()
-    for weight in merged.parameters():  # not merged.to(dtype), which rounds rotary frequencies too
-        weight.data = weight.data.to(getattr(torch, model.dtype))
-    return merged.to(pick_device(device))
+    return load_model(exact, "cpu", adapter).merge_and_unload()

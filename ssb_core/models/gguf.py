@@ -3,8 +3,8 @@
     <store>/models/<identity>/                 safetensors weights, configuration, tokenizer, chat template
     <store>/models/<identity>/conversion.json  where it came from and the size of every file, written last
 
-Weights are kept in float32, in which they are dequantised, so nothing is lost: 0.5 GB for 135 million of them. Of
-SmolLM2's (Q4_1), float16 would change 42% and bfloat16 79%.
+Weights are kept in float32, in which they are dequantised, so nothing is lost: 0.5 GB for 135 million of them. Files
+with something that transformers would leave out without a word are refused: the result would be another model.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ..config import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
 from . import hub
+from .loading import empty, load
 
 CONVERSION = 1  # counted up whenever the same file would be converted to something else
 RECORD = "conversion.json"
@@ -162,25 +163,73 @@ def _replace(file: Path, directory: Path) -> None:
 def _write(file: Path, directory: Path) -> None:
     """Dequantise `file` with transformers and save it; configuration, template and special tokens come from it too."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, GgufConfig
 
+    config = describe(file, directory)
+    with _reading(file):
+        model, found = load(
+            AutoModelForCausalLM.from_pretrained,
+            file.parent,
+            gguf_file=file.name,
+            config=config,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        if found["missing_keys"]:
+            raise ValueError(f"it lacks {len(found['missing_keys'])} tensors, e.g. {min(found['missing_keys'])}")
+        model.save_pretrained(directory)
+
+
+def describe(file: Path, directory: Path) -> Any:
+    """Save the configuration and the tokenizer of `file`, unless its weights cannot be converted without loss.
+
+    Raises:
+        ConfigError: they cannot, or it is no file that transformers can read.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    with _reading(file):
+        config = load(AutoConfig.from_pretrained, file.parent, gguf_file=file.name)
+        _refuse_losses(file, config)
+        tokenizer = load(AutoTokenizer.from_pretrained, file.parent, gguf_file=file.name)
+        config.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    return config
+
+
+def _refuse_losses(file: Path, config: Any) -> None:
+    """Refuse what transformers leaves out: tensors that it has no name for, and any scaling of positions.
+
+    llama.cpp keeps the scaling of Llama 3.1 and 3.2 in a tensor of its own, ``rope_freqs.weight``.
+    """
+    from gguf import GGUFReader
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+
+    reader = GGUFReader(file)
+    kind = reader.fields["general.architecture"].contents()
+    known = get_gguf_hf_weights_map(empty(config), TENSOR_PROCESSORS.get(kind, TensorProcessor)())
+    named = [t.name for t in reader.tensors]
+    lost = [n for n in named if n not in known and n.removesuffix(".weight") not in known]  # as experts are known
+    scaling = {name: field.contents() for name, field in reader.fields.items() if ".rope.scal" in name}
+    if scaling and scaling.get(f"{kind}.rope.scaling.type") != "none":
+        lost += [f"{name}={value}" for name, value in scaling.items()]
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise ConfigError(
+            f"model.source: {file} cannot be converted: {', '.join(lost[:3])}{more} would be left out, and the result "
+            "be another model\n  remedy: give the directory with the safetensors weights that it was made from"
+        )
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Name `file` and what to do in whatever is raised about it, and hide transformers' bars: one note is enough."""
     try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                file.parent,
-                gguf_file=file.name,
-                config=config,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.float32,
-                output_loading_info=True,
-            )
-            model, found = loaded
-            if found["missing_keys"]:
-                raise ValueError(f"it lacks {len(found['missing_keys'])} tensors, e.g. {min(found['missing_keys'])}")
-            model.save_pretrained(directory)
-            tokenizer.save_pretrained(directory)
+        with contextlib.redirect_stderr(io.StringIO()):  # no setting turns off all bars
+            yield
+    except ConfigError:
+        raise
     except OSError as e:
         if e.errno is not None:  # the disk is full or the like, which says nothing about the file
             raise
@@ -195,10 +244,3 @@ def _unreadable(file: Path, error: Exception) -> ConfigError:
         "  remedy: check that the file is whole and of an architecture transformers reads from GGUF, "
         "or give a directory with safetensors weights"
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' bars, one of which no setting turns off: one note is enough."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

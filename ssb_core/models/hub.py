@@ -6,6 +6,7 @@ message; one that `hf auth login` left in a file is not used.
 
 from __future__ import annotations
 
+import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -52,10 +53,10 @@ def commit(source: str, revision: str | None) -> str:
             "  remedy: give a hub id (OWNER/NAME), an existing directory, a .gguf file or 'nano'"
         ) from None
     except Exception as error:  # the hub's client raises dozens of unrelated types; the cache decides
-        cached = _cached(source, revision)
-        if cached is None:
+        found = cached(source, revision)
+        if found is None:
             raise ConfigError(_explain(source, revision, error)) from None
-        return cached
+        return found
 
 
 def _online(source: str, revision: str | None) -> str:
@@ -73,14 +74,32 @@ def _online(source: str, revision: str | None) -> str:
     return str(info.sha)
 
 
-def _cached(source: str, revision: str | None) -> str | None:
-    """The commit in the local cache, if its configuration and weights are there too."""
+def cached(source: str, revision: str | None) -> str | None:
+    """The commit in the local cache, if its configuration and all of its weights are there too."""
     import huggingface_hub
 
     found = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
-    if not isinstance(found, str) or not any(Path(found).parent.glob("*.safetensors")):
+    if not isinstance(found, str) or not _has_weights(Path(found).parent):
         return None
     return Path(found).parent.name
+
+
+def _has_weights(snapshot: Path) -> bool:
+    """Whether the weights are there whole: in one file, or in every file that their index names."""
+    index = snapshot / "model.safetensors.index.json"
+    if not index.is_file():
+        return (snapshot / "model.safetensors").is_file()
+    return all((snapshot / name).is_file() for name in json.loads(index.read_text())["weight_map"].values())
+
+
+def lacks(source: str, revision: str | None, name: str) -> bool:
+    """Whether a model is known to have no file `name`: a directory shows it, the cache notes what the hub answered."""
+    import huggingface_hub
+    from huggingface_hub.file_download import _CACHED_NO_EXIST
+
+    if Path(source).is_dir():
+        return not (Path(source) / name).is_file()
+    return huggingface_hub.try_to_load_from_cache(source, name, revision=revision) is _CACHED_NO_EXIST
 
 
 def _explain(source: str, revision: str | None, error: Exception) -> str:

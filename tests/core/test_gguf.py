@@ -203,6 +203,29 @@ def test_files_that_cannot_be_converted_leave_nothing(tiny: Path, tmp_path: Path
         assert list((tmp_path / "store" / "models").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("scaling", "extra", "said"),
+    [
+        (None, "blk.0.attn_q.bias", "blk.0.attn_q.bias"),
+        (None, "rope_freqs.weight", "rope_freqs.weight"),  # Llama 3.1 and 3.2
+        ("yarn", None, "llama.rope.scaling.type=yarn"),
+    ],
+)
+def test_files_with_what_transformers_would_leave_out_are_refused(
+    scaling: str | None, extra: str | None, said: str, tmp_path: Path
+) -> None:
+    file = write_gguf(tmp_path / "more.gguf", scaling=scaling, extra=extra)
+    with pytest.raises(ConfigError) as refused:
+        models.local(resolve(file, tmp_path / "store"))
+    assert f"{said} would be left out" in str(refused.value)
+    assert "\n  remedy: give the directory with the safetensors weights" in str(refused.value)
+    assert list((tmp_path / "store" / "models").iterdir()) == []
+
+
+def test_a_file_that_says_it_scales_nothing_is_converted(tmp_path: Path) -> None:
+    models.local(resolve(write_gguf(tmp_path / "plain.gguf", scaling="none"), tmp_path))
+
+
 def test_a_file_without_a_chat_template_needs_one_given(tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "plain.gguf", template=None)
     with pytest.raises(ConfigError, match=r"no chat template.*set model\.chat_template"):

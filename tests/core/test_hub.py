@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,13 @@ CACHED = "fedcba9876543210fedcba9876543210fedcba98"
 class Hub(BaseHTTPRequestHandler):
     """Answers for models with the names of what is the matter with them."""
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
+        if "/resolve/" in self.path:
+            self.answer(500) if "/broken/" in self.path else self.answer(404, code="EntryNotFound")
+            return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         _, _, _, owner, name, *rest = self.path.split("/")
         if token == "hf_canaryExpired":
@@ -51,11 +58,15 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, status: int, body: object = None, code: str | None = None, message: str | None = None) -> None:
         text = json.dumps(body or {}).encode()
         self.send_response(status)
-        for name, value in (("X-Error-Code", code), ("X-Error-Message", message), ("Content-Length", str(len(text)))):
+        headers = {"X-Error-Code": code, "X-Error-Message": message, "Content-Length": str(len(text))}
+        if "/resolve/" in self.path:  # the commit that has the file or has it not
+            headers["X-Repo-Commit"] = CACHED
+        for name, value in headers.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text)
+        if self.command == "GET":
+            self.wfile.write(text)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -84,25 +95,41 @@ print(json.dumps(told))
 """
 
 
-def ask(wanted: dict[str, str | None], home: Path, **env: str) -> dict[str, str]:
+ENDS = """
+import json, sys
+from types import SimpleNamespace
+from ssb_core import config, models
+told = {}
+for source, revision in json.loads(sys.argv[1]):
+    model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
+    try:
+        told[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
+    except config.ConfigError as e:
+        told[source] = str(e)
+print(json.dumps(told))
+"""
+
+
+def ask(wanted: dict[str, str | None], home: Path, code: str = CODE, **env: str) -> dict[str, Any]:
     """What is told about each model (name: revision), by a process with that environment and logs at their loudest."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
     env = kept | {"PYTHONPATH": str(ROOT), "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | env
-    command = [sys.executable, "-c", CODE, json.dumps(list(wanted.items()))]
+    command = [sys.executable, "-c", code, json.dumps(list(wanted.items()))]
     done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "canary" not in done.stdout + done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def cache(home: Path, name: str, weights: bool = True) -> None:
-    """A model in the local cache, as the hub's client keeps it."""
+def cache(home: Path, name: str, *weights: str) -> Path:
+    """A model with these files of weights in the local cache, as the hub's client keeps it."""
     folder = home / "hub" / f"models--acme--{name}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(CACHED)
     (folder / "snapshots" / CACHED).mkdir(parents=True)
-    for file in ("config.json", "model.safetensors") if weights else ("config.json",):
+    for file in ("config.json", *weights):
         (folder / "snapshots" / CACHED / file).touch()
+    return folder / "snapshots" / CACHED
 
 
 def test_without_a_token(hub: str, tmp_path: Path) -> None:
@@ -146,14 +173,21 @@ def test_a_token_in_a_file_is_not_used(hub: str, tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_cache_decides(tmp_path: Path) -> None:
-    cache(tmp_path, "here")
-    cache(tmp_path, "half", weights=False)
-    wanted: dict[str, str | None] = {"acme/here": None, "acme/half": None, "./nowhere": None, "acme/not/there": None}
+    cache(tmp_path, "here", "model.safetensors")
+    cache(tmp_path, "half")
+    shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    cache(tmp_path, "unindexed", *shards[:1])
+    for name, there in (("sharded", 2), ("unfinished", 1)):
+        index = cache(tmp_path, name, *shards[:there]) / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {"a": shards[0], "b": shards[1], "c": shards[1]}}))
+    names = ("here", "half", "unindexed", "sharded", "unfinished", "not/there")
+    wanted: dict[str, str | None] = dict.fromkeys([*(f"acme/{name}" for name in names), "./nowhere"])
     down = ask(wanted, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=CANARY)
     offline = ask(wanted, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=CANARY)
     for told in (down, offline):
-        assert told["acme/here"] == f"acme/here@{CACHED}"
-        assert "not in the local hub cache with its weights" in told["acme/half"]
+        assert told["acme/here"] == f"acme/here@{CACHED}" and told["acme/sharded"] == f"acme/sharded@{CACHED}"
+        for name in ("acme/half", "acme/unindexed", "acme/unfinished"):
+            assert "not in the local hub cache with its weights" in told[name]
         assert "run `hf download acme/half`" in told["acme/half"]
         assert "'./nowhere' is not a directory" in told["./nowhere"]
         assert "'acme/not/there' is not a directory" in told["acme/not/there"]
@@ -162,8 +196,39 @@ def test_without_a_network_the_cache_decides(tmp_path: Path) -> None:
 
 
 def test_a_gated_model_in_the_cache_needs_no_token(hub: str, tmp_path: Path) -> None:
-    cache(tmp_path, "gated")
+    cache(tmp_path, "gated", "model.safetensors")
     assert ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub)["acme/gated"] == f"acme/gated@{CACHED}"
+
+
+def test_only_a_missing_file_is_taken_for_no_generation_settings(hub: str, tmp_path: Path) -> None:
+    for name in ("plain", "broken"):
+        (cache(tmp_path, name) / "config.json").write_text('{"model_type": "llama", "eos_token_id": 7}')
+    plain: dict[str, str | None] = {"acme/plain": CACHED}
+    down = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    unknown = ask(plain, tmp_path, ENDS, **down)["acme/plain"]
+    assert "its generation_config.json cannot be read" in unknown and "\n  remedy: try again when the hub" in unknown
+    told = ask(plain | {"acme/broken": CACHED}, tmp_path, ENDS, HF_ENDPOINT=hub)
+    assert told["acme/plain"] == [7] and "cannot be read" in told["acme/broken"]
+    assert ask(plain, tmp_path, ENDS, **down)["acme/plain"] == [7]  # as the hub answered before
+
+
+@pytest.mark.parametrize("value", [CANARY, ""])
+def test_data_sets_are_asked_for_with_the_token_of_the_environment_only(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    from ssb_core import problems
+    from ssb_core.config import ProblemsConfig
+
+    def rows(*_: object, token: object, **__: object) -> list[dict[str, str]]:
+        assert token == (value or False)
+        return [{"question": "1+1?", "answer": "2"}]
+
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    monkeypatch.setenv("HF_TOKEN", value)
+    monkeypatch.setattr(datasets, "load_dataset", rows)
+    assert len(problems.load(ProblemsConfig(source=f"acme/set{len(value)}"))) == 1
 
 
 def test_errors_of_libraries_are_stripped_of_the_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -170,6 +172,59 @@ def test_missing_weights_are_refused_and_not_drawn(tmp_path: Path) -> None:
         models.load_model(model, "cpu")
 
 
+def test_weights_of_other_shapes_are_refused_and_not_drawn(tmp_path: Path) -> None:
+    model = save(tmp_path, QWEN25, llama())
+    llama(intermediate_size=48).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        models.load_model(model, "cpu")
+    assert "has 6 weights of other shapes than its configuration says" in str(refused.value)
+    assert "layers.0.mlp.down_proj.weight: [16, 32] instead of [16, 48]\n  remedy: " in str(refused.value)
+
+
+def brings_code(directory: Path) -> models.ResolvedModel:
+    """A model whose configuration, tokenizer and weights are for classes of its own, in a file that leaves a mark."""
+    classes = "Config = Model = Tokenizer = None"
+    (directory / "mine.py").write_text(f"open({str(directory / 'marker')!r}, 'w')\n{classes}\n")
+    config = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
+    (directory / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": config}))
+    tokens = {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Tokenizer", None]}}
+    (directory / "tokenizer_config.json").write_text(json.dumps(tokens))
+    (directory / "model.safetensors").touch()
+    return models.ResolvedModel(source=str(directory), revision=None, identity="mine", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        models.load_config,
+        models.load_tokenizer,
+        lambda model: models.load_model(model, "cpu"),
+        lambda model: models.check(model, "cpu", WANTED),
+        lambda model: models.empty(foreign(model.source)),
+    ],
+    ids=["config", "tokenizer", "model", "check", "empty"],
+)
+def test_code_that_a_model_brings_along_is_not_run_whatever_is_said_on_the_terminal(
+    use: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda asked: "y")
+    with pytest.raises(ConfigError, match=r"brings code of its own.*are not run\n  remedy: choose a model"):
+        use(brings_code(tmp_path))
+    assert not (tmp_path / "marker").exists()
+
+
+def foreign(directory: str) -> Any:
+    from transformers import T5Config
+
+    settings: Any = {"name_or_path": directory, "auto_map": {"AutoModelForCausalLM": "mine.Model"}}
+    return T5Config(**settings)
+
+
+def test_everything_is_loaded_through_the_function_that_runs_no_code() -> None:
+    code = [p.read_text() for p in Path(models.__file__).parents[1].rglob("*.py")]
+    assert not [found for text in code for found in re.findall(r"Auto\w+\.from_\w+\(.*", text)]
+
+
 def test_weights_other_than_safetensors_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(ConfigError, match=r"no \.safetensors weights"):
@@ -223,12 +278,14 @@ def test_heads_that_only_multiply_or_cap_are_not_refused() -> None:
         refuse_unsupported(config)
 
 
-def test_a_head_with_a_bias_is_refused() -> None:
+def test_a_head_with_a_bias_is_refused(tmp_path: Path) -> None:
     from transformers import PhiConfig, PhiForCausalLM
 
     config = PhiConfig(**{k: v for k, v in sizes().items() if k not in ("head_dim", "num_key_value_heads")})
     with pytest.raises(ConfigError, match="output head with a bias"):
         models.head_weight(PhiForCausalLM(config))
+    with pytest.raises(ConfigError, match="output head with a bias"):  # before any work
+        models.check(save(tmp_path, QWEN25, config), "cpu", WANTED)
 
 
 def trace(number: int, prompt: int, length: int) -> TeacherTrace:
