@@ -1,8 +1,8 @@
 """``python -m tests.bench.sampling HOW ENGINE SOURCE DTYPE``: tokens and seconds of one way of sampling, as JSON.
 
 HOW is ``pipeline`` (the rollouts stage: tokenising, sampling, shards written), ``raw`` (vLLM's ``LLM.generate`` on the
-same prompts, with its own unseeded draw) or ``loop`` (``model.generate`` for one sequence at a time, as the reference
-implementation does; on a part of the prompts). Loading is not counted.
+same prompts, with its own unseeded draw), ``drawn`` (the same with our draw) or ``loop`` (``model.generate`` for one
+sequence at a time, as the reference implementation does; on a part of the prompts). Loading is not counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,24 @@ def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
     return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
 
 
-def raw(c: RunConfig, root: Path) -> tuple[int, float]:
+def raw(c: RunConfig, root: Path, drawn: bool = False) -> tuple[int, float]:
     from vllm import LLM, SamplingParams
 
-    from ssb_core.engines.vllm_engine import engine_args
+    from ssb_core.engines.vllm_engine import engine_args, sampling_params
 
     spec = request(c, root)
     wanted = vars(engine_args(spec.model, spec.execution, None))
     names = ("model", "dtype", "skip_tokenizer_init", "enforce_eager", "kv_cache_memory_bytes", "generation_config")
+    names = (*names, "logits_processors") if drawn else names
     llm = LLM(**{name: wanted[name] for name in names}, enable_prefix_caching=True)
-    params = SamplingParams(
-        temperature=spec.rollouts.temperature,
-        top_k=spec.rollouts.top_k,
-        max_tokens=spec.rollouts.max_new_tokens,
-        stop_token_ids=list(models.end_of_turn(spec.model)),
-        detokenize=False,
-    )
+    stop = models.end_of_turn(spec.model)
     asked: list[Any] = [{"prompt_token_ids": ids} for ids in prompts_of(spec)]
-    llm.generate(asked[:1], params, use_tqdm=False)
+    params = [sampling_params(seed, spec.rollouts, stop) for seed in range(len(asked))]
+    if not drawn:
+        own = {"temperature": spec.rollouts.temperature, "top_k": spec.rollouts.top_k}
+        limits = {"max_tokens": spec.rollouts.max_new_tokens, "stop_token_ids": list(stop)}
+        params = [SamplingParams(**own, **limits, detokenize=False)] * len(asked)
+    llm.generate(asked[:1], params[:1], use_tqdm=False)
     started = time.perf_counter()
     outputs = llm.generate(asked, params, use_tqdm=False)
     return sum(len(o.outputs[0].token_ids) for o in outputs), time.perf_counter() - started
@@ -92,6 +93,7 @@ def loop(c: RunConfig, root: Path) -> tuple[int, float]:
 
     spec = request(c, root)
     model, stop = models.load_model(spec.model, "cpu"), list(models.end_of_turn(spec.model))
+    model.generate(torch.tensor([prompts_of(spec)[0]]), max_new_tokens=4, pad_token_id=stop[0])
     tokens, started = 0, time.perf_counter()
     for ids in prompts_of(spec)[:: PROBLEMS * spec.rollouts.samples // LOOPED]:
         out = model.generate(
@@ -107,11 +109,14 @@ def loop(c: RunConfig, root: Path) -> tuple[int, float]:
     return tokens, time.perf_counter() - started
 
 
+WAYS = {"pipeline": pipeline, "raw": raw, "drawn": partial(raw, drawn=True), "loop": loop}
+
+
 def main() -> None:
     how, engine, source, dtype = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         c = settings(engine, source, dtype)
-        tokens, seconds = {"pipeline": pipeline, "raw": raw, "loop": loop}[how](c, Path(folder))
+        tokens, seconds = WAYS[how](c, Path(folder))
     print(json.dumps({"tokens": tokens, "seconds": seconds}))
 
 

@@ -37,6 +37,7 @@ def test_rollouts_are_as_fast_as_the_engine_and_far_above_one_at_a_time(
     speeds = {"one sequence at a time": tokens_per_second("loop", engine, source, dtype)}
     if engine == "vllm":
         speeds["LLM.generate"] = tokens_per_second("raw", engine, source, dtype)
+        speeds["LLM.generate with our draw"] = tokens_per_second("drawn", engine, source, dtype)
     ours = speeds[f"rollouts ({engine})"] = tokens_per_second("pipeline", engine, source, dtype)
     rows = [{"way": way, "tokens/s": speed, "rollouts over it": ours / speed} for way, speed in speeds.items()]
     figures(f"sampling {Path(source).stem}, {dtype}", rows)
