@@ -6,13 +6,14 @@ A row's completion does not depend on which rows share its batch, so a batch tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from .. import models
 from ..config import Decoding, Execution
@@ -22,6 +23,8 @@ from ..records import Completion
 from . import EngineError, K, Request
 from .base import BaseSampler
 from .draw import draw, drawn_on, uniforms
+
+WORTH_SHRINKING = 8  # rows
 
 
 class TransformersSampler(BaseSampler):
@@ -80,20 +83,71 @@ class TransformersSampler(BaseSampler):
 
     @torch.inference_mode()
     def _generate(self, requests: list[Request], decoding: Decoding) -> list[Completion]:
+        """Decode all; rows that have ended are taken out of the batch whenever they are a quarter of it."""
         inputs = self.tokenizer.pad({"input_ids": [list(r.prompt_ids) for r in requests]}, return_tensors="pt")
-        width = inputs["input_ids"].shape[1]
+        ids_BS, mask_BS = (inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
+        width, cache = ids_BS.shape[1], self._prefilled(ids_BS[:, :-1], mask_BS[:, :-1], requests)
+        found: dict[int, Completion] = {}
+        rows = list(range(len(requests)))
+        while rows:
+            ids_BS, cache = self._decode(ids_BS, mask_BS, cache, [requests[i] for i in rows], decoding, width)
+            ended_B = self._ended(ids_BS[:, width:]) | (ids_BS.shape[1] == width + decoding.max_new_tokens)
+            found |= {rows[i]: self._completion(ids_BS[i, width:].tolist()) for i in ended_B.nonzero()[:, 0].tolist()}
+            left_R = (~ended_B).nonzero()[:, 0]
+            rows = [rows[i] for i in left_R.tolist()]
+            cache.batch_select_indices(left_R)
+            ids_BS = ids_BS[left_R]
+            mask_BS = torch.nn.functional.pad(mask_BS[left_R], (0, ids_BS.shape[1] - mask_BS.shape[1]), value=1)
+        return [found[i] for i in range(len(requests))]
+
+    def _prefilled(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, requests: Sequence[Request]) -> Any:
+        """The cache of all rows; a prompt that several rows share is computed once."""
+        prompts = list(dict.fromkeys(r.prompt_ids for r in requests))
+        rows = [r.prompt_ids for r in requests]
+        first_P = torch.tensor([rows.index(prompt) for prompt in prompts], device=ids_BS.device)
+        settings = GenerationConfig(max_new_tokens=1, do_sample=False, return_dict_in_generate=True)
+        out = self.model.generate(
+            input_ids=ids_BS[first_P], attention_mask=mask_BS[first_P], generation_config=settings
+        )
+        cache = out.past_key_values
+        cache.batch_select_indices(torch.tensor([prompts.index(row) for row in rows], device=ids_BS.device))
+        return cache
+
+    def _decode(
+        self,
+        ids_BS: torch.Tensor,
+        mask_BS: torch.Tensor,
+        cache: Any,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        width: int,
+    ) -> tuple[torch.Tensor, Any]:
+        """Go on until a quarter of the rows has ended; the longer rows, and the cache behind them."""
         draw = [] if decoding.temperature == 0 else [SeededDraw([r.seed for r in requests], decoding, width)]
         out = self.model.generate(
-            **inputs.to(self.model.device),
+            input_ids=ids_BS,
+            attention_mask=mask_BS,
+            past_key_values=cache,
             generation_config=GenerationConfig(
-                do_sample=False,  # the draw below leaves one candidate
-                max_new_tokens=decoding.max_new_tokens,
+                do_sample=False,  # the draw leaves one candidate
+                max_length=width + decoding.max_new_tokens,
                 eos_token_id=list(self.stop_ids),
                 pad_token_id=self.tokenizer.pad_token_id,
+                return_dict_in_generate=True,
             ),
             logits_processor=LogitsProcessorList(draw),
+            stopping_criteria=StoppingCriteriaList([partial(self._enough_ended, width)]),
         )
-        return [self._completion(row) for row in out[:, width:].tolist()]
+        return out.sequences, out.past_key_values
+
+    def _enough_ended(self, width: int, ids_BS: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Whether to stop all rows: one in four has ended, and there are enough for that to matter."""
+        ended_B = self._ended(ids_BS[:, width:])
+        return torch.full_like(ended_B, len(ended_B) >= WORTH_SHRINKING and 4 * int(ended_B.sum()) >= len(ended_B))
+
+    def _ended(self, ids_BS: torch.Tensor) -> torch.Tensor:
+        """(B,) whether a row holds an end of turn."""
+        return torch.isin(ids_BS, torch.tensor(self.stop_ids, device=ids_BS.device)).any(1)
 
     def _completion(self, row: list[int]) -> Completion:
         end = next((i + 1 for i, token in enumerate(row) if token in self.stop_ids), None)

@@ -34,8 +34,8 @@ def settings(engine: str, source: str, dtype: str) -> RunConfig:
     base = config.load("quickstart", overrides=[f"problems.limit={PROBLEMS}", f"target_traces={PROBLEMS}"])
     execution = base.execution.model_dump(mode="json") | {
         "engine": engine,
-        "batch_size": 256,
-        "shard_size": 16,
+        "batch_size": 64,
+        "shard_size": 16 if engine == "vllm" else 64,  # transformers fills its batches from one shard
         "isolate": "never",
     }
     return RunConfig.model_validate(base.model_dump(mode="json") | changes | {"execution": execution})

@@ -25,7 +25,8 @@ def tokens_per_second(how: str, engine: str, source: str, dtype: str) -> float:
     command = [sys.executable, "-m", "tests.bench.sampling", how, engine, source, dtype]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    (said,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # engines print too
+    found = json.loads(said)
     return float(found["tokens"] / found["seconds"])
 
 
