@@ -13,7 +13,6 @@ import pytest
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, Execution, ProblemsConfig
 from ssb_core.engines import Request, open_sampler
-from ssb_core.engines.vllm_engine import LORA_RANKS
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
 from tests.conftest import sampled
@@ -65,4 +64,6 @@ def test_the_cards_code_is_a_script_that_answers_as_the_student_does(
 
 
 def test_ranks_are_those_of_vllm() -> None:
+    from ssb_core.engines.vllm_engine import LORA_RANKS
+
     assert cards.VLLM_RANKS == LORA_RANKS
