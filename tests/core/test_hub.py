@@ -204,7 +204,7 @@ def test_only_a_missing_file_is_taken_for_no_generation_settings(hub: str, tmp_p
     for name in ("plain", "broken"):
         (cache(tmp_path, name) / "config.json").write_text('{"model_type": "llama", "eos_token_id": 7}')
     plain: dict[str, str | None] = {"acme/plain": CACHED}
-    down = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    down = {"HF_HUB_OFFLINE": "1"}
     unknown = ask(plain, tmp_path, ENDS, **down)["acme/plain"]
     assert "its generation_config.json cannot be read" in unknown and "\n  remedy: try again when the hub" in unknown
     told = ask(plain | {"acme/broken": CACHED}, tmp_path, ENDS, HF_ENDPOINT=hub)

@@ -50,8 +50,8 @@ def test_the_flow_gives_what_the_library_gives(folder: Path, quick_run: Run) -> 
 def test_the_summary_has_the_promised_names(folder: Path) -> None:
     found = summary(folder)
     assert set(found) == {
-        "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "seconds",
-        "versions",
+        "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "engines",
+        "seconds", "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
