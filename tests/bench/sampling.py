@@ -17,7 +17,7 @@ from typing import Any
 
 from ssb_core import config, models, stages
 from ssb_core.config import RunConfig
-from ssb_core.engines import keeping, open_sampler
+from ssb_core.engines import Request, keeping, open_sampler
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.stages import rollouts
@@ -50,8 +50,9 @@ def request(c: RunConfig, root: Path) -> rollouts.Spec:
 def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
     spec, store = request(c, root), Store(root)
     with keeping():
-        with open_sampler(spec.model, spec.execution):
-            pass  # loaded, and kept for the stage
+        with open_sampler(spec.model, spec.execution) as sampler:  # loaded, and kept for the stage
+            first = Request(tuple(prompts_of(spec)[0]), 0)
+            list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
         outcome = stages.execute(spec, store, Progress())
         return int(outcome.manifest.facts["tokens"]), time.perf_counter() - started

@@ -33,7 +33,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if "/resolve/" in self.path:
-            self.answer(500) if "/broken/" in self.path else self.answer(404, code="EntryNotFound")
+            self.answer(403) if "/broken/" in self.path else self.answer(404, code="EntryNotFound")
             return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         _, _, _, owner, name, *rest = self.path.split("/")
