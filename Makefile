@@ -62,7 +62,7 @@ nano: install
 
 smollm2: install
 	$(BIN)/$(SMOLLM2)
-	SSB_DATA=$(DATA) $(firstword $(wildcard .venv-vllm/bin/ssb) $(BIN)/ssb) run --preset smollm2
+	SSB_DATA="$(DATA)" $(firstword $(wildcard .venv-vllm/bin/ssb) $(BIN)/ssb) run --preset smollm2
 
 clean:
 	rm -rf .venv .venv-vllm build *.egg-info

@@ -164,6 +164,9 @@ class EvaluateConfig(Decoding):
         return self
 
 
+Engine = Literal["transformers", "vllm", "openai"]
+
+
 class VllmOptions(Frozen):
     """What vLLM is started with; null leaves vLLM's own default."""
 
@@ -182,6 +185,10 @@ class VllmOptions(Frozen):
         description="How a student is sampled: served as a LoRA adapter, or merged into a copy of the weights first; "
         "auto merges on a CPU, for which vLLM's LoRA is many times slower.",
     )
+
+    def merges(self, device: str) -> bool:
+        """Whether a student's adapter is merged into the weights on `device`."""
+        return self.adapters == "merged" or (self.adapters == "auto" and device == "cpu")
 
 
 class ServerOptions(Frozen):
@@ -208,7 +215,7 @@ class Execution(Frozen):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda)$", description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES picks one)."
     )
-    engine: Literal["auto", "transformers", "vllm", "openai"] = Field(
+    engine: Literal["auto"] | Engine = Field(
         "auto", description="What samples: auto takes vLLM where it is installed and suits the device."
     )
     vllm: VllmOptions = VllmOptions()

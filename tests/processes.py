@@ -54,22 +54,23 @@ def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}/api"
     try:
-        _wait_until_healthy(server, url, Path(log.name))
+        wait_until_healthy(server, url, Path(log.name))
         yield env | {"PREFECT_API_URL": url}
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 120
+def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, seconds: float = 120) -> None:
+    """Wait for a started server's ``/health``; if it never comes, show the end of its log."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/health", timeout=2).close()
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    pytest.fail(f"the Prefect server did not start:\n{log.read_text()[-2000:]}")
+    pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
 def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 170) -> subprocess.CompletedProcess[str]:

@@ -152,10 +152,8 @@ def _merges(execution: Execution, taken: str) -> bool:
     """
     from .. import engines
 
-    how = execution.vllm.adapters
     with contextlib.suppress(ConfigError):  # an engine that is not here is told by its own check
-        vllm = engines.choose_local(execution).engine == "vllm"
-        return vllm and (how == "merged" or (how == "auto" and taken == "cpu"))
+        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges(taken)
     return False
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ..config import ConfigError, Decoding, Execution
+from ..config import ConfigError, Decoding, Engine, Execution
 from ..models import ResolvedModel, pick_device
 from ..progress import Progress
 from ..prompts import Messages
@@ -21,7 +21,6 @@ from ..records import TOO_LONG, Completion
 
 log = logging.getLogger(__name__)
 
-Engine = Literal["transformers", "vllm", "openai"]
 K = TypeVar("K")
 
 

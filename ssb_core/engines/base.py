@@ -20,11 +20,6 @@ class BaseSampler:
         self.limit = self.context  # tokens that the engine takes
         self.limited_by = ""  # what sets the limit, and the remedy
 
-    @property
-    def name(self) -> str:
-        """What samples, as shards note it."""
-        raise NotImplementedError
-
     def encode(self, messages: prompts.Messages) -> tuple[int, ...]:
         return prompts.encode(self.tokenizer, messages)
 

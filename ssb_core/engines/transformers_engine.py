@@ -102,15 +102,18 @@ class TransformersSampler(BaseSampler):
 
     def _prefilled(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, requests: Sequence[Request]) -> Any:
         """The cache of all rows; a prompt that several rows share is computed once."""
-        prompts = list(dict.fromkeys(r.prompt_ids for r in requests))
-        rows = [r.prompt_ids for r in requests]
-        first_P = torch.tensor([rows.index(prompt) for prompt in prompts], device=ids_BS.device)
+        row_of: dict[tuple[int, ...], int] = {}
+        for row, request in enumerate(requests):
+            row_of.setdefault(request.prompt_ids, row)
+        place_of = {prompt: place for place, prompt in enumerate(row_of)}
+        first_P = torch.tensor(list(row_of.values()), device=ids_BS.device)
+        place_B = torch.tensor([place_of[r.prompt_ids] for r in requests], device=ids_BS.device)
         settings = GenerationConfig(max_new_tokens=1, do_sample=False, return_dict_in_generate=True)
         out = self.model.generate(
             input_ids=ids_BS[first_P], attention_mask=mask_BS[first_P], generation_config=settings
         )
         cache = out.past_key_values
-        cache.batch_select_indices(torch.tensor([prompts.index(row) for row in rows], device=ids_BS.device))
+        cache.batch_select_indices(place_B)
         return cache
 
     def _decode(

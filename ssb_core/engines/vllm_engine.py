@@ -56,7 +56,7 @@ class VllmSampler(BaseSampler):
         super().__init__(model)
         self.loop = Loop("vllm")
         with contextlib.ExitStack() as until_loaded:
-            if adapter and _merges(execution):
+            if adapter and execution.vllm.merges(models.pick_device(execution.device)):  # see `_merged`
                 model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
             self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
             self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
@@ -105,17 +105,12 @@ def _limiter(execution: Execution) -> str:
     )
 
 
-def _merges(execution: Execution) -> bool:
-    """Whether an adapter is merged into the weights. vLLM's LoRA for CPUs copies the adapter for every token."""
-    wanted = execution.vllm.adapters
-    return wanted == "merged" or (wanted == "auto" and models.pick_device(execution.device) == "cpu")
-
-
 @contextlib.contextmanager
 def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
     """The student as a model of its own, there until the engine has loaded it.
 
-    It is computed with in float32: rounded to 16 bits, the sum of weights and adapter is another student.
+    So it is on a CPU, where vLLM's LoRA copies the adapter for every token. It is computed with in float32: rounded to
+    16 bits, the sum of weights and adapter is another student.
     """
     with tempfile.TemporaryDirectory(prefix="ssb-student-") as folder:
         models.load_merged(model, adapter).save_pretrained(folder)

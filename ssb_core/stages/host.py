@@ -187,12 +187,10 @@ class StageProcess:
 
     def _read_events(self, pipe: IO[str]) -> None:
         for line in pipe:
-            with contextlib.suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    self.events.put(event)
-                    continue
-            self.tell(line.rstrip())  # a library printed it before the pipe was taken from it
+            if (event := _event(line)) is not None:
+                self.events.put(event)
+            else:  # a library printed it before the pipe was taken from it
+                self.tell(line.rstrip())
         self.events.put(None)
 
     def _read_log(self, pipe: IO[str]) -> None:
@@ -226,3 +224,12 @@ class StageProcess:
         """What the log complained of, the first of which is often the cause, and its end."""
         parts = {"errors in its log:": list(self.complaints)[:TAIL], "the end of its log:": list(self.tail)}
         return "".join(f"\n  {title}" + "".join(f"\n  | {x:.300}" for x in p) for title, p in parts.items() if p)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """The event that a line of JSON tells, if it is one."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None

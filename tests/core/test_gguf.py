@@ -223,7 +223,8 @@ def test_files_with_what_transformers_would_leave_out_are_refused(
 
 
 def test_a_file_that_says_it_scales_nothing_is_converted(tmp_path: Path) -> None:
-    models.local(resolve(write_gguf(tmp_path / "plain.gguf", scaling="none"), tmp_path))
+    converted = models.local(resolve(write_gguf(tmp_path / "plain.gguf", scaling="none"), tmp_path))
+    assert list(Path(converted).glob("*.safetensors"))
 
 
 def test_a_file_without_a_chat_template_needs_one_given(tmp_path: Path) -> None:

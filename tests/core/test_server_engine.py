@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pyarrow.parquet as pq
 import pytest
 from peft import LoraConfig, get_peft_model
@@ -31,7 +30,7 @@ from ssb_core.stages import rollouts
 from ssb_core.store import Store
 from tests.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.conftest import sampled
-from tests.processes import ROOT
+from tests.processes import ROOT, wait_until_healthy
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 SHORT = Decoding(temperature=0.8, max_new_tokens=8)
@@ -504,22 +503,11 @@ def vllm(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -
     with log.open("w") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, start_new_session=True)
     try:
-        _wait_until_healthy(process, f"http://127.0.0.1:{port}", log)
+        wait_until_healthy(process, f"http://127.0.0.1:{port}", log, 240)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(f"{url}/health", timeout=2).raise_for_status()
-            return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    pytest.fail(f"vLLM did not start:\n{log.read_text()[-2000:]}")
 
 
 @pytest.mark.vllm

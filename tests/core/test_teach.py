@@ -107,6 +107,7 @@ def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.Resol
     rows = quick_run.store.table(manifest, manifest.entries[0], columns).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None]
     model = models.load_model(nano, "cpu")
+    assert len(traces) > 1
     for together, alone in zip(capture(model, traces, 16384), capture(model, traces, 1), strict=True):
         torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
