@@ -9,6 +9,7 @@ shards alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -204,9 +205,22 @@ def schema(record: type) -> pa.Schema:
     return pa.schema([(f.name, types.get(f.name, pa.string())) for f in fields(record)])
 
 
-def to_rows(records: list[Any]) -> list[dict[str, Any]]:
-    """Records as dictionaries of builtins, ready for ``pa.Table.from_pylist``."""
-    return [asdict(r) for r in records]
+def to_table(records: Sequence[Any], record: type) -> pa.Table:
+    """Records of one type as a table of its `schema`."""
+    import pyarrow as pa
+
+    columns = schema(record)
+    values = ([_plain(getattr(r, column.name)) for r in records] for column in columns)
+    return pa.table([pa.array(v, column.type) for v, column in zip(values, columns, strict=True)], columns)
+
+
+def _plain(value: Any) -> Any:
+    """What Arrow takes: verdicts as dictionaries; token ids as they are, for there are thousands."""
+    if isinstance(value, Verdict):
+        return asdict(value)
+    if isinstance(value, tuple) and value and isinstance(value[0], Verdict):
+        return [asdict(v) for v in value]
+    return value
 
 
 def from_row(record: type[R], row: dict[str, Any]) -> R:

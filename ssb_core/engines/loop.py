@@ -85,15 +85,24 @@ async def _sample(
 ) -> None:
     """Put whole groups as they get finished, and what the other thread has to call; read groups as there is room."""
     free = asyncio.Semaphore(in_flight)
+    ended = 0  # not told yet: telling of each wakes the other thread so often that both get slower
 
     def tell(text: str) -> None:
         put(partial(progress.note, text))
 
     async def one(request: Request) -> Completion:
+        nonlocal ended
         completion = await complete(request, tell)
         free.release()
-        put(progress.advance)
+        if not ended:
+            asyncio.get_running_loop().call_soon(tell_of_ended)
+        ended += 1
         return completion
+
+    def tell_of_ended() -> None:
+        nonlocal ended
+        put(partial(progress.advance, ended))
+        ended = 0
 
     async def finish(key: K, running: Sequence[asyncio.Task[Completion]]) -> None:
         put((key, [await task for task in running]))

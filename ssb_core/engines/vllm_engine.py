@@ -40,8 +40,10 @@ from vllm import SamplingParams
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.exceptions import VLLMServerError
+from vllm.inputs import tokens_input
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import RequestOutputKind
+from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
@@ -74,7 +76,7 @@ class VllmSampler(BaseSampler):
         self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
         async def complete(request: Request, tell: Tell) -> Completion:
-            prompt = {"prompt_token_ids": list(request.prompt_ids)}
+            prompt = tokens_input(list(request.prompt_ids))
             params = sampling_params(request.seed, decoding, self.stop_ids)
             try:
                 outputs = self.engine.generate(prompt, params, str(next(self.names)), lora_request=self.adapter)
@@ -118,7 +120,7 @@ def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
 
 
 async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
-    return AsyncLLM.from_engine_args(arguments)
+    return AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)  # larger batches than a server's
 
 
 def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:

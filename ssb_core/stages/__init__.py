@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from ..config import Execution, Frozen
 from ..problems import content_digest
 from ..progress import Progress
-from ..records import Problem, schema, to_rows
+from ..records import Problem, to_table
 from ..store import Entry, Manifest, Recipe, Store, StoreError, digest
 
 if TYPE_CHECKING:
@@ -165,9 +165,7 @@ ENGINE = b"ssb_engine"  # schema metadata of sampled shards
 
 def sampled_table(rows: list[Any], record: type, sampler: Sampler) -> pa.Table:
     """Sampled records as a shard, which notes the engine."""
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(to_rows(rows), schema(record).with_metadata({ENGINE: sampler.name}))
+    return to_table(rows, record).replace_schema_metadata({ENGINE: sampler.name})
 
 
 def run_shards(

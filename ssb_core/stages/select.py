@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import verify
 from ..config import SelectConfig
 from ..progress import Progress
-from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, schema, to_rows
+from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
 from ..store import Manifest, Store
 from . import Input, Outcome, downstream_inputs, required, rollouts, run_shards
 from . import Spec as BaseSpec
@@ -102,8 +102,6 @@ def facts(table: pa.Table) -> dict[str, Any]:
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Grade and select every shard of rollouts that has not been."""
-    import pyarrow as pa
-
     upstream = required(spec.rollouts, store)
     inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
 
@@ -114,7 +112,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
                 assert item.upstream
                 rows = store.table(upstream, item.upstream, ["problem_id", "index", "text", "finish_reason"])
                 found = grade(verifier, item, rows.to_pylist(), spec.select.seed)
-                yield item, pa.Table.from_pylist(to_rows(found), schema(Selection))
+                yield item, to_table(found, Selection)
                 progress.advance(len(item.problems))
         progress.end()
 

@@ -18,7 +18,7 @@ from .. import models, prompts, verify
 from ..config import Decoding, Example, TeachConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler, release
 from ..progress import Progress
-from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, schema, to_rows
+from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, to_table
 from ..store import Manifest, Store, digest
 from . import Input, Outcome, downstream_inputs, execute, required, run_shards, sampled_table, select
 from . import Spec as BaseSpec
@@ -232,6 +232,6 @@ def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTra
     )
     stored = [codecs.from_arrow(column, i, origin["dtype"]) for i, t in enumerate(traces) if t.dropped is None]
     certificate = asdict(capture.certify(model, kept, stored))
-    table = pa.Table.from_pylist(to_rows(list(traces)), schema(TeacherTrace))
+    table = to_table(traces, TeacherTrace)
     table = table.append_column(codecs.COLUMN, column)
     return table.replace_schema_metadata({codecs.METADATA: json.dumps({**origin, **certificate}, sort_keys=True)})

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.sampling HOW ENGINE SOURCE DTYPE``: tokens and seconds of one way of sampling, as JSON.
+"""``python -m tests.bench.sampling HOW ENGINE SOURCE DTYPE PROBLEMS``: tokens and seconds of one way, as JSON.
 
 HOW is ``pipeline`` (the rollouts stage: tokenising, sampling, shards written), ``raw`` (vLLM's ``LLM.generate`` on the
 same prompts, with its own unseeded draw), ``drawn`` (the same with our draw) or ``loop`` (``model.generate`` for one
@@ -23,15 +23,14 @@ from ssb_core.progress import Progress
 from ssb_core.stages import rollouts
 from ssb_core.store import Store
 
-PROBLEMS = 64
 LOOPED = 12  # sequences of the slow way
 
 
-def settings(engine: str, source: str, dtype: str) -> RunConfig:
+def settings(engine: str, source: str, dtype: str, problems: int) -> RunConfig:
     """The same prompts whatever the model: worked examples, then the embedded problems."""
     shots = config.load("smollm2").prompts.model_dump(mode="json")
     changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
-    base = config.load("quickstart", overrides=[f"problems.limit={PROBLEMS}", f"target_traces={PROBLEMS}"])
+    base = config.load("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
     execution = base.execution.model_dump(mode="json") | {
         "engine": engine,
         "batch_size": 64,
@@ -93,10 +92,11 @@ def loop(c: RunConfig, root: Path) -> tuple[int, float]:
     import torch
 
     spec = request(c, root)
+    shown = prompts_of(spec)
     model, stop = models.load_model(spec.model, "cpu"), list(models.end_of_turn(spec.model))
-    model.generate(torch.tensor([prompts_of(spec)[0]]), max_new_tokens=4, pad_token_id=stop[0])
+    model.generate(torch.tensor([shown[0]]), max_new_tokens=4, pad_token_id=stop[0])
     tokens, started = 0, time.perf_counter()
-    for ids in prompts_of(spec)[:: PROBLEMS * spec.rollouts.samples // LOOPED]:
+    for ids in shown[:: len(shown) // LOOPED]:
         out = model.generate(
             torch.tensor([ids]),
             do_sample=True,
@@ -114,9 +114,9 @@ WAYS = {"pipeline": pipeline, "raw": raw, "drawn": partial(raw, drawn=True), "lo
 
 
 def main() -> None:
-    how, engine, source, dtype = sys.argv[1:]
+    how, engine, source, dtype, problems = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        c = settings(engine, source, dtype)
+        c = settings(engine, source, dtype, int(problems))
         tokens, seconds = WAYS[how](c, Path(folder))
     print(json.dumps({"tokens": tokens, "seconds": seconds}))
 
