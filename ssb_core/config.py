@@ -126,7 +126,26 @@ class TeachConfig(Decoding):
     codec: Literal["hidden"] = Field("hidden", description="'hidden' stores the exact signal.")
 
 
-class DistillConfig(Frozen):
+class Objective(Frozen):
+    """What the student minimises: ``(1 - a) T^2 D(teacher, student) + a CE``, in nats a token, a = `cross_entropy`.
+
+    D, at temperature T, is KL(teacher || student) (`forward_kl`; paper, equation 3), KL(student || teacher)
+    (`reverse_kl`), or ``b KL(teacher || m) + (1 - b) KL(student || m)`` with m = b teacher + (1 - b) student and
+    b = `beta` (`jsd`; Agarwal et al. 2024). CE is the cross-entropy, at temperature 1, of what the teacher wrote.
+    """
+
+    temperature: float = Field(2.0, gt=0, description="Distillation temperature T; the loss is T^2 times a divergence.")
+    divergence: Literal["forward_kl", "reverse_kl", "jsd"] = Field(
+        "forward_kl",
+        description="forward_kl, KL(teacher || student), is the paper's; jsd lies between it and reverse_kl.",
+    )
+    beta: float = Field(0.5, gt=0, lt=1, description="The teacher's share in jsd's mixture; without effect elsewhere.")
+    cross_entropy: float = Field(
+        0.0, ge=0, le=1, description="Share of plain cross-entropy on the teacher's tokens in the loss; 1 is plain SFT."
+    )
+
+
+class DistillConfig(Objective):
     """Stage distill: the LoRA student (defaults are the paper's hyperparameters)."""
 
     lora_rank: int = Field(32, ge=1)
@@ -135,7 +154,6 @@ class DistillConfig(Frozen):
     batch_size: int = Field(4, ge=1, description="Traces per optimiser step.")
     accumulation: int = Field(1, ge=1, description="Split each step's batch into this many passes.")
     epochs: int = Field(3, ge=1)
-    temperature: float = Field(2.0, gt=0, description="Distillation temperature T; the loss is T^2 KL.")
     max_grad_norm: float = Field(1.0, gt=0)
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
     seed: int = Field(0, ge=0, lt=2**32)

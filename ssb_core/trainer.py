@@ -13,14 +13,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from . import models
-from .config import DistillConfig
+from .config import DistillConfig, Objective
 from .progress import Progress
-from .signal.losses import forward_kl
+from .signal.losses import divergence
 from .store import write_json
 
 
 class DistillTrainer(Trainer):
-    """Minimises the mean over solution tokens of ``T^2 KL(teacher || student)``.
+    """Minimises the mean of the `Objective` over solution tokens.
 
     `speed` counts the solution tokens trained on and the seconds that took, over all processes that trained so far;
     it is kept beside every checkpoint.
@@ -35,7 +35,7 @@ class DistillTrainer(Trainer):
         work: Path,
         progress: Progress,
     ) -> None:
-        self.temperature = config.temperature
+        self.objective: Objective = config
         self.speed = Speed(work / "speed.json")
         arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu")
         super().__init__(student, arguments, collate, traces, callbacks=[_Report(progress, self.speed)])
@@ -52,14 +52,15 @@ class DistillTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         labels_BS = inputs["labels"]
+        predicts_BS = labels_BS[:, 1:] != -100  # the state at position s predicts token s + 1
         student = self.accelerator.unwrap_model(model)
         hidden_BSH = models.backbone(student)(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
         ).last_hidden_state
-        # The state at position s predicts token s + 1.
-        student_NH = hidden_BSH[:, :-1][labels_BS[:, 1:] != -100]
+        student_NH = hidden_BSH[:, :-1][predicts_BS]
         head_VH, soft_cap = models.head_weight(student), models.soft_cap(student)
-        total = forward_kl(student_NH, inputs["teacher_NH"], head_VH, self.temperature, soft_cap=soft_cap)
+        token_N = labels_BS[:, 1:][predicts_BS]
+        total = divergence(student_NH, inputs["teacher_NH"], head_VH, self.objective, token_N, soft_cap=soft_cap)
         self.speed.tokens += len(student_NH)
         loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
         return (loss, hidden_BSH) if return_outputs else loss

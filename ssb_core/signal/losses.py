@@ -1,59 +1,163 @@
 """Exact divergences between two models that share a frozen head, from their final hidden states.
 
 Nothing of shape (batch, sequence, vocabulary) is ever made: solution tokens are gathered first, go through the head in
-chunks, and the gradient of a chunk is taken while its distributions are at hand.
+chunks, and the gradient of a chunk is taken while its distributions are at hand, so that nothing is computed twice and
+the frozen head has no gradient. Peak extra memory is O(chunk x V), whatever the number N of tokens is.
+
+All distributions are softmax(z / T) over all V rows of the head, at least in float32, where z is h W^T, or
+c tanh(h W^T / c) for a model with the soft cap c. Losses are sums over N tokens, in nats.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.autograd.function import FunctionCtx
+from torch.nn.functional import softplus
+
+from ..config import Objective
+
+Chunk = Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]]
 
 
-def forward_kl(
+def chunk_of(head_VH: torch.Tensor) -> int:
+    """Tokens in a chunk unless asked otherwise: their logits take 32 MiB, on a GPU, which reads the head anew, 128."""
+    return max(1, 2 ** (27 if head_VH.is_cuda else 25) // (4 * len(head_VH)))
+
+
+def divergence(
     student_NH: torch.Tensor,
     teacher_NH: torch.Tensor,
     head_VH: torch.Tensor,
-    temperature: float,
-    chunk: int = 256,
+    objective: Objective,
+    token_N: torch.Tensor | None = None,
+    chunk: int | None = None,
     soft_cap: float | None = None,
 ) -> torch.Tensor:
-    """Sum over N tokens of ``T^2 KL(teacher || student)`` in nats at temperature T (paper, equation 3), a scalar.
+    """The objective, a scalar; gradients reach `student_NH` only. `token_N` is needed for cross-entropy alone.
 
-    Both distributions are softmax(z / T) over all V rows of the head, where z is h W^T, or c tanh(h W^T / c) for a
-    model with the soft cap c. Gradients reach `student_NH` only. Peak extra memory is O(chunk x V), whatever N is.
+    Two head products with the student's states, one with the teacher's.
+
+    Raises:
+        ValueError: `objective` asks for cross-entropy, and there are no tokens.
     """
-    loss: torch.Tensor = _ForwardKL.apply(student_NH, teacher_NH, head_VH, temperature, chunk, soft_cap)
+    if objective.cross_entropy and token_N is None:
+        raise ValueError("cross-entropy needs the tokens that the teacher wrote")
+    t, share = objective.temperature, objective.cross_entropy
+
+    def of(logits_CV: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        log_t_CV = log_probs(teacher_NH[part], head_VH, t, soft_cap)
+        log_s_CV = (logits_CV / t).log_softmax(-1)
+        value_C, slope_CV = _DIVERGENCES[objective.divergence](log_s_CV, log_t_CV, objective.beta)
+        value, slope_CV = value_C.double().sum() * t * t, slope_CV.mul_(t)  # d (z / T) / d z = 1 / T, times T^2
+        if not share:
+            return value, slope_CV
+        assert token_N is not None
+        log_one_CV, token_C1 = logits_CV.log_softmax(-1), token_N[part, None]
+        crossed = -log_one_CV.gather(-1, token_C1).double().sum()
+        slope_CV.mul_(1 - share).add_(log_one_CV.exp_(), alpha=share)
+        slope_CV.scatter_add_(-1, token_C1, torch.full_like(token_C1, -share, dtype=slope_CV.dtype))
+        return (1 - share) * value + share * crossed, slope_CV
+
+    loss: torch.Tensor = _ThroughHead.apply(student_NH, head_VH, of, chunk or chunk_of(head_VH), soft_cap)
     return loss
 
 
-class _ForwardKL(torch.autograd.Function):
+def cached_forward_kl(
+    student_NH: torch.Tensor,
+    mean_NH: torch.Tensor,
+    entropy_N: torch.Tensor,
+    head_VH: torch.Tensor,
+    temperature: float,
+    chunk: int | None = None,
+) -> torch.Tensor:
+    """``T^2 KL(teacher || student)`` from what `teacher_means` gives at this temperature, without the teacher's logits.
+
+    With a frozen head, KL = logsumexp(z_S / T) - <h_S, c> / T - H(p_T) and its slope is (p_S W - c) / T: what
+    cross-entropy costs. Heads with a soft cap have no such identity.
+    """
+    loss: torch.Tensor = _CachedForwardKL.apply(
+        student_NH, mean_NH, entropy_N, head_VH, temperature, chunk or chunk_of(head_VH)
+    )
+    return loss
+
+
+def teacher_means(
+    teacher_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, chunk: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The teacher's mean head row c = p_T W (N, H) and its entropy H(p_T) (N) in nats, at least in float32."""
+    wide = torch.promote_types(head_VH.dtype, torch.float32)
+    mean_NH = torch.empty(teacher_NH.shape, dtype=wide, device=teacher_NH.device)
+    entropy_N = torch.empty(len(teacher_NH), dtype=wide, device=teacher_NH.device)
+    chunk = chunk or chunk_of(head_VH)
+    for at in range(0, len(teacher_NH), chunk):
+        part = slice(at, at + chunk)
+        log_CV = log_probs(teacher_NH[part], head_VH, temperature)
+        p_CV = log_CV.exp()
+        entropy_N[part] = -(p_CV * log_CV).sum(-1)
+        mean_NH[part] = (p_CV.to(head_VH.dtype) @ head_VH).to(wide)
+    return mean_NH, entropy_N
+
+
+def log_probs(
+    hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
+) -> torch.Tensor:
+    """Log-probabilities (N, V) at `temperature`, at least in float32."""
+    logits_NV = _capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap)
+    return (logits_NV / temperature).log_softmax(-1)
+
+
+class _ThroughHead(torch.autograd.Function):
+    """Sum over chunks of what `of` makes of the student's logits: a value, and its slope by those logits."""
+
     @staticmethod
     def forward(
-        ctx: Any,
-        student_NH: torch.Tensor,
-        teacher_NH: torch.Tensor,
-        head_VH: torch.Tensor,
-        t: float,
-        chunk: int,
-        soft_cap: float | None,
+        ctx: Any, student_NH: torch.Tensor, head_VH: torch.Tensor, of: Chunk, chunk: int, soft_cap: float | None
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=student_NH.device)
         grad_NH = torch.empty_like(student_NH)
         for at in range(0, len(student_NH), chunk):
             part = slice(at, at + chunk)
             uncapped_CV = student_NH[part].to(head_VH.dtype) @ head_VH.T
-            log_s_CV = _tempered(uncapped_CV, t, soft_cap)
-            log_t_CV = log_probs(teacher_NH[part], head_VH, t, soft_cap)
-            p_t_CV = log_t_CV.exp()
-            total += (p_t_CV * (log_t_CV - log_s_CV)).sum(-1).double().sum()
-            # d KL / d z_S = (p_S - p_T) / T; times T^2
-            slope_CV = log_s_CV.exp() - p_t_CV
+            value, slope_CV = of(_capped(uncapped_CV, soft_cap), part)
+            total += value
             if soft_cap is not None:  # d c tanh(u / c) / d u = 1 - tanh^2(u / c)
                 slope_CV *= 1 - (_wide(uncapped_CV) / soft_cap).tanh() ** 2
-            grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH * t).to(grad_NH.dtype)
+            grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH).to(grad_NH.dtype)
+        ctx.save_for_backward(grad_NH)
+        return total.to(torch.promote_types(student_NH.dtype, torch.float32))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad_NH,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None
+
+
+class _CachedForwardKL(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        student_NH: torch.Tensor,
+        mean_NH: torch.Tensor,
+        entropy_N: torch.Tensor,
+        head_VH: torch.Tensor,
+        t: float,
+        chunk: int,
+    ) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float64, device=student_NH.device)
+        grad_NH = torch.empty_like(student_NH)
+        for at in range(0, len(student_NH), chunk):
+            part = slice(at, at + chunk)
+            tempered_CV = _wide(student_NH[part].to(head_VH.dtype) @ head_VH.T).div_(t)
+            norm_C1 = tempered_CV.logsumexp(-1, keepdim=True)
+            # Terms as large as the logits cancel here, so they are added up in float64.
+            agreed_C = (student_NH[part].double() * mean_NH[part].double()).sum(-1) / t
+            total += (norm_C1[:, 0].double() - agreed_C - entropy_N[part].double()).sum()
+            p_CV = tempered_CV.sub_(norm_C1).exp_()
+            grad_NH[part] = ((p_CV.to(head_VH.dtype) @ head_VH - mean_NH[part]) * t).to(grad_NH.dtype)
         ctx.save_for_backward(grad_NH)
         return (total * t * t).to(torch.promote_types(student_NH.dtype, torch.float32))
 
@@ -63,17 +167,37 @@ class _ForwardKL(torch.autograd.Function):
         return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None, None
 
 
-def log_probs(
-    hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
-) -> torch.Tensor:
-    """Log-probabilities (N, V) at `temperature`, at least in float32."""
-    return _tempered(hidden_NH.to(head_VH.dtype) @ head_VH.T, temperature, soft_cap)
+def _forward_kl(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    p_t_CV = log_t_CV.exp()
+    value_C = (p_t_CV * (log_t_CV - log_s_CV)).sum(-1)
+    return value_C, log_s_CV.exp() - p_t_CV
 
 
-def _tempered(logits_NV: torch.Tensor, temperature: float, soft_cap: float | None) -> torch.Tensor:
-    if soft_cap is not None:  # in the logits' own precision, as the model does, which rounds alike
-        logits_NV = (logits_NV / soft_cap).tanh() * soft_cap
-    return (_wide(logits_NV) / temperature).log_softmax(-1)
+def _reverse_kl(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return _by_student(log_s_CV, log_s_CV - log_t_CV)
+
+
+def _jsd(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    ratio_CV = log_t_CV - log_s_CV
+    # log m = log s + log(1 - b) + softplus(log t - log s + logit b); its constant stays out of sums that cancel.
+    mixed_CV = softplus(ratio_CV + math.log(beta / (1 - beta)), threshold=40)
+    value_C, slope_CV = _by_student(log_s_CV, mixed_CV * (beta - 1))  # the slope of m itself cancels
+    return value_C + beta * (log_t_CV.exp() * (ratio_CV - mixed_CV)).sum(-1) - math.log1p(-beta), slope_CV
+
+
+def _by_student(log_s_CV: torch.Tensor, gap_CV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of `gap_CV` under the student, and its slope by the student's tempered logits, `gap_CV` held fixed."""
+    p_s_CV = log_s_CV.exp()
+    mean_C = (p_s_CV * gap_CV).sum(-1)
+    return mean_C, p_s_CV * (gap_CV - mean_C[:, None])
+
+
+_DIVERGENCES = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
+
+
+def _capped(logits_NV: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
+    """Logits, at least in float32. They are capped in their own precision, as the model does, which rounds alike."""
+    return _wide(logits_NV if soft_cap is None else (logits_NV / soft_cap).tanh() * soft_cap)
 
 
 def _wide(logits_NV: torch.Tensor) -> torch.Tensor:

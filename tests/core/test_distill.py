@@ -136,6 +136,20 @@ def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tok
     assert trainer.compute_loss(student, distill.collate(rows)).item() == pytest.approx(total / tokens, rel=1e-4)
 
 
+def test_with_cross_entropy_alone_the_trainers_loss_is_plain_fine_tunings(
+    small: RunConfig, store: Store, tmp_path: Path
+) -> None:
+    """That of the model itself, given the same labels: mean cross-entropy of the solution tokens."""
+    spec = spec_of(small, store)
+    traces = distill.Traces(store, [required(t, store) for t in spec.teach], spec.limit)
+    batch, student = distill.collate([traces[0], traces[5]]), distill.make_student(spec)
+    plain = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    expected = student(**plain).loss.item()
+    config = spec.distill.model_copy(update={"divergence": "jsd", "cross_entropy": 1.0})
+    trainer = DistillTrainer(student, traces, distill.collate, config, tmp_path, Progress())
+    assert trainer.compute_loss(student, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_learning_rate_starts_as_configured_and_decays_linearly_to_nothing(
     quick_run: Run, small: RunConfig
 ) -> None:

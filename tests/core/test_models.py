@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from ssb_core import models, prompts
-from ssb_core.config import ConfigError, ModelConfig
+from ssb_core.config import ConfigError, ModelConfig, Objective
 from ssb_core.models.head import refuse_unsupported
 from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import capture, certify
-from ssb_core.signal.losses import forward_kl
+from ssb_core.signal.losses import divergence
 from tests.tiny import CHATML, GEMMA, LLAMA3, OPEN, PHI, Family, save, sizes, tokenizer
 
 ASKED = prompts.tutor_messages("What is 2 + 3?")
@@ -335,7 +335,7 @@ def test_the_exact_loss_agrees_with_the_models_own_logits(config: Any, rows: int
     assert cap is None or 1.2 < own.abs().max() <= cap
 
     student = (teacher + 0.3 * torch.randn(teacher.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
-    loss = forward_kl(student, teacher, head, 2.0, 7, soft_cap=cap)
+    loss = divergence(student, teacher, head, Objective(), chunk=7, soft_cap=cap)
     loss.backward()
     exact = student.detach().double().requires_grad_()
     uncapped = exact @ head.double().T
@@ -385,7 +385,9 @@ def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Pat
     parts = taught.split([len(t.completion_ids) for t in TRACES])
     inputs = collate([{**row, "teacher_NH": part} for row, part in zip(rows, parts, strict=True)])
     trainer: Any = SimpleNamespace(
-        accelerator=SimpleNamespace(unwrap_model=lambda m: m), temperature=2.0, speed=SimpleNamespace(tokens=0)
+        accelerator=SimpleNamespace(unwrap_model=lambda m: m),
+        objective=Objective(temperature=2.0),
+        speed=SimpleNamespace(tokens=0),
     )
     loss = DistillTrainer.compute_loss(trainer, student, inputs)
     teacher = 2 * (taught.double() @ models.head_weight(base).double().T / 2).tanh()

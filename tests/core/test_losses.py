@@ -1,0 +1,209 @@
+"""Every loss against the textbook formula over full float64 logits, in value and gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssb_core.config import Objective
+from ssb_core.signal.losses import cached_forward_kl, divergence, log_probs, teacher_means
+
+EVERY = [
+    Objective(),
+    Objective(divergence="reverse_kl"),
+    Objective(divergence="jsd"),
+    Objective(temperature=1.0, divergence="jsd", beta=0.1),
+    Objective(cross_entropy=0.3),
+    Objective(temperature=1.5, divergence="reverse_kl", cross_entropy=1.0),
+]
+named = pytest.mark.parametrize("objective", EVERY, ids=lambda o: f"{o.divergence}-{o.temperature}-{o.cross_entropy}")
+
+
+def naive(
+    student_NH: torch.Tensor,
+    teacher_NH: torch.Tensor,
+    head_VH: torch.Tensor,
+    o: Objective,
+    token_N: torch.Tensor,
+    cap: float | None = None,
+) -> torch.Tensor:
+    """The objective in float64, distributions written out, differentiated by autograd."""
+    student, teacher = (hidden.double() @ head_VH.double().T for hidden in (student_NH, teacher_NH))
+    if cap is not None:
+        student, teacher = cap * (student / cap).tanh(), cap * (teacher / cap).tanh()
+    s, t = (student / o.temperature).softmax(-1), (teacher / o.temperature).softmax(-1)
+    match o.divergence:
+        case "forward_kl":
+            value = t * (t / s).log()
+        case "reverse_kl":
+            value = s * (s / t).log()
+        case _:
+            m = o.beta * t + (1 - o.beta) * s
+            value = o.beta * t * (t / m).log() + (1 - o.beta) * s * (s / m).log()
+    crossed = -student.log_softmax(-1)[torch.arange(len(token_N)), token_N].sum()
+    return (1 - o.cross_entropy) * o.temperature**2 * value.sum() + o.cross_entropy * crossed
+
+
+def states(n: int, h: int = 16, v: int = 97, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """Student (n, h), teacher (n, h), head (v, h) and tokens (n); logits have a standard deviation of 4."""
+    draw = torch.Generator().manual_seed(n)
+    shapes = ((n, h), (n, h), (v, h))
+    made = [torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype) for shape in shapes]
+    return (*made, torch.randint(v, (n,), generator=draw))
+
+
+def agree(loss: torch.Tensor, expected: torch.Tensor, got: torch.Tensor, exact: torch.Tensor, relative: float) -> None:
+    """Value and gradient within `relative` of the exact ones, the gradient by its norm."""
+    loss.backward()
+    expected.backward()
+    assert got.grad is not None and exact.grad is not None
+    assert abs(loss.item() - expected.item()) <= relative * abs(expected.item())
+    assert (got.grad.double() - exact.grad).norm() <= relative * exact.grad.norm()
+
+
+@named
+@pytest.mark.parametrize("n", [0, 1, 5, 33])
+@pytest.mark.parametrize("chunk", [1, 4, 256])
+def test_float32_is_within_a_millionth_in_value_and_gradient(objective: Objective, n: int, chunk: int) -> None:
+    student, teacher, head, tokens = states(n)
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    loss = divergence(a, teacher, head, objective, tokens, chunk)
+    agree(loss, naive(b, teacher, head, objective, tokens), a, b, 1e-6)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 33])
+@pytest.mark.parametrize("chunk", [1, 4, 256])
+@pytest.mark.parametrize("t", [0.5, 1.0, 2.0])
+def test_the_cached_identity_is_forward_kl(n: int, chunk: int, t: float) -> None:
+    student, teacher, head, tokens = states(n)
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    loss = cached_forward_kl(a, *teacher_means(teacher, head, t, chunk), head, t, chunk)
+    agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-6)
+
+
+@pytest.mark.parametrize("t", [0.5, 2.0])
+def test_in_float64_the_cached_identity_is_exact_to_1e_12(t: float) -> None:
+    student, teacher, head, tokens = states(33, dtype=torch.float64)
+    a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
+    loss = cached_forward_kl(a, *teacher_means(teacher, head, t), head, t)
+    agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-12)
+
+
+def test_bfloat16_heads_are_exact_up_to_the_rounding_of_their_products() -> None:
+    student, teacher, head, tokens = states(33, dtype=torch.bfloat16)
+    rounding = 0.05  # nats: that of a logit of 12, with 8 bits
+    for objective in EVERY:
+        a, b = student.float().requires_grad_(), student.double().requires_grad_()
+        loss = divergence(a, teacher, head, objective, tokens, 8)
+        agree(loss, naive(b, teacher, head, objective, tokens), a, b, rounding)
+    a, b = student.float().requires_grad_(), student.double().requires_grad_()
+    loss = cached_forward_kl(a, *teacher_means(teacher, head, 2.0), head, 2.0, 8)
+    agree(loss, naive(b, teacher, head, Objective(temperature=2.0), tokens), a, b, rounding)
+
+
+@named
+@pytest.mark.parametrize("cap", [0.5, 3.0, 30.0])
+def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: float) -> None:
+    """Caps that bend everything, much, and hardly anything."""
+    student, teacher, head, tokens = states(33, dtype=torch.float64)
+    a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
+    loss = divergence(a, teacher, head, objective, tokens, 4, cap)
+    agree(loss, naive(b, teacher, head, objective, tokens, cap), a, b, 1e-12)
+
+
+@named
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_gradcheck(objective: Objective, cap: float | None) -> None:
+    student, teacher, head, tokens = states(3, 4, 7, torch.float64)
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: divergence(s, teacher, head, objective, tokens, 2, cap), (student,))
+
+
+def test_gradcheck_of_the_cached_identity() -> None:
+    student, teacher, head, _ = states(3, 4, 7, torch.float64)
+    student.requires_grad_()
+    mean, entropy = teacher_means(teacher, head, 2.0)
+    assert torch.autograd.gradcheck(lambda s: cached_forward_kl(s, mean, entropy, head, 2.0, 2), (student,))
+
+
+@named
+def test_the_slope_along_lora_weights_is_the_finite_difference(objective: Objective) -> None:
+    """h = x + x A B, as below a frozen head: the derivative along a random direction of A and B."""
+    x, teacher, head, tokens = states(9, dtype=torch.float64)
+    draw = torch.Generator().manual_seed(3)
+    down, up, toward_down, toward_up = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((16, 2), (2, 16), (16, 2), (2, 16))
+    )
+
+    def loss(step: torch.Tensor) -> torch.Tensor:
+        hidden = x + x @ (down + step * toward_down) @ (up + step * toward_up)
+        return divergence(hidden, teacher, head, objective, tokens, 4)
+
+    zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    loss(zero).backward()
+    step = torch.tensor(1e-6, dtype=torch.float64)
+    assert zero.grad is not None
+    assert zero.grad.item() == pytest.approx(((loss(step) - loss(-step)) / (2 * step)).item(), rel=1e-6)
+
+
+@given(
+    n=st.integers(1, 12),
+    scale=st.floats(0.01, 30),
+    objective=st.sampled_from([o for o in EVERY if not o.cross_entropy]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
+    n: int, scale: float, objective: Objective
+) -> None:
+    student, teacher, head, _ = states(n)
+    assert divergence(student * scale, teacher, head, objective).item() >= 0
+    same = (student * scale).requires_grad_()
+    loss = divergence(same, same.detach().clone(), head, objective)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-5)
+    assert same.grad is not None and same.grad.abs().max() < 1e-4
+
+
+def test_jsd_of_half_is_symmetric_and_bounded_by_ln_2() -> None:
+    student, teacher, head, _ = states(33)
+    there = divergence(student * 20, teacher * 20, head, Objective(temperature=1.0, divergence="jsd"))
+    back = divergence(teacher * 20, student * 20, head, Objective(temperature=1.0, divergence="jsd"))
+    assert there.item() == pytest.approx(back.item(), rel=1e-5)
+    assert 20 < there.item() <= 33 * 0.693148
+
+
+def test_logits_far_apart_stay_finite() -> None:
+    """Probabilities that are 0 in float32 have finite logarithms, and no 0 * inf appears."""
+    student, teacher, head, tokens = states(8)
+    for objective in EVERY:
+        a = (student * 1e4).requires_grad_()
+        loss = divergence(a, teacher * 1e4, head, objective, tokens)
+        loss.backward()
+        assert loss.isfinite() and a.grad is not None and a.grad.isfinite().all()
+
+
+def test_the_gradient_is_scaled_with_the_loss() -> None:
+    student, teacher, head, tokens = states(5)
+    grads = []
+    for scale in (1.0, 0.25):
+        a = student.clone().requires_grad_()
+        (divergence(a, teacher, head, Objective(temperature=2.0), tokens) * scale).backward()
+        assert a.grad is not None
+        grads.append(a.grad)
+    torch.testing.assert_close(grads[0] * 0.25, grads[1])
+
+
+def test_means_and_entropies_are_those_of_the_distribution() -> None:
+    _, teacher, head, _ = states(7, dtype=torch.float64)
+    p = log_probs(teacher, head, 2.0).exp()
+    mean, entropy = teacher_means(teacher, head, 2.0, 3)
+    torch.testing.assert_close(mean, p @ head)
+    torch.testing.assert_close(entropy, torch.distributions.Categorical(probs=p).entropy())
+
+
+def test_cross_entropy_without_tokens_is_refused() -> None:
+    student, teacher, head, _ = states(2)
+    with pytest.raises(ValueError, match="tokens"):
+        divergence(student, teacher, head, Objective(temperature=2.0, cross_entropy=0.5))
