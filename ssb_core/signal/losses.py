@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.autograd.function import FunctionCtx
+from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
 from ..config import Objective
@@ -24,8 +25,8 @@ Chunk = Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]]
 
 
 def chunk_of(head_VH: torch.Tensor) -> int:
-    """Tokens in a chunk unless asked otherwise: their logits take 32 MiB, on a GPU, which reads the head anew, 128."""
-    return max(1, 2 ** (27 if head_VH.is_cuda else 25) // (4 * len(head_VH)))
+    """Tokens in a chunk unless asked otherwise: their logits take 16 MiB, on a GPU, which reads the head anew, 128."""
+    return -(-(2**27 if head_VH.is_cuda else 2**25) // (4 * len(head_VH)))
 
 
 def divergence(
@@ -49,18 +50,14 @@ def divergence(
     t, share = objective.temperature, objective.cross_entropy
 
     def of(logits_CV: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        crossed = _cross_entropy(logits_CV.clone(), token_N[part]) if share and token_N is not None else None
+        log_s_CV = _normalise(logits_CV.div_(t))
         log_t_CV = log_probs(teacher_NH[part], head_VH, t, soft_cap)
-        log_s_CV = (logits_CV / t).log_softmax(-1)
         value_C, slope_CV = _DIVERGENCES[objective.divergence](log_s_CV, log_t_CV, objective.beta)
         value, slope_CV = value_C.double().sum() * t * t, slope_CV.mul_(t)  # d (z / T) / d z = 1 / T, times T^2
-        if not share:
+        if crossed is None:
             return value, slope_CV
-        assert token_N is not None
-        log_one_CV, token_C1 = logits_CV.log_softmax(-1), token_N[part, None]
-        crossed = -log_one_CV.gather(-1, token_C1).double().sum()
-        slope_CV.mul_(1 - share).add_(log_one_CV.exp_(), alpha=share)
-        slope_CV.scatter_add_(-1, token_C1, torch.full_like(token_C1, -share, dtype=slope_CV.dtype))
-        return (1 - share) * value + share * crossed, slope_CV
+        return (1 - share) * value + share * crossed[0], slope_CV.mul_(1 - share).add_(crossed[1], alpha=share)
 
     loss: torch.Tensor = _ThroughHead.apply(student_NH, head_VH, of, chunk or chunk_of(head_VH), soft_cap)
     return loss
@@ -97,8 +94,9 @@ def teacher_means(
         part = slice(at, at + chunk)
         log_CV = log_probs(teacher_NH[part], head_VH, temperature)
         p_CV = log_CV.exp()
-        entropy_N[part] = -(p_CV * log_CV).sum(-1)
+        entropy_N[part] = -vecdot(p_CV, log_CV)
         mean_NH[part] = (p_CV.to(head_VH.dtype) @ head_VH).to(wide)
+        del log_CV, p_CV  # before the next ones are made
     return mean_NH, entropy_N
 
 
@@ -106,8 +104,7 @@ def log_probs(
     hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
 ) -> torch.Tensor:
     """Log-probabilities (N, V) at `temperature`, at least in float32."""
-    logits_NV = _capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap)
-    return (logits_NV / temperature).log_softmax(-1)
+    return _normalise(_capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap).div_(temperature))
 
 
 class _ThroughHead(torch.autograd.Function):
@@ -124,9 +121,10 @@ class _ThroughHead(torch.autograd.Function):
             uncapped_CV = student_NH[part].to(head_VH.dtype) @ head_VH.T
             value, slope_CV = of(_capped(uncapped_CV, soft_cap), part)
             total += value
-            if soft_cap is not None:  # d c tanh(u / c) / d u = 1 - tanh^2(u / c)
+            if soft_cap is not None:  # d c tanh(u / c) / d u = 1 - tanh^2(u / c); nothing has overwritten u then
                 slope_CV *= 1 - (_wide(uncapped_CV) / soft_cap).tanh() ** 2
             grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH).to(grad_NH.dtype)
+            del uncapped_CV, slope_CV  # before the next ones are made
         ctx.save_for_backward(grad_NH)
         return total.to(torch.promote_types(student_NH.dtype, torch.float32))
 
@@ -152,12 +150,16 @@ class _CachedForwardKL(torch.autograd.Function):
         for at in range(0, len(student_NH), chunk):
             part = slice(at, at + chunk)
             tempered_CV = _wide(student_NH[part].to(head_VH.dtype) @ head_VH.T).div_(t)
-            norm_C1 = tempered_CV.logsumexp(-1, keepdim=True)
+            top_C1 = tempered_CV.amax(-1, keepdim=True)
+            p_CV = tempered_CV.sub_(top_C1).exp_()
+            mass_C1 = p_CV.sum(-1, keepdim=True)
+            p_CV.div_(mass_C1)
             # Terms as large as the logits cancel here, so they are added up in float64.
-            agreed_C = (student_NH[part].double() * mean_NH[part].double()).sum(-1) / t
-            total += (norm_C1[:, 0].double() - agreed_C - entropy_N[part].double()).sum()
-            p_CV = tempered_CV.sub_(norm_C1).exp_()
+            norm_C = (mass_C1.double().log() + top_C1.double())[:, 0]
+            agreed_C = vecdot(student_NH[part].double(), mean_NH[part].double()) / t
+            total += (norm_C - agreed_C - entropy_N[part].double()).sum()
             grad_NH[part] = ((p_CV.to(head_VH.dtype) @ head_VH - mean_NH[part]) * t).to(grad_NH.dtype)
+            del tempered_CV, p_CV  # before the next ones are made
         ctx.save_for_backward(grad_NH)
         return (total * t * t).to(torch.promote_types(student_NH.dtype, torch.float32))
 
@@ -167,29 +169,50 @@ class _CachedForwardKL(torch.autograd.Function):
         return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None, None
 
 
+# Below, (C, V) arguments may be overwritten: a chunk's memory is what these functions hold at once.
+
+
 def _forward_kl(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
     p_t_CV = log_t_CV.exp()
-    value_C = (p_t_CV * (log_t_CV - log_s_CV)).sum(-1)
-    return value_C, log_s_CV.exp() - p_t_CV
+    value_C = vecdot(p_t_CV, log_t_CV.sub_(log_s_CV))
+    return value_C, log_s_CV.exp_().sub_(p_t_CV)
 
 
 def _reverse_kl(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    return _by_student(log_s_CV, log_s_CV - log_t_CV)
+    gap_CV = log_t_CV.neg_().add_(log_s_CV)
+    return _by_student(log_s_CV, gap_CV)
 
 
 def _jsd(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    ratio_CV = log_t_CV - log_s_CV
+    p_t_CV = log_t_CV.exp()
+    ratio_CV = log_t_CV.sub_(log_s_CV)
     # log m = log s + log(1 - b) + softplus(log t - log s + logit b); its constant stays out of sums that cancel.
     mixed_CV = softplus(ratio_CV + math.log(beta / (1 - beta)), threshold=40)
-    value_C, slope_CV = _by_student(log_s_CV, mixed_CV * (beta - 1))  # the slope of m itself cancels
-    return value_C + beta * (log_t_CV.exp() * (ratio_CV - mixed_CV)).sum(-1) - math.log1p(-beta), slope_CV
+    value_C = beta * vecdot(p_t_CV, ratio_CV.sub_(mixed_CV)) - math.log1p(-beta)
+    mean_C, slope_CV = _by_student(log_s_CV, mixed_CV.mul_(beta - 1))  # the slope of m itself cancels
+    return value_C + mean_C, slope_CV
 
 
 def _by_student(log_s_CV: torch.Tensor, gap_CV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean of `gap_CV` under the student, and its slope by the student's tempered logits, `gap_CV` held fixed."""
-    p_s_CV = log_s_CV.exp()
-    mean_C = (p_s_CV * gap_CV).sum(-1)
-    return mean_C, p_s_CV * (gap_CV - mean_C[:, None])
+    p_s_CV = log_s_CV.exp_()
+    mean_C = vecdot(p_s_CV, gap_CV)
+    return mean_C, gap_CV.sub_(mean_C[:, None]).mul_(p_s_CV)
+
+
+def _cross_entropy(logits_CV: torch.Tensor, token_C: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum over tokens, and its slope by the logits."""
+    log_CV, token_C1 = _normalise(logits_CV), token_C[:, None]
+    value = -log_CV.gather(-1, token_C1).double().sum()
+    return value, log_CV.exp_().scatter_add_(-1, token_C1, torch.full_like(token_C1, -1, dtype=log_CV.dtype))
+
+
+def _normalise(logits_CV: torch.Tensor) -> torch.Tensor:
+    """Log-softmax, in place."""
+    logits_CV.sub_(
+        logits_CV.amax(-1, keepdim=True)
+    )  # by itself, for it may be so large that it swallows the other term
+    return logits_CV.sub_(logits_CV.exp().sum(-1, keepdim=True).log_())
 
 
 _DIVERGENCES = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
