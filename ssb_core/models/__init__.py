@@ -8,6 +8,7 @@ safetensors weights are loaded and no code that a model brings along is run.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import ConfigError
 from ..progress import Progress
 from ..prompts import Messages, encode
+from ..store import digest
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
 from .loading import empty, load
@@ -41,6 +43,7 @@ __all__ = [
     "resolve",
     "soft_cap",
     "tensor_digest",
+    "tokenizer_digest",
 ]
 
 
@@ -251,6 +254,15 @@ def tensor_digest(tensor: torch.Tensor) -> str:
     import torch
 
     return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """16 hexadecimal digits of what decides the ids of a conversation: vocabulary, rules and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = json.loads(backend.to_str()) if backend else tokenizer.get_vocab()
+    for state in ("padding", "truncation") if backend else ():  # of the last call
+        rules.pop(state, None)
+    return digest([rules, tokenizer.chat_template])
 
 
 def load_merged(model: ResolvedModel, adapter: Path) -> Any:

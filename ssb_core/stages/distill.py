@@ -187,19 +187,12 @@ def _refuse_divergence(log: Sequence[dict[str, Any]]) -> None:
 
 def train(spec: Spec, traces: Traces, work: Path, checkpoint: Path | None, progress: Progress) -> tuple[Any, Any]:
     """Run the trainer to the end; returns it and the trained student."""
+    from ..signal import origin
     from ..trainer import DistillTrainer
 
     release()
     student = make_student(spec)
-    head, soft_cap = models.tensor_digest(models.head_weight(student)), models.soft_cap(student)
-    for origin in traces.origins:
-        if origin["head"] != head:
-            raise StoreError(f"captured signal belongs to head {origin['head']}, the student has {head}; re-run teach")
-        if origin.get("soft_cap") != soft_cap:  # shards from before there were soft caps have none
-            raise StoreError(
-                f"captured signal has its logits capped at {origin.get('soft_cap')}, the student at {soft_cap}; "
-                "re-run teach"
-            )
+    origin.refuse_unfit(traces.origins, student, models.load_tokenizer(spec.teach[0].model))
     trainer = DistillTrainer(student, traces, collate, spec.distill, work, progress)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer, student

@@ -63,7 +63,7 @@ class Spec(BaseSpec):
     """The captured signal of one wave's solutions."""
 
     stage: ClassVar[str] = "teach"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     solutions: Solutions
     codec: str
 
@@ -200,18 +200,13 @@ def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progres
 
 def describe_signal(model: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
-    from ..signal import codecs
+    from ..signal import codecs, origin
 
-    head = models.head_weight(model)
     return {
         "codec": f"{spec.codec}/{codecs.CODEC_VERSION}",
         "dtype": str(model.dtype).removeprefix("torch."),
-        "hidden_size": head.shape[1],
-        "vocabulary": head.shape[0],
         "model": spec.model.identity,
-        "head": models.tensor_digest(head),
-        "soft_cap": models.soft_cap(model),
-        "norm": "hidden states are taken after the final norm",
+        **origin.shared(model, models.load_tokenizer(spec.model)),
     }
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
+from ssb_core.signal import origin
 from ssb_core.stages import distill, required, sources
 from ssb_core.store import Store, StoreError, digest, exclusive
 from ssb_core.trainer import DistillTrainer
@@ -187,5 +190,41 @@ def test_a_second_process_at_the_same_distillation_is_refused(small: RunConfig, 
 
 def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "tensor_digest", lambda tensor: "another")
-    with pytest.raises(StoreError, match="the student has another"):
+    with pytest.raises(StoreError, match="the student another\n  remedy"):
         distill.run(spec_of(small, store), store, Progress())
+
+
+@pytest.mark.parametrize(
+    ("noted", "said"),
+    [
+        ({"soft_cap": 30.0}, "has the soft_cap 30.0, the student None"),
+        ({"tokenizer": "0" * 16}, "has the tokenizer 0000000000000000, the student "),
+        ({"vocabulary": 7}, "has the vocabulary 7, the student "),
+        ({"norm": "before"}, "has the norm before, the student "),
+        ({"mean_kl_error": None}, "no valid certificate: its mean KL error is None"),
+        ({"mean_kl_error": float("nan")}, "no valid certificate: its mean KL error is nan"),
+        ({"mean_kl_error": 0.5}, "no valid certificate: its mean KL error is 0.5"),
+    ],
+)
+def test_signal_that_is_not_the_students_or_not_certified_is_refused_by_name(
+    small: RunConfig, quick_run: Run, noted: dict[str, Any], said: str
+) -> None:
+    spec = spec_of(small, quick_run.store)
+    origins = distill.Traces(quick_run.store, [required(t, quick_run.store) for t in spec.teach], spec.limit).origins
+    student, tokenizer = models.load_model(spec.teach[0].model, "cpu"), models.load_tokenizer(spec.teach[0].model)
+    origin.refuse_unfit(origins, student, tokenizer)
+    with pytest.raises(StoreError, match=re.escape(said)):
+        origin.refuse_unfit([*origins, {**origins[0], **noted}], student, tokenizer)
+
+
+def test_a_tokenizers_digest_changes_with_its_template_and_not_with_its_use(small: RunConfig, quick_run: Run) -> None:
+    model = spec_of(small, quick_run.store).teach[0].model
+    tokenizer = models.load_tokenizer(model)
+    fresh = models.tokenizer_digest(tokenizer)
+    tokenizer(["1", "1 + 1"], padding=True, truncation=True, max_length=4)
+    assert models.tokenizer_digest(tokenizer) == fresh
+    tokenizer.chat_template += " "
+    assert models.tokenizer_digest(tokenizer) != fresh
+    tokenizer.chat_template = tokenizer.chat_template[:-1]
+    tokenizer.add_tokens(["<another>"])
+    assert models.tokenizer_digest(tokenizer) != fresh

@@ -395,21 +395,3 @@ def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Pat
     expected = 4 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
     assert loss > 0.1
-
-
-def test_signal_under_another_cap_is_not_trained_on(
-    nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from ssb_core.progress import Progress
-    from ssb_core.stages import distill, teach
-    from ssb_core.store import StoreError
-
-    model = models.load_model(nano, "cpu")
-    asked: Any = SimpleNamespace(codec="hidden", model=nano)
-    origin = teach.describe_signal(model, asked)
-    assert origin["soft_cap"] is None
-    monkeypatch.setattr(distill, "make_student", lambda spec: model)
-    traces: Any = SimpleNamespace(origins=[{**origin, "soft_cap": 30.0}])
-    spec: Any = None
-    with pytest.raises(StoreError, match=r"logits capped at 30\.0, the student at None; re-run teach"):
-        distill.train(spec, traces, tmp_path, None, Progress())
