@@ -25,7 +25,10 @@ Chunk = Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]]
 
 
 def chunk_of(head_VH: torch.Tensor) -> int:
-    """Tokens in a chunk unless asked otherwise: their logits take 16 MiB, on a GPU, which reads the head anew, 128."""
+    """Tokens in a chunk unless asked otherwise: so many that their logits take 32 MiB, or 128 on a GPU.
+
+    Rounded up: what is larger than 32 MiB, malloc hands back at once, so that memory does not grow with the tokens.
+    """
     return -(-(2**27 if head_VH.is_cuda else 2**25) // (4 * len(head_VH)))
 
 
@@ -75,7 +78,11 @@ def cached_forward_kl(
 
     With a frozen head, KL = logsumexp(z_S / T) - <h_S, c> / T - H(p_T) and its slope is (p_S W - c) / T: what
     cross-entropy costs. Heads with a soft cap have no such identity.
+
+    Raises:
+        ValueError: the head has 16 bits.
     """
+    _refuse_rounded(head_VH)
     loss: torch.Tensor = _CachedForwardKL.apply(
         student_NH, mean_NH, entropy_N, head_VH, temperature, chunk or chunk_of(head_VH)
     )
@@ -85,17 +92,21 @@ def cached_forward_kl(
 def teacher_means(
     teacher_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, chunk: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The teacher's mean head row c = p_T W (N, H) and its entropy H(p_T) (N) in nats, at least in float32."""
-    wide = torch.promote_types(head_VH.dtype, torch.float32)
-    mean_NH = torch.empty(teacher_NH.shape, dtype=wide, device=teacher_NH.device)
-    entropy_N = torch.empty(len(teacher_NH), dtype=wide, device=teacher_NH.device)
+    """The teacher's mean head row c = p_T W (N, H) and its entropy H(p_T) (N) in nats, in the head's dtype.
+
+    Raises:
+        ValueError: the head has 16 bits.
+    """
+    _refuse_rounded(head_VH)
+    mean_NH = torch.empty(teacher_NH.shape, dtype=head_VH.dtype, device=teacher_NH.device)
+    entropy_N = torch.empty(len(teacher_NH), dtype=head_VH.dtype, device=teacher_NH.device)
     chunk = chunk or chunk_of(head_VH)
     for at in range(0, len(teacher_NH), chunk):
         part = slice(at, at + chunk)
         log_CV = log_probs(teacher_NH[part], head_VH, temperature)
         p_CV = log_CV.exp()
         entropy_N[part] = -vecdot(p_CV, log_CV)
-        mean_NH[part] = (p_CV.to(head_VH.dtype) @ head_VH).to(wide)
+        mean_NH[part] = p_CV @ head_VH
         del log_CV, p_CV  # before the next ones are made
     return mean_NH, entropy_N
 
@@ -149,7 +160,7 @@ class _CachedForwardKL(torch.autograd.Function):
         grad_NH = torch.empty_like(student_NH)
         for at in range(0, len(student_NH), chunk):
             part = slice(at, at + chunk)
-            tempered_CV = _wide(student_NH[part].to(head_VH.dtype) @ head_VH.T).div_(t)
+            tempered_CV = (student_NH[part].to(head_VH.dtype) @ head_VH.T).div_(t)
             top_C1 = tempered_CV.amax(-1, keepdim=True)
             p_CV = tempered_CV.sub_(top_C1).exp_()
             mass_C1 = p_CV.sum(-1, keepdim=True)
@@ -158,7 +169,7 @@ class _CachedForwardKL(torch.autograd.Function):
             norm_C = (mass_C1.double().log() + top_C1.double())[:, 0]
             agreed_C = vecdot(student_NH[part].double(), mean_NH[part].double()) / t
             total += (norm_C - agreed_C - entropy_N[part].double()).sum()
-            grad_NH[part] = ((p_CV.to(head_VH.dtype) @ head_VH - mean_NH[part]) * t).to(grad_NH.dtype)
+            grad_NH[part] = ((p_CV @ head_VH - mean_NH[part]) * t).to(grad_NH.dtype)
             del tempered_CV, p_CV  # before the next ones are made
         ctx.save_for_backward(grad_NH)
         return (total * t * t).to(torch.promote_types(student_NH.dtype, torch.float32))
@@ -216,6 +227,14 @@ def _normalise(logits_CV: torch.Tensor) -> torch.Tensor:
 
 
 _DIVERGENCES = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
+
+
+def _refuse_rounded(head_VH: torch.Tensor) -> None:
+    if head_VH.dtype.itemsize < 4:
+        raise ValueError(
+            f"means of head rows in {head_VH.dtype} differ by less than their own rounding once the student is near "
+            "the teacher; use `divergence`, which subtracts distributions first"
+        )
 
 
 def _capped(logits_NV: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
