@@ -153,6 +153,9 @@ class DistillConfig(Objective):
     learning_rate: float = Field(2e-4, gt=0)
     batch_size: int = Field(4, ge=1, description="Traces per optimiser step.")
     accumulation: int = Field(1, ge=1, description="Split each step's batch into this many passes.")
+    checkpointing: bool = Field(
+        False, description="Compute activations again in the backward pass: less memory, more time."
+    )
     epochs: int = Field(3, ge=1)
     max_grad_norm: float = Field(1.0, gt=0)
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")

@@ -107,6 +107,8 @@ def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> Trai
         output_dir=str(work),
         per_device_train_batch_size=config.batch_size // config.accumulation,
         gradient_accumulation_steps=config.accumulation,
+        gradient_checkpointing=config.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the embeddings are frozen: no input has a gradient
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",

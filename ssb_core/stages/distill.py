@@ -36,7 +36,7 @@ class Spec(BaseSpec):
     distill: DistillConfig
 
     def how(self) -> dict[str, Any]:
-        recipe = self.distill.model_dump(exclude={"accumulation", "save_steps"})
+        recipe = self.distill.model_dump(exclude={"accumulation", "checkpointing", "save_steps"})
         return {"teach": self.teach[0].recipe.hash, "limit": self.limit, "distill": recipe}
 
     def inputs(self) -> list[str]:

@@ -90,6 +90,30 @@ def test_accumulation_changes_no_loss(small: RunConfig, store: Store, quick_run:
     assert losses(store) == pytest.approx(losses(quick_run.store), rel=1e-3)
 
 
+def test_activation_checkpointing_computes_every_layer_twice_and_gives_the_same_bits(
+    small: RunConfig, store: Store, quick_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(small, store)
+    frugal = spec.model_copy(update={"distill": spec.distill.model_copy(update={"checkpointing": True})})
+    assert frugal.fingerprint == spec.fingerprint
+    calls, make = 0, distill.make_student
+
+    def counting(spec: distill.Spec) -> Any:
+        def count(*args: Any) -> None:
+            nonlocal calls
+            calls += 1
+
+        student = make(spec)
+        models.backbone(student).layers[1].register_forward_pre_hook(count)
+        return student
+
+    monkeypatch.setattr(distill, "make_student", counting)
+    steps = distill.run(frugal, store, Progress()).manifest.facts["steps"]
+    assert calls == 2 * steps > 0
+    for name, tensor in adapter(spec, store).items():
+        assert torch.equal(tensor, adapter(spec, quick_run.store)[name])
+
+
 def test_the_loss_falls_and_lora_covers_every_linear_layer(quick_run: Run, small: RunConfig) -> None:
     spec = spec_of(small, quick_run.store)
     (manifest,) = quick_run.manifests("distill")
