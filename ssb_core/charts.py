@@ -21,7 +21,7 @@ INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
 BASE, STUDENT = "#8c939d", "#0072b2"
 OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INCHES, DPI = 7.4, 150
-DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "Jensen-Shannon divergence"}
+DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "JSD"}
 
 
 def charts(run: Run) -> dict[str, bytes]:
@@ -80,7 +80,7 @@ def training(run: Run) -> Figure | None:
     figure = _figure(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     asked = findings.configuration(run).distill
-    mixed = f", with {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
+    mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
     _dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
     _curve(upper, log, "loss")
     upper.legend(frameon=False, loc="upper right")
