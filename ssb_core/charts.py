@@ -83,7 +83,7 @@ def training(run: Run) -> Figure | None:
     mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
     _dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
     _curve(upper, log, "loss")
-    upper.legend(frameon=False, loc="upper right")
+    upper.legend(frameon=False, loc="best")
     clip = asked.max_grad_norm
     _dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")
     _curve(lower, log, "grad_norm")
