@@ -24,12 +24,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import parquet
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger(__name__)
-
-WIDE_ROW = 16_384  # bytes; rows with captured vectors are far above, rows of text and ids below
 
 
 class StoreError(RuntimeError):
@@ -156,26 +156,10 @@ class Store:
     def write_shard(
         self, recipe: Recipe, name: str, table: pa.Table, problem_ids: Sequence[str], source: str | None
     ) -> Shard:
-        """Commit `table` as the shard called `name`; wide rows get a row group each, so that they can be read alone.
-
-        Numbers of captured vectors never repeat, so a dictionary only costs there; their bytes are stored apart by
-        significance, of which the high ones compress (for the hidden states of language models, best of all we tried).
-        """
-        import pyarrow.parquet as pq
-
+        """Commit `table` as the shard called `name`."""
         path = self.directory(recipe) / "shards" / f"{name}.parquet"
         with replacing(path) as temporary:
-            group = 1 if table.nbytes > WIDE_ROW * table.num_rows else None
-            leaves = [leaf for field in table.schema for leaf in _leaves(field.name, field.type)]
-            pq.write_table(
-                table,
-                temporary,
-                compression="zstd",
-                use_dictionary=[path for path, vector in leaves if not vector],
-                column_encoding={path: "BYTE_STREAM_SPLIT" for path, vector in leaves if vector},
-                row_group_size=group,
-                write_page_checksum=True,
-            )
+            parquet.write(table, temporary)
             entry = Entry(f"shards/{path.name}", temporary.stat().st_size, sha256_file(temporary), table.num_rows)
         shard = Shard(entry, tuple(problem_ids), source)
         write_json(path.with_suffix(".json"), asdict(shard))
@@ -313,19 +297,6 @@ def set_aside(paths: Sequence[Path], why: str) -> None:
         if path.exists():
             log.warning("%s: %s; set aside and made again", path, why)
             os.replace(path, path.with_name(path.name + ".damaged"))
-
-
-def _leaves(path: str, kind: pa.DataType, vector: bool = False) -> Iterator[tuple[str, bool]]:
-    """Parquet's name of every column below one of Arrow, and whether it holds the numbers of fixed-size vectors."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        for field in kind:
-            yield from _leaves(f"{path}.{field.name}", field.type, vector)
-    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(f"{path}.list.element", kind.value_type, vector or pa.types.is_fixed_size_list(kind))
-    else:
-        yield path, vector
 
 
 def _read_sidecar(path: Path) -> Shard:

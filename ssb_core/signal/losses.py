@@ -220,9 +220,7 @@ def _cross_entropy(logits_CV: torch.Tensor, token_C: torch.Tensor) -> tuple[torc
 
 def _normalise(logits_CV: torch.Tensor) -> torch.Tensor:
     """Log-softmax, in place."""
-    logits_CV.sub_(
-        logits_CV.amax(-1, keepdim=True)
-    )  # by itself, for it may be so large that it swallows the other term
+    logits_CV.sub_(logits_CV.amax(-1, keepdim=True))  # apart: it may be so large that the other term is lost in it
     return logits_CV.sub_(logits_CV.exp().sum(-1, keepdim=True).log_())
 
 

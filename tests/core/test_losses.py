@@ -54,7 +54,9 @@ def states(n: int, h: int = 16, v: int = 97, dtype: torch.dtype = torch.float32)
     return (*made, torch.randint(v, (n,), generator=draw))
 
 
-def agree(loss: torch.Tensor, expected: torch.Tensor, got: torch.Tensor, exact: torch.Tensor, relative: float) -> None:
+def assert_agree(
+    loss: torch.Tensor, expected: torch.Tensor, got: torch.Tensor, exact: torch.Tensor, relative: float
+) -> None:
     """Value and gradient within `relative` of the exact ones, the gradient by its norm."""
     loss.backward()
     expected.backward()
@@ -70,7 +72,7 @@ def test_float32_is_within_a_millionth_in_value_and_gradient(objective: Objectiv
     student, teacher, head, tokens = states(n)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     loss = divergence(a, teacher, head, objective, tokens, chunk)
-    agree(loss, naive(b, teacher, head, objective, tokens), a, b, 1e-6)
+    assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, 1e-6)
 
 
 @pytest.mark.parametrize("n", [0, 1, 5, 33])
@@ -80,7 +82,7 @@ def test_the_cached_identity_is_forward_kl(n: int, chunk: int, t: float) -> None
     student, teacher, head, tokens = states(n)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     loss = cached_forward_kl(a, *teacher_means(teacher, head, t, chunk), head, t, chunk)
-    agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-6)
+    assert_agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-6)
 
 
 @pytest.mark.parametrize("t", [0.5, 2.0])
@@ -88,7 +90,7 @@ def test_in_float64_the_cached_identity_is_exact_to_1e_12(t: float) -> None:
     student, teacher, head, tokens = states(33, dtype=torch.float64)
     a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
     loss = cached_forward_kl(a, *teacher_means(teacher, head, t), head, t)
-    agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-12)
+    assert_agree(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b, 1e-12)
 
 
 def test_bfloat16_heads_are_exact_up_to_the_rounding_of_their_products() -> None:
@@ -97,7 +99,7 @@ def test_bfloat16_heads_are_exact_up_to_the_rounding_of_their_products() -> None
     for objective in EVERY:
         a, b = student.float().requires_grad_(), student.double().requires_grad_()
         loss = divergence(a, teacher, head, objective, tokens, 8)
-        agree(loss, naive(b, teacher, head, objective, tokens), a, b, rounding)
+        assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, rounding)
 
 
 @named
@@ -107,7 +109,7 @@ def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: fl
     student, teacher, head, tokens = states(33, dtype=torch.float64)
     a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
     loss = divergence(a, teacher, head, objective, tokens, 4, cap)
-    agree(loss, naive(b, teacher, head, objective, tokens, cap), a, b, 1e-12)
+    assert_agree(loss, naive(b, teacher, head, objective, tokens, cap), a, b, 1e-12)
 
 
 @named
