@@ -21,6 +21,7 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
 from . import EngineError, K, Request
+from .attention import group_heads
 from .base import BaseSampler
 from .draw import draw, drawn_on, uniforms
 
@@ -35,6 +36,7 @@ class TransformersSampler(BaseSampler):
         self.model: Any = models.load_model(model, execution.device, adapter)
         if adapter is not None and model.dtype == "float32":  # rounded to 16 bits, the sum would be another student
             self.model = self.model.merge_and_unload()
+        group_heads(self.model)
         self.batch_size = execution.batch_size
         # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
         self.model.generation_config = GenerationConfig()
