@@ -16,6 +16,7 @@ from . import models
 from .config import DistillConfig, Objective
 from .progress import Progress
 from .signal.losses import divergence
+from .signal.teachers import HiddenStates
 from .store import write_json
 
 
@@ -60,7 +61,8 @@ class DistillTrainer(Trainer):
         student_NH = hidden_BSH[:, :-1][predicts_BS]
         head_VH, soft_cap = models.head_weight(student), models.soft_cap(student)
         token_N = labels_BS[:, 1:][predicts_BS]
-        total = divergence(student_NH, inputs["teacher_NH"], head_VH, self.objective, token_N, soft_cap=soft_cap)
+        teacher = HiddenStates(inputs["teacher_NH"])
+        total = divergence(student_NH, teacher, head_VH, self.objective, token_N, soft_cap=soft_cap)
         self.speed.tokens += len(student_NH)
         loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
         return (loss, hidden_BSH) if return_outputs else loss

@@ -20,8 +20,9 @@ from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
 from ..config import Objective
+from .teachers import LogProbs, Teacher, capped, normalise, wide
 
-Chunk = Callable[[torch.Tensor, slice], tuple[torch.Tensor, torch.Tensor]]
+Chunk = Callable[[torch.Tensor, LogProbs, slice], tuple[torch.Tensor, torch.Tensor]]
 
 
 def chunk_of(head_VH: torch.Tensor) -> int:
@@ -34,7 +35,7 @@ def chunk_of(head_VH: torch.Tensor) -> int:
 
 def divergence(
     student_NH: torch.Tensor,
-    teacher_NH: torch.Tensor,
+    teacher: Teacher,
     head_VH: torch.Tensor,
     objective: Objective,
     token_N: torch.Tensor | None = None,
@@ -43,7 +44,7 @@ def divergence(
 ) -> torch.Tensor:
     """The objective, a scalar; gradients reach `student_NH` only. `token_N` is needed for cross-entropy alone.
 
-    Two head products with the student's states, one with the teacher's.
+    Two head products with the student's states, and one with the teacher's if those are what the teacher is made of.
 
     Raises:
         ValueError: `objective` asks for cross-entropy, and there are no tokens.
@@ -52,17 +53,19 @@ def divergence(
         raise ValueError("cross-entropy needs the tokens that the teacher wrote")
     t, share = objective.temperature, objective.cross_entropy
 
-    def of(logits_CV: torch.Tensor, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-        crossed = _cross_entropy(logits_CV.clone(), token_N[part]) if share and token_N is not None else None
-        log_s_CV = _normalise(logits_CV.div_(t))
-        log_t_CV = log_probs(teacher_NH[part], head_VH, t, soft_cap)
+    def of(student_CV: torch.Tensor, log_teacher: LogProbs, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        if share == 1 and token_N is not None:
+            return _cross_entropy(student_CV, token_N[part])
+        crossed = _cross_entropy(student_CV.clone(), token_N[part]) if share and token_N is not None else None
+        log_s_CV = normalise(student_CV.div_(t))
+        log_t_CV = log_teacher(log_s_CV, t)
         value_C, slope_CV = _DIVERGENCES[objective.divergence](log_s_CV, log_t_CV, objective.beta)
         value, slope_CV = value_C.double().sum() * t * t, slope_CV.mul_(t)  # d (z / T) / d z = 1 / T, times T^2
         if crossed is None:
             return value, slope_CV
         return (1 - share) * value + share * crossed[0], slope_CV.mul_(1 - share).add_(crossed[1], alpha=share)
 
-    loss: torch.Tensor = _ThroughHead.apply(student_NH, head_VH, of, chunk or chunk_of(head_VH), soft_cap)
+    loss: torch.Tensor = _ThroughHead.apply(student_NH, teacher, head_VH, of, chunk or chunk_of(head_VH), soft_cap)
     return loss
 
 
@@ -114,8 +117,9 @@ def teacher_means(
 def log_probs(
     hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
 ) -> torch.Tensor:
-    """Log-probabilities (N, V) at `temperature`, at least in float32."""
-    return _normalise(_capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap).div_(temperature))
+    """Log-probabilities (N, V) at `temperature`, of logits rounded as the model itself rounds them; at least float32."""
+    logits_NV = capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap)
+    return normalise(wide(logits_NV).div_(temperature))
 
 
 class _ThroughHead(torch.autograd.Function):
@@ -123,26 +127,32 @@ class _ThroughHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, student_NH: torch.Tensor, head_VH: torch.Tensor, of: Chunk, chunk: int, soft_cap: float | None
+        ctx: Any,
+        student_NH: torch.Tensor,
+        teacher: Teacher,
+        head_VH: torch.Tensor,
+        of: Chunk,
+        chunk: int,
+        soft_cap: float | None,
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=student_NH.device)
         grad_NH = torch.empty_like(student_NH)
         for at in range(0, len(student_NH), chunk):
             part = slice(at, at + chunk)
-            uncapped_CV = student_NH[part].to(head_VH.dtype) @ head_VH.T
-            value, slope_CV = of(_capped(uncapped_CV, soft_cap), part)
+            uncapped_CV, log_teacher = teacher.meet(student_NH[part], part, head_VH, soft_cap)
+            value, slope_CV = of(capped(uncapped_CV, soft_cap), log_teacher, part)
             total += value
             if soft_cap is not None:  # d c tanh(u / c) / d u = 1 - tanh^2(u / c); nothing has overwritten u then
-                slope_CV *= 1 - (_wide(uncapped_CV) / soft_cap).tanh() ** 2
+                slope_CV *= 1 - (uncapped_CV / soft_cap).tanh() ** 2
             grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH).to(grad_NH.dtype)
-            del uncapped_CV, slope_CV  # before the next ones are made
+            del uncapped_CV, log_teacher, slope_CV  # before the next ones are made
         ctx.save_for_backward(grad_NH)
         return total.to(torch.promote_types(student_NH.dtype, torch.float32))
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad_NH,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None
+        return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None, None
 
 
 class _CachedForwardKL(torch.autograd.Function):
@@ -213,15 +223,9 @@ def _by_student(log_s_CV: torch.Tensor, gap_CV: torch.Tensor) -> tuple[torch.Ten
 
 def _cross_entropy(logits_CV: torch.Tensor, token_C: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum over tokens, and its slope by the logits."""
-    log_CV, token_C1 = _normalise(logits_CV), token_C[:, None]
+    log_CV, token_C1 = normalise(logits_CV), token_C[:, None]
     value = -log_CV.gather(-1, token_C1).double().sum()
     return value, log_CV.exp_().scatter_add_(-1, token_C1, torch.full_like(token_C1, -1, dtype=log_CV.dtype))
-
-
-def _normalise(logits_CV: torch.Tensor) -> torch.Tensor:
-    """Log-softmax, in place."""
-    logits_CV.sub_(logits_CV.amax(-1, keepdim=True))  # apart: it may be so large that the other term is lost in it
-    return logits_CV.sub_(logits_CV.exp().sum(-1, keepdim=True).log_())
 
 
 _DIVERGENCES = {"forward_kl": _forward_kl, "reverse_kl": _reverse_kl, "jsd": _jsd}
@@ -233,12 +237,3 @@ def _refuse_rounded(head_VH: torch.Tensor) -> None:
             f"means of head rows in {head_VH.dtype} differ by less than their own rounding once the student is near "
             "the teacher; use `divergence`, which subtracts distributions first"
         )
-
-
-def _capped(logits_NV: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
-    """Logits, at least in float32. They are capped in their own precision, as the model does, which rounds alike."""
-    return _wide(logits_NV if soft_cap is None else (logits_NV / soft_cap).tanh() * soft_cap)
-
-
-def _wide(logits_NV: torch.Tensor) -> torch.Tensor:
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))

@@ -22,6 +22,7 @@ from torch.nn.functional import kl_div
 
 from ssb_core.config import Objective
 from ssb_core.signal.losses import cached_forward_kl, chunk_of, divergence, teacher_means
+from ssb_core.signal.teachers import HiddenStates
 
 HIDDEN, VOCABULARY, BATCH, T = 2048, 151_936, 4, 2.0
 Loss = Callable[[torch.Tensor], torch.Tensor]  # of the student's (batch, sequence, HIDDEN) states
@@ -43,7 +44,9 @@ def reference(teacher_NH: torch.Tensor, head_VH: torch.Tensor, reply_BS: torch.T
 
 
 def teacher(teacher_NH: torch.Tensor, head_VH: torch.Tensor, reply_BS: torch.Tensor) -> Loss:
-    return lambda student_BSH: divergence(student_BSH[reply_BS], teacher_NH, head_VH, Objective(temperature=T))
+    return lambda student_BSH: divergence(
+        student_BSH[reply_BS], HiddenStates(teacher_NH), head_VH, Objective(temperature=T)
+    )
 
 
 def cached(teacher_NH: torch.Tensor, head_VH: torch.Tensor, reply_BS: torch.Tensor) -> Loss:

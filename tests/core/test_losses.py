@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ssb_core.config import Objective
 from ssb_core.signal.losses import cached_forward_kl, divergence, log_probs, teacher_means
+from ssb_core.signal.teachers import HiddenStates
 
 EVERY = [
     Objective(),
@@ -71,7 +72,7 @@ def assert_agree(
 def test_float32_is_within_a_millionth_in_value_and_gradient(objective: Objective, n: int, chunk: int) -> None:
     student, teacher, head, tokens = states(n)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
-    loss = divergence(a, teacher, head, objective, tokens, chunk)
+    loss = divergence(a, HiddenStates(teacher), head, objective, tokens, chunk)
     assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, 1e-6)
 
 
@@ -98,8 +99,18 @@ def test_bfloat16_heads_are_exact_up_to_the_rounding_of_their_products() -> None
     rounding = 0.05  # nats: that of a logit of 12, with 8 bits
     for objective in EVERY:
         a, b = student.float().requires_grad_(), student.double().requires_grad_()
-        loss = divergence(a, teacher, head, objective, tokens, 8)
+        loss = divergence(a, HiddenStates(teacher), head, objective, tokens, 8)
         assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, rounding)
+
+
+@pytest.mark.parametrize("apart", [0.3, 0.03, 0.003])
+def test_however_near_the_student_a_bfloat16_heads_gradient_is_the_exact_ones(apart: float) -> None:
+    """Logits rounded for themselves would be wrong by more than a near student and its teacher differ by."""
+    _, teacher, head, tokens = states(64, 64, 4096, torch.bfloat16)
+    student = teacher.float() + apart * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    loss = divergence(a, HiddenStates(teacher), head, Objective(temperature=1.0))
+    assert_agree(loss, naive(b, teacher, head, Objective(temperature=1.0), tokens), a, b, 0.03)
 
 
 @named
@@ -108,7 +119,7 @@ def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: fl
     """Caps that bend everything, much, and hardly anything."""
     student, teacher, head, tokens = states(33, dtype=torch.float64)
     a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
-    loss = divergence(a, teacher, head, objective, tokens, 4, cap)
+    loss = divergence(a, HiddenStates(teacher), head, objective, tokens, 4, cap)
     assert_agree(loss, naive(b, teacher, head, objective, tokens, cap), a, b, 1e-12)
 
 
@@ -117,7 +128,9 @@ def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: fl
 def test_gradcheck(objective: Objective, cap: float | None) -> None:
     student, teacher, head, tokens = states(3, 4, 7, torch.float64)
     student.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: divergence(s, teacher, head, objective, tokens, 2, cap), (student,))
+    assert torch.autograd.gradcheck(
+        lambda s: divergence(s, HiddenStates(teacher), head, objective, tokens, 2, cap), (student,)
+    )
 
 
 def test_gradcheck_of_the_cached_identity() -> None:
@@ -138,7 +151,7 @@ def test_the_slope_along_lora_weights_is_the_finite_difference(objective: Object
 
     def loss(step: torch.Tensor) -> torch.Tensor:
         hidden = x + x @ (down + step * toward_down) @ (up + step * toward_up)
-        return divergence(hidden, teacher, head, objective, tokens, 4)
+        return divergence(hidden, HiddenStates(teacher), head, objective, tokens, 4)
 
     zero = torch.zeros((), dtype=torch.float64, requires_grad=True)
     loss(zero).backward()
@@ -157,9 +170,9 @@ def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
     n: int, scale: float, objective: Objective
 ) -> None:
     student, teacher, head, _ = states(n)
-    assert divergence(student * scale, teacher, head, objective).item() >= 0
+    assert divergence(student * scale, HiddenStates(teacher), head, objective).item() >= 0
     same = (student * scale).requires_grad_()
-    loss = divergence(same, same.detach().clone(), head, objective)
+    loss = divergence(same, HiddenStates(same.detach().clone()), head, objective)
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-5)
     assert same.grad is not None and same.grad.abs().max() < 1e-4
@@ -167,8 +180,9 @@ def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
 
 def test_jsd_of_half_is_symmetric_and_bounded_by_ln_2() -> None:
     student, teacher, head, _ = states(33)
-    there = divergence(student * 20, teacher * 20, head, Objective(temperature=1.0, divergence="jsd"))
-    back = divergence(teacher * 20, student * 20, head, Objective(temperature=1.0, divergence="jsd"))
+    half = Objective(temperature=1.0, divergence="jsd")
+    there = divergence(student * 20, HiddenStates(teacher * 20), head, half)
+    back = divergence(teacher * 20, HiddenStates(student * 20), head, half)
     assert there.item() == pytest.approx(back.item(), rel=1e-5)
     assert 20 < there.item() <= 33 * 0.693148
 
@@ -178,7 +192,7 @@ def test_logits_far_apart_stay_finite() -> None:
     student, teacher, head, tokens = states(8)
     for objective in EVERY:
         a = (student * 1e4).requires_grad_()
-        loss = divergence(a, teacher * 1e4, head, objective, tokens)
+        loss = divergence(a, HiddenStates(teacher * 1e4), head, objective, tokens)
         loss.backward()
         assert loss.isfinite() and a.grad is not None and a.grad.isfinite().all()
 
@@ -188,7 +202,7 @@ def test_the_gradient_is_scaled_with_the_loss() -> None:
     grads = []
     for scale in (1.0, 0.25):
         a = student.clone().requires_grad_()
-        (divergence(a, teacher, head, Objective(temperature=2.0), tokens) * scale).backward()
+        (divergence(a, HiddenStates(teacher), head, Objective(temperature=2.0), tokens) * scale).backward()
         assert a.grad is not None
         grads.append(a.grad)
     torch.testing.assert_close(grads[0] * 0.25, grads[1])
@@ -215,4 +229,4 @@ def test_the_cached_identity_is_refused_for_heads_whose_means_would_be_rounded()
 def test_cross_entropy_without_tokens_is_refused() -> None:
     student, teacher, head, _ = states(2)
     with pytest.raises(ValueError, match="tokens"):
-        divergence(student, teacher, head, Objective(temperature=2.0, cross_entropy=0.5))
+        divergence(student, HiddenStates(teacher), head, Objective(temperature=2.0, cross_entropy=0.5))

@@ -18,6 +18,7 @@ from ssb_core.models.head import refuse_unsupported
 from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.losses import divergence
+from ssb_core.signal.teachers import HiddenStates
 from tests.tiny import CHATML, GEMMA, LLAMA3, OPEN, PHI, Family, save, sizes, tokenizer
 
 ASKED = prompts.tutor_messages("What is 2 + 3?")
@@ -335,7 +336,7 @@ def test_the_exact_loss_agrees_with_the_models_own_logits(config: Any, rows: int
     assert cap is None or 1.2 < own.abs().max() <= cap
 
     student = (teacher + 0.3 * torch.randn(teacher.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
-    loss = divergence(student, teacher, head, Objective(), chunk=7, soft_cap=cap)
+    loss = divergence(student, HiddenStates(teacher), head, Objective(), chunk=7, soft_cap=cap)
     loss.backward()
     exact = student.detach().double().requires_grad_()
     uncapped = exact @ head.double().T

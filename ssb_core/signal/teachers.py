@@ -1,0 +1,132 @@
+"""The teacher's distributions at N tokens, in whichever form they were stored, as the losses ask for them.
+
+`HiddenStates` and `Dense` know them whole; `TopK` knows the most probable tokens and how much mass is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+LogProbs = Callable[[torch.Tensor, float], torch.Tensor]
+
+
+class Teacher(Protocol):
+    """Distributions at N tokens, asked for in chunks of C."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def meet(
+        self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> tuple[torch.Tensor, LogProbs]:
+        """For the tokens of `part`: the student's logits (C, V) before any cap, and the teacher's log-probabilities.
+
+        The latter is a function, to be called once, of the student's log-probabilities (C, V) and of the temperature
+        that both are taken at.
+        """
+
+
+@dataclass(frozen=True)
+class HiddenStates:
+    """The exact distributions, from the states (N, H) that the shared head reads."""
+
+    states_NH: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.states_NH)
+
+    def meet(
+        self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> tuple[torch.Tensor, LogProbs]:
+        """The student's logits are the teacher's and the head's product with how far the two states are apart.
+
+        A head of 16 bits rounds its products by a part of their size. This way both models share the rounding of the
+        large part, and what they differ by is as exact as it would be by itself, however close they come.
+        """
+        teacher_CH = self.states_NH[part]
+        teacher_CV = logits(teacher_CH, head_VH)
+        student_CV = logits(wide(student_CH) - wide(teacher_CH), head_VH).add_(teacher_CV)
+        return student_CV, lambda log_s_CV, t: normalise(capped(teacher_CV, soft_cap).div_(t))
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Stored logits (N, V), capped if the model caps them."""
+
+    logits_NV: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.logits_NV)
+
+    def meet(
+        self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> tuple[torch.Tensor, LogProbs]:
+        return logits(student_CH, head_VH), lambda log_s_CV, t: normalise(wide(self.logits_NV[part]) / t)
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The k largest logits (N, K) and their ids, with log-sum-exps over all V at temperature 1 and at `temperature`.
+
+    The mass of the other tokens is known, its shares are not: they are taken to be the student's own. Forward KL is then
+    that of the k tokens and one bucket for the rest, the largest lower bound that what is stored allows.
+    """
+
+    ids_NK: torch.Tensor
+    logits_NK: torch.Tensor
+    lse_N2: torch.Tensor
+    temperature: float
+
+    def __len__(self) -> int:
+        return len(self.ids_NK)
+
+    def meet(
+        self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> tuple[torch.Tensor, LogProbs]:
+        return logits(student_CH, head_VH), lambda log_s_CV, t: self._filled(log_s_CV, part, t)
+
+    def _filled(self, log_s_CV: torch.Tensor, part: slice, t: float) -> torch.Tensor:
+        ids_CK, dtype = self.ids_NK[part].long(), log_s_CV.dtype
+        log_top_CK = self.logits_NK[part].double() / t - self.lse_N2[part, [self._at(t)]].double()[:, None]
+        left_C = _log_rest(log_top_CK.exp().sum(-1))
+        p_rest_CV = log_s_CV.exp().scatter_(-1, ids_CK, 0)
+        fill_C = left_C - p_rest_CV.sum(-1).double().clamp(min=torch.finfo(dtype).tiny).log()
+        return (log_s_CV + fill_C[:, None].to(dtype)).scatter_(-1, ids_CK, log_top_CK.to(dtype))
+
+    def _at(self, t: float) -> int:
+        if t not in (1.0, self.temperature):
+            raise ValueError(f"top-k signal was captured for temperature 1 and {self.temperature}, not for {t}")
+        return 0 if t == 1.0 else 1
+
+
+def _log_rest(mass_C: torch.Tensor) -> torch.Tensor:
+    """Log of what is left of 1, where rounding may have left nothing or less."""
+    return (1 - mass_C).clamp(min=1e-12).log()
+
+
+def logits(hidden_NH: torch.Tensor, head_VH: torch.Tensor) -> torch.Tensor:
+    """``h W^T`` (N, V), at least in float32: in a new tensor, rounded to 16 bits in between only on a CPU."""
+    hidden_NH = hidden_NH.to(head_VH.dtype)
+    if head_VH.is_cuda and head_VH.dtype.itemsize < 4:
+        return torch.mm(hidden_NH, head_VH.T, out_dtype=torch.float32)
+    return wide(hidden_NH @ head_VH.T)
+
+
+def capped(logits_NV: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
+    """``c tanh(z / c)``, or the same tensor where there is no cap."""
+    return logits_NV if soft_cap is None else (logits_NV / soft_cap).tanh_().mul_(soft_cap)
+
+
+def normalise(logits_CV: torch.Tensor) -> torch.Tensor:
+    """Log-softmax, in place."""
+    logits_CV.sub_(logits_CV.amax(-1, keepdim=True))  # apart: it may be so large that the other term is lost in it
+    return logits_CV.sub_(logits_CV.exp().sum(-1, keepdim=True).log_())
+
+
+def wide(values: torch.Tensor) -> torch.Tensor:
+    """`values`, at least in float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
