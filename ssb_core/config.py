@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .verify import AnswerForm
 
@@ -123,7 +124,12 @@ class TeachConfig(Decoding):
     """Stage teach: the hinted teacher's robust solution (paper: T=0.4) and its captured signal."""
 
     temperature: float = Field(0.4, ge=0)
-    codec: Literal["hidden"] = Field("hidden", description="'hidden' stores the exact signal.")
+    codec: Literal["hidden", "topk", "dense"] = Field(
+        "hidden",
+        description="What is stored of the teacher's distributions: 'hidden' is exact and smallest, as the states that "
+        "the shared head reads; 'topk' keeps the k most probable tokens; 'dense' all, in float16.",
+    )
+    k: int = Field(64, ge=1, description="Tokens that codec 'topk' keeps of every distribution.")
 
 
 class Objective(Frozen):
@@ -157,6 +163,15 @@ class DistillConfig(Objective):
         False, description="Compute activations again in the backward pass: less memory, more time."
     )
     epochs: int = Field(3, ge=1)
+    group_by_length: bool = Field(
+        False, description="Batches of like length: less padding, but traces meet in fewer combinations."
+    )
+    held_out: int = Field(
+        0, ge=0, description="Taught traces that are not trained on; their loss is computed at every checkpoint."
+    )
+    patience: int = Field(
+        0, ge=0, description="Stop after this many checkpoints without a better held-out loss, keep the best; 0: never."
+    )
     max_grad_norm: float = Field(1.0, gt=0)
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
     seed: int = Field(0, ge=0, lt=2**32)
@@ -165,7 +180,16 @@ class DistillConfig(Objective):
     def _whole_passes(self) -> Self:
         if self.batch_size % self.accumulation:
             raise ValueError(f"accumulation ({self.accumulation}) must divide batch_size ({self.batch_size})")
+        if self.patience and not self.held_out:
+            raise ValueError("patience needs held_out traces to see whether the loss still falls")
         return self
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the student; checkpoints do only where training may stop at one."""
+        how = {"accumulation", "checkpointing"} if self.held_out else {"accumulation", "checkpointing", "save_steps"}
+        unused = {"beta"} if self.divergence != "jsd" else set()
+        return self.model_dump(exclude=how | unused)
 
 
 class EvaluateConfig(Decoding):
@@ -246,12 +270,26 @@ class Execution(Frozen):
     )
     timeout_hours: float = Field(24, gt=0, description="A stage in a fresh process is killed after this.")
     batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")
+    train_processes: int = Field(
+        1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
+    )
+    report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        (), description="Where else training curves go: tensorboard (into the store, beside the adapter), wandb."
+    )
     capture_tokens: int = Field(16384, ge=1, description="Padded tokens in one capture pass.")
     shard_size: int = Field(
         32,
         ge=1,
         description="Problems in one shard: a kill costs one at most. Changed, unfinished stages start over.",
     )
+
+    @field_validator("report_to")
+    @classmethod
+    def _installed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if find_spec(name) is None:
+                raise ValueError(f"{name} is not installed; pip install {name}")
+        return names
 
 
 class RunConfig(Frozen):
@@ -267,6 +305,17 @@ class RunConfig(Frozen):
     distill: DistillConfig = DistillConfig()
     evaluate: EvaluateConfig
     execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> Self:
+        passed, n = self.distill.batch_size // self.distill.accumulation, self.execution.train_processes
+        if passed % n:
+            raise ValueError(
+                f"execution.train_processes ({n}) must divide what a pass of distill.batch_size is ({passed} traces)"
+            )
+        if self.distill.held_out >= self.target_traces:
+            raise ValueError(f"distill.held_out ({self.distill.held_out}) leaves nothing of target_traces to train on")
+        return self
 
 
 def presets() -> list[str]:

@@ -16,9 +16,10 @@ from .pipeline import MARGIN, WAVE_STEP
 from .store import Manifest, Recipe, Store
 
 # Bytes on disk. Measured: a token (its id and its text) takes 2 to 4 after compression; of a captured vector, bfloat16
-# and float16 take 1.3 to 1.6 a value, float32 3.3 to 3.8.
+# and float16 take 1.3 to 1.6 a value, float32 3.3 to 3.8. In memory, as training reads it, it takes its own bytes.
 TOKEN = 6
 VALUE = {"bfloat16": 2.0, "float16": 2.0, "float32": 4.2}
+KEPT = 8.4  # an id and a logarithm, of codec `topk`
 ROW = 96  # ids, seed, verdict
 WIDE_ROW = 4096  # a row group of its own
 SHARD = 8192  # footer and sidecar
@@ -40,6 +41,7 @@ class Sizes:
     evaluated: int
     prompt_bytes: int
     hidden_size: int
+    vocabulary: int
     lora_width: int
     converted: int = 0
 
@@ -60,13 +62,14 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class StoreEstimate:
-    """Bytes at most, by what takes them. Checkpoints are there while the student trains; the rest stays."""
+    """Bytes at most, by what takes them. Checkpoints and training data go when the student is trained."""
 
     rollouts: int
     solutions: int
     signal: int
     adapter: int
     checkpoints: int
+    training: int
     samples: int
     model: int
 
@@ -90,7 +93,7 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
     tokens = lengths or Lengths.caps(config)
     traces = min(_whole_waves(MARGIN * config.target_traces + WAVE_STEP), _whole_waves(sizes.problems), sizes.problems)
     hinted = 2 * sizes.prompt_bytes + TOKEN * (2 * tokens.rollouts + tokens.teach) + ROW
-    vectors = tokens.teach * sizes.hidden_size * VALUE[config.model.dtype]
+    vectors = tokens.teach * _signal(config, sizes)
     adapter = FLOAT32 * config.distill.lora_rank * sizes.lora_width
     asked = config.rollouts.samples * sizes.problems
     answered = 2 * config.evaluate.samples * sizes.evaluated  # by the base and by the student
@@ -101,9 +104,21 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
         signal=shards + _rows(traces, hinted + vectors + WIDE_ROW),
         adapter=adapter + ADAPTER_FILES,
         checkpoints=CHECKPOINTS * (STATES * adapter + ADAPTER_FILES),
+        training=_rows(min(traces, config.target_traces), hinted + vectors + WIDE_ROW),
         samples=2 * graded + _rows(answered, TOKEN * tokens.evaluate + ROW),
         model=sizes.converted,
     )
+
+
+def _signal(config: RunConfig, sizes: Sizes) -> float:
+    """Bytes of one token's signal."""
+    match config.teach.codec:
+        case "hidden":
+            return sizes.hidden_size * VALUE[config.model.dtype]
+        case "topk":
+            return config.teach.k * KEPT
+        case "dense":
+            return sizes.vocabulary * VALUE["float16"]
 
 
 def measured(store: Store, identity: str, config: RunConfig) -> Lengths | None:

@@ -125,7 +125,7 @@ class Pipeline:
         )
         selected = select.Spec(rollouts=sampled, select=c.select, execution=c.execution)
         shown = c.prompts.few_shot if c.prompts.teach_few_shot else ()
-        return Wave(sampled, selected, teach.Spec.of(selected, c.teach, shown))
+        return Wave(sampled, selected, teach.Spec.of(selected, c.teach, c.distill.temperature, shown))
 
     def distillation(self, waves: Sequence[Wave]) -> distill.Spec:
         c = self.config

@@ -95,13 +95,14 @@ def signal_origins(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
 def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     if not taught:
         return {}
+    from .signal.codecs import bytes_per_token
+
     manifests = [required(t, store) for t in taught]
     origins = [o for m in manifests for o in signal_origins(store, m)]
-    width = 4 if origins[0]["dtype"] == "float32" else 2
     return {
         "codec": origins[0]["codec"],
         "tokens": sum(m.facts["tokens"] for m in manifests),
-        "bytes_per_token": origins[0]["hidden_size"] * width,
+        "bytes_per_token": bytes_per_token(origins[0]),
         "max_kl_error": max(o["max_kl_error"] for o in origins),
     }
 

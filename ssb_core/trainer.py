@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from . import models
-from .config import DistillConfig, Objective
+from .config import DistillConfig
 from .progress import Progress
+from .signal import codecs
 from .signal.losses import divergence
-from .signal.teachers import HiddenStates
 from .store import write_json
+from .traces import Traces, collate
 
 
 class DistillTrainer(Trainer):
@@ -30,42 +41,111 @@ class DistillTrainer(Trainer):
     def __init__(
         self,
         student: Any,
-        traces: Any,
-        collate: Callable[..., dict[str, torch.Tensor]],
+        traces: Traces,
+        held_out: Traces,
         config: DistillConfig,
         work: Path,
         progress: Progress,
+        report_to: Sequence[str] = (),
     ) -> None:
-        self.objective: Objective = config
+        self.config = config
+        self.traces = traces
         self.speed = Speed(work / "speed.json")
-        arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu")
-        super().__init__(student, arguments, collate, traces, callbacks=[_Report(progress, self.speed)])
+        arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
+        callbacks: list[TrainerCallback] = [_Report(progress, self.speed)]
+        if config.patience:
+            callbacks.append(EarlyStoppingCallback(config.patience))
+        super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
         # The loss below is divided by the token count of the whole optimiser step, not of one pass of it.
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
+    def draw_curves(self, directory: Path) -> None:
+        """Write what is logged to `directory` for TensorBoard, too."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.is_world_process_zero():
+            self.add_callback(TensorBoardCallback(SummaryWriter(str(directory))))
+
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        labels_BS = inputs["labels"]
-        predicts_BS = labels_BS[:, 1:] != -100  # the state at position s predicts token s + 1
+        total, tokens = self._divergence(model, inputs)
+        if num_items_in_batch is None:
+            self.speed.tokens += tokens
+            return total / tokens
+        self.speed.tokens += int(num_items_in_batch) // self.current_gradient_accumulation_steps
+        return total * self.accelerator.num_processes / num_items_in_batch  # gradients are averaged over processes
+
+    def _divergence(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, int]:
+        """The objective, summed over the batch's solution tokens, and their number."""
+        predicts_BS = inputs["labels"][:, 1:] != -100  # the state at position s predicts token s + 1
+        hidden_BSH = self._hidden_states(model, inputs)
+        student_NH, token_N = hidden_BSH[:, :-1][predicts_BS], inputs["labels"][:, 1:][predicts_BS]
         student = self.accelerator.unwrap_model(model)
-        hidden_BSH = models.backbone(student)(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        ).last_hidden_state
-        student_NH = hidden_BSH[:, :-1][predicts_BS]
-        head_VH, soft_cap = models.head_weight(student), models.soft_cap(student)
-        token_N = labels_BS[:, 1:][predicts_BS]
-        teacher = HiddenStates(inputs["teacher_NH"])
-        total = divergence(student_NH, teacher, head_VH, self.objective, token_N, soft_cap=soft_cap)
-        self.speed.tokens += len(student_NH)
-        loss = total / (len(student_NH) if num_items_in_batch is None else num_items_in_batch)
-        return (loss, hidden_BSH) if return_outputs else loss
+        total = divergence(
+            student_NH,
+            codecs.teacher(inputs["signal"], self.traces.origins[0]),
+            models.head_weight(student),
+            self.config,
+            token_N,
+            soft_cap=models.soft_cap(student),
+        )
+        return total, len(student_NH)
+
+    def _hidden_states(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The student's states (B, S, H) after the final norm.
+
+        The whole model is called, as the wrapper that averages gradients over processes wants it, but with the head at
+        one position only.
+        """
+        kept: list[torch.Tensor] = []
+        backbone = models.backbone(self.accelerator.unwrap_model(model))
+        with backbone.register_forward_hook(lambda module, arguments, out: kept.append(out.last_hidden_state)):
+            ids_BS, mask_BS = inputs["input_ids"], inputs["attention_mask"]
+            model(input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=1)
+        return kept[0]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The objective's mean over the held-out solution tokens."""
+        student: Any = self.model
+        student.eval()
+        sums_2 = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        with torch.no_grad():
+            for inputs in self.get_eval_dataloader():
+                total, tokens = self._divergence(student, self._prepare_inputs(inputs))
+                sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
+        total, tokens = self.accelerator.reduce(sums_2).tolist()
+        metrics = {"eval_loss": total / tokens}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if not self.config.group_by_length:
+            return super()._get_train_sampler(train_dataset)
+        return GroupedByLength(self.config.batch_size, self.traces.lengths, self.config.seed)
+
+
+class GroupedByLength(LengthGroupedSampler):
+    """Another order in every epoch, which depends on nothing but the seed: a resumed epoch goes on in its order."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator.manual_seed(self.seed + self.epoch)
+        return iter(super().__iter__())
 
 
 class Speed:
@@ -103,11 +183,16 @@ class _Report(TrainerCallback):
         self.progress.end()
 
 
-def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> TrainingArguments:
+def training_arguments(
+    config: DistillConfig, work: Path, use_cpu: bool, report_to: Sequence[str] = ()
+) -> TrainingArguments:
     """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun's launcher says
+    per_process = config.batch_size // config.accumulation // processes
     arguments = TrainingArguments(
         output_dir=str(work),
-        per_device_train_batch_size=config.batch_size // config.accumulation,
+        per_device_train_batch_size=per_process,
+        per_device_eval_batch_size=per_process,
         gradient_accumulation_steps=config.accumulation,
         gradient_checkpointing=config.checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False},  # the embeddings are frozen: no input has a gradient
@@ -119,11 +204,19 @@ def training_arguments(config: DistillConfig, work: Path, use_cpu: bool) -> Trai
         logging_steps=1,
         save_steps=config.save_steps,
         save_total_limit=2,
+        eval_strategy="steps" if config.held_out else "no",
+        eval_steps=config.save_steps,
+        restore_callback_states_from_checkpoint=True,
+        load_best_model_at_end=config.patience > 0,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        ddp_backend="gloo" if use_cpu and processes > 1 else None,
+        ddp_find_unused_parameters=False,
         seed=config.seed,
         use_cpu=use_cpu,
         dataloader_pin_memory=not use_cpu,
         remove_unused_columns=False,
-        report_to="none",
+        report_to=[name for name in report_to if name != "tensorboard"] or "none",  # for that see `draw_curves`
         disable_tqdm=True,
         log_level="error",
         logging_nan_inf_filter=False,

@@ -130,7 +130,8 @@ def _shape(model: ResolvedModel) -> Shape:
     head = empty.get_output_embeddings()
     adapted = [m for m in empty.modules() if isinstance(m, torch.nn.Linear) and m is not head]
     width = sum(m.in_features + m.out_features for m in adapted)
-    return Shape(sum(p.numel() for p in empty.parameters()), int(head.weight.shape[1]), width)
+    vocabulary, hidden_size = head.weight.shape
+    return Shape(sum(p.numel() for p in empty.parameters()), hidden_size, vocabulary, width)
 
 
 def memory(patient: Patient) -> Iterator[Check]:

@@ -22,6 +22,7 @@ class Shape:
 
     parameters: int
     hidden_size: int
+    vocabulary: int
     lora_width: int
 
 

@@ -79,6 +79,7 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
         evaluated=sum(counts[b.name] for b in config.evaluate.benchmarks),
         prompt_bytes=sum(len(m["content"].encode()) for prompt in asked for m in prompt) // len(asked),
         hidden_size=shape.hidden_size,
+        vocabulary=shape.vocabulary,
         lora_width=shape.lora_width,
         converted=WIDTHS["float32"] * shape.parameters if to_convert else 0,
     )

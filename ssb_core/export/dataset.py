@@ -177,9 +177,13 @@ def _signal_origin(run: Run, traces: Traces) -> dict[str, Any]:
 
 
 def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: Entry, kept: Sequence[int]) -> pa.Table:
+    """The table with a column for each field of the signal, under the field's own name."""
     from ..signal.codecs import COLUMN
 
-    return table.append_column(COLUMN, run.store.table(taught, entry, [COLUMN])[COLUMN].take(list(kept)))
+    signal = run.store.table(taught, entry, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
+    for field in signal.type:
+        table = table.append_column(field.name, signal.field(field.name))
+    return table
 
 
 class _Files:

@@ -1,44 +1,132 @@
-"""Hidden states in Parquet: one list of fixed-size vectors per trace, in the model's own dtype.
+"""The teacher signal in Parquet: one column, a struct with a list of fixed-size vectors, one a token, for each field.
 
-Arrow has no bfloat16, so its bit patterns are stored as uint16; the schema metadata names the dtype.
+| codec    | fields of a token                                          | what it keeps                              |
+|----------|------------------------------------------------------------|--------------------------------------------|
+| `hidden` | `hidden` (H), the model's dtype                            | everything; read with the shared head      |
+| `topk`   | `ids` (K) int32, `log_probs` (K) and `lse` (1), float32    | the K most probable tokens, the rest's mass|
+| `dense`  | `log_probs` (V) float16                                    | everything, rounded; V / H times as large  |
+
+Log-probabilities are at temperature 1: logits whose log-sum-exp is 0. `lse` is the log-sum-exp of all V of them divided
+by the temperature T that the origin names, so that the K are exact at T too. Arrow has no bfloat16: its bit patterns
+are stored as uint16. What is needed to read a shard, its `origin`, is in the schema metadata.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-COLUMN = "hidden"
+from .losses import chunk_of
+from .teachers import Dense, HiddenStates, Teacher, TopK, log_probs
+
+COLUMN = "signal"
 METADATA = "ssb_signal"
-CODEC_VERSION = 1
+CODEC_VERSION = 2
 _STORED: dict[str, tuple[torch.dtype, Any, pa.DataType]] = {
     "float32": (torch.float32, np.float32, pa.float32()),
     "float16": (torch.float16, np.float16, pa.float16()),
     "bfloat16": (torch.bfloat16, np.uint16, pa.uint16()),
+    "int32": (torch.int32, np.int32, pa.int32()),
 }
 
 
-def to_arrow(vectors: Mapping[str, torch.Tensor], ids: Sequence[str], origin: Mapping[str, Any]) -> pa.Array:
-    """One row for each of `ids`: its (tokens, H) vectors bit for bit, or an empty list where there are none."""
-    torch_dtype, _, arrow_type = _STORED[origin["dtype"]]
-    width = origin["hidden_size"]
-    rows = [vectors.get(i, torch.empty(0, width, dtype=torch_dtype)) for i in ids]
-    flat = torch.cat(rows).contiguous().reshape(-1) if rows else torch.empty(0, dtype=torch_dtype)
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One vector a token: its numbers' dtype and their count."""
+
+    dtype: str
+    width: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.width * _STORED[self.dtype][0].itemsize
+
+
+def fields(origin: Mapping[str, Any]) -> dict[str, Field]:
+    """What a shard of this origin stores for each token.
+
+    Raises:
+        ValueError: it was written by another version, or by a codec that is not known.
+    """
+    match origin["codec"].split("/"):
+        case ["hidden", "2"]:
+            return {"hidden": Field(origin["dtype"], origin["hidden_size"])}
+        case ["topk", "2"]:
+            k = Field("float32", origin["k"])
+            return {"ids": Field("int32", origin["k"]), "log_probs": k, "lse": Field("float32", 1)}
+        case ["dense", "2"]:
+            return {"log_probs": Field("float16", origin["vocabulary"])}
+    raise ValueError(f"signal of codec {origin['codec']} is not read by this version, which writes {CODEC_VERSION}")
+
+
+def bytes_per_token(origin: Mapping[str, Any]) -> int:
+    """What a token's vectors take before compression."""
+    return sum(f.nbytes for f in fields(origin).values())
+
+
+@torch.inference_mode()
+def encode(
+    hidden_NH: torch.Tensor, head_VH: torch.Tensor, soft_cap: float | None, origin: Mapping[str, Any]
+) -> dict[str, torch.Tensor]:
+    """The fields (N, width) of N tokens, on the CPU; memory beside them is O(chunk x V)."""
+    if list(fields(origin)) == ["hidden"]:
+        return {"hidden": hidden_NH.cpu()}
+    encoder = _top if "k" in origin else _rounded
+    size = chunk_of(head_VH)
+    chunks = [
+        encoder(log_probs(hidden_NH[at : at + size].to(head_VH.device), head_VH, 1.0, soft_cap), origin)
+        for at in range(0, max(len(hidden_NH), 1), size)  # of none, one empty chunk
+    ]
+    return {name: torch.cat([c[name] for c in chunks]) for name in fields(origin)}
+
+
+def _top(log_CV: torch.Tensor, origin: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    log_CK, ids_CK = log_CV.topk(origin["k"])
+    lse_C1 = (log_CV / origin["temperature"]).logsumexp(-1, keepdim=True)
+    return {"ids": ids_CK.int().cpu(), "log_probs": log_CK.cpu(), "lse": lse_C1.cpu()}
+
+
+def _rounded(log_CV: torch.Tensor, origin: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    return {"log_probs": log_CV.half().cpu()}
+
+
+def teacher(signal: Mapping[str, torch.Tensor], origin: Mapping[str, Any]) -> Teacher:
+    """What the losses read, from the fields of N tokens."""
+    if "hidden" in signal:
+        return HiddenStates(signal["hidden"])
+    if "ids" in signal:
+        return TopK(signal["ids"], signal["log_probs"], signal["lse"][:, 0], origin["temperature"])
+    return Dense(signal["log_probs"])
+
+
+def to_arrow(rows: Sequence[Mapping[str, torch.Tensor] | None], origin: Mapping[str, Any]) -> pa.StructArray:
+    """One row for each trace: its fields bit for bit, or empty lists where there are none."""
+    columns = {name: _vectors([r[name] for r in rows if r], f) for name, f in fields(origin).items()}
+    tokens = [len(next(iter(r.values()))) if r else 0 for r in rows]
+    offsets = pa.array(np.cumsum([0, *tokens]), type=pa.int32())
+    lists = [pa.ListArray.from_arrays(offsets, values) for values in columns.values()]
+    return pa.StructArray.from_arrays(lists, names=list(columns))
+
+
+def _vectors(parts: Iterable[torch.Tensor], field: Field) -> pa.FixedSizeListArray:
+    torch_dtype, _, arrow_type = _STORED[field.dtype]
+    flat = torch.cat([torch.empty(0, dtype=torch_dtype), *(p.reshape(-1) for p in parts)])
     bits = flat.view(torch.uint16) if torch_dtype is torch.bfloat16 else flat
-    values = pa.FixedSizeListArray.from_arrays(pa.array(bits.numpy(), type=arrow_type), width)
-    offsets = np.cumsum([0, *map(len, rows)])
-    return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(bits.numpy(), type=arrow_type), field.width)
 
 
-def from_arrow(column: pa.ChunkedArray, row: int, dtype: str) -> torch.Tensor:
-    """The (tokens, width) tensor of one row, bit for bit as it was captured."""
-    torch_dtype, numpy_type, _ = _STORED[dtype]
-    vectors = column[row].values
-    width = vectors.type.list_size
+def from_arrow(column: pa.ChunkedArray, row: int, origin: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The fields of one row, bit for bit as they were captured."""
+    return {name: _tensor(column[row][name].values, f) for name, f in fields(origin).items()}
+
+
+def _tensor(vectors: pa.FixedSizeListArray, field: Field) -> torch.Tensor:
+    torch_dtype, numpy_type, _ = _STORED[field.dtype]
     flat = np.asarray(vectors.flatten().to_numpy(zero_copy_only=False), dtype=numpy_type).copy()
     tensor = torch.from_numpy(flat)
-    return (tensor.view(torch.bfloat16) if torch_dtype is torch.bfloat16 else tensor).reshape(-1, width)
+    return (tensor.view(torch.bfloat16) if torch_dtype is torch.bfloat16 else tensor).reshape(-1, field.width)

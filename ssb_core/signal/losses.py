@@ -20,7 +20,7 @@ from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
 from ..config import Objective
-from .teachers import LogProbs, Teacher, capped, normalise, wide
+from .teachers import LogProbs, Teacher, capped, log_probs, normalise
 
 Chunk = Callable[[torch.Tensor, LogProbs, slice], tuple[torch.Tensor, torch.Tensor]]
 
@@ -112,14 +112,6 @@ def teacher_means(
         mean_NH[part] = p_CV @ head_VH
         del log_CV, p_CV  # before the next ones are made
     return mean_NH, entropy_N
-
-
-def log_probs(
-    hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
-) -> torch.Tensor:
-    """Log-probabilities (N, V) at `temperature`, of logits rounded as the model itself rounds them; at least float32."""
-    logits_NV = capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap)
-    return normalise(wide(logits_NV).div_(temperature))
 
 
 class _ThroughHead(torch.autograd.Function):

@@ -29,6 +29,11 @@ class Teacher(Protocol):
         that both are taken at.
         """
 
+    def log_probs(
+        self, near_NV: torch.Tensor, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> torch.Tensor:
+        """Its own log-probabilities (N, V), rounded as the model rounds them; `near_NV` fills in what is not stored."""
+
 
 @dataclass(frozen=True)
 class HiddenStates:
@@ -52,33 +57,44 @@ class HiddenStates:
         student_CV = logits(wide(student_CH) - wide(teacher_CH), head_VH).add_(teacher_CV)
         return student_CV, lambda log_s_CV, t: normalise(capped(teacher_CV, soft_cap).div_(t))
 
+    def log_probs(
+        self, near_NV: torch.Tensor, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> torch.Tensor:
+        return log_probs(self.states_NH.to(head_VH.device), head_VH, temperature, soft_cap)
+
 
 @dataclass(frozen=True)
 class Dense:
-    """Stored logits (N, V), capped if the model caps them."""
+    """Stored log-probabilities (N, V) at temperature 1."""
 
-    logits_NV: torch.Tensor
+    log_probs_NV: torch.Tensor
 
     def __len__(self) -> int:
-        return len(self.logits_NV)
+        return len(self.log_probs_NV)
 
     def meet(
         self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
     ) -> tuple[torch.Tensor, LogProbs]:
-        return logits(student_CH, head_VH), lambda log_s_CV, t: normalise(wide(self.logits_NV[part]) / t)
+        return logits(student_CH, head_VH), lambda log_s_CV, t: normalise(wide(self.log_probs_NV[part]) / t)
+
+    def log_probs(
+        self, near_NV: torch.Tensor, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> torch.Tensor:
+        return normalise(wide(self.log_probs_NV.to(near_NV.device)) / temperature)
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest logits (N, K) and their ids, with log-sum-exps over all V at temperature 1 and at `temperature`.
+    """The K most probable tokens (N, K) with their log-probabilities at temperature 1, and what is left at both.
 
-    The mass of the other tokens is known, its shares are not: they are taken to be the student's own. Forward KL is then
-    that of the k tokens and one bucket for the rest, the largest lower bound that what is stored allows.
+    `lse_N` is the log-sum-exp over all V log-probabilities divided by `temperature`. The mass of the other tokens is so
+    known, its shares are not: they are taken to be the student's own. Forward KL is then that of the K tokens and one
+    bucket for the rest, the largest lower bound that what is stored allows.
     """
 
     ids_NK: torch.Tensor
-    logits_NK: torch.Tensor
-    lse_N2: torch.Tensor
+    log_probs_NK: torch.Tensor
+    lse_N: torch.Tensor
     temperature: float
 
     def __len__(self) -> int:
@@ -89,23 +105,29 @@ class TopK:
     ) -> tuple[torch.Tensor, LogProbs]:
         return logits(student_CH, head_VH), lambda log_s_CV, t: self._filled(log_s_CV, part, t)
 
+    def log_probs(
+        self, near_NV: torch.Tensor, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> torch.Tensor:
+        return self._filled(near_NV, slice(None), temperature)
+
     def _filled(self, log_s_CV: torch.Tensor, part: slice, t: float) -> torch.Tensor:
-        ids_CK, dtype = self.ids_NK[part].long(), log_s_CV.dtype
-        log_top_CK = self.logits_NK[part].double() / t - self.lse_N2[part, [self._at(t)]].double()[:, None]
-        left_C = _log_rest(log_top_CK.exp().sum(-1))
+        if t not in (1.0, self.temperature):
+            raise ValueError(f"top-k signal was captured for temperature 1 and {self.temperature}, not for {t}")
+        ids_CK, top_CK, norm_C = (x[part].to(log_s_CV.device) for x in (self.ids_NK, self.log_probs_NK, self.lse_N))
+        ids_CK, dtype = ids_CK.long(), log_s_CV.dtype
+        log_top_CK = top_CK.double() / t - (norm_C.double() * (t != 1.0))[:, None]
+        left_C = (1 - log_top_CK.exp().sum(-1)).clamp(min=1e-12).log()  # rounding may leave nothing or less
         p_rest_CV = log_s_CV.exp().scatter_(-1, ids_CK, 0)
         fill_C = left_C - p_rest_CV.sum(-1).double().clamp(min=torch.finfo(dtype).tiny).log()
         return (log_s_CV + fill_C[:, None].to(dtype)).scatter_(-1, ids_CK, log_top_CK.to(dtype))
 
-    def _at(self, t: float) -> int:
-        if t not in (1.0, self.temperature):
-            raise ValueError(f"top-k signal was captured for temperature 1 and {self.temperature}, not for {t}")
-        return 0 if t == 1.0 else 1
 
-
-def _log_rest(mass_C: torch.Tensor) -> torch.Tensor:
-    """Log of what is left of 1, where rounding may have left nothing or less."""
-    return (1 - mass_C).clamp(min=1e-12).log()
+def log_probs(
+    hidden_NH: torch.Tensor, head_VH: torch.Tensor, temperature: float, soft_cap: float | None = None
+) -> torch.Tensor:
+    """Log-probabilities (N, V) at `temperature`, at least in float32, of logits that are rounded as the model does."""
+    logits_NV = capped(hidden_NH.to(head_VH.dtype) @ head_VH.T, soft_cap)
+    return normalise(wide(logits_NV).div_(temperature))
 
 
 def logits(hidden_NH: torch.Tensor, head_VH: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -179,7 +180,9 @@ def run_shards(
     """Make the missing shards of a request and commit its manifest.
 
     `make` gets the inputs whose shards are missing (it is not called for none) and yields each with its table, in the
-    order in which they get done; each is committed before the next is asked for. `facts` sums up `columns` of all rows.
+    order in which they get done. A table is written in the background while the next is made, which is not taken before
+    that is over: two tables are held at most, a kill costs the shards they are and the one being made, and what goes
+    wrong in writing is raised here, before another shard is written. `facts` sums up `columns` of all rows.
     """
     import pyarrow as pa
 
@@ -187,9 +190,19 @@ def run_shards(
     store.open(recipe)
     shards = {i.name: store.shard(recipe, i.name, i.source) for i in inputs}
     missing = [i for i in inputs if shards[i.name] is None]
+
+    def commit(item: Input, table: pa.Table) -> None:
+        shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
+
     if missing:
-        for item, table in make(missing):
-            shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
+        with ThreadPoolExecutor(1, "commit") as background:
+            writing: Future[None] | None = None
+            for item, table in make(missing):
+                if writing:
+                    writing.result()
+                writing = background.submit(commit, item, table)
+            if writing:
+                writing.result()
     entries = tuple(s.entry for s in shards.values() if s)
     assert len(entries) == len(inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))

@@ -1,8 +1,8 @@
 """Stage distill: a LoRA student sees only the bare question and matches the teacher's distribution (paper, eq. 3).
 
 Hugging Face `Trainer` drives; the loss is exact forward KL over the whole vocabulary times T^2, from hidden states,
-averaged over all solution tokens of an optimiser step however many passes it is split into. Training goes on from its
-last whole checkpoint. The result is a directory: ``adapter/`` (PEFT, safetensors) and ``log.jsonl``.
+averaged over all solution tokens of an optimiser step however many passes or processes it is split into. Training goes
+on from its last whole checkpoint. The result is a directory: ``adapter/`` (PEFT, safetensors) and ``log.jsonl``.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from .. import models
 from ..config import DistillConfig
 from ..engines import release
 from ..progress import Progress
 from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
+from ..traces import Traces, lay_out
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
-if TYPE_CHECKING:
-    import torch
+DATA = "traces.arrow"
+LOG = "log.jsonl"
+CURVES = "tensorboard"
 
 
 class Spec(BaseSpec):
-    """A student of the first `limit` traces taught by the given waves."""
+    """A student of the first `limit` traces taught by the given waves, the last of them held out if asked."""
 
     stage: ClassVar[str] = "distill"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     teach: tuple[teach.Spec, ...]
     limit: int
     distill: DistillConfig
 
     def how(self) -> dict[str, Any]:
-        recipe = self.distill.model_dump(exclude={"accumulation", "checkpointing", "save_steps"})
-        return {"teach": self.teach[0].recipe.hash, "limit": self.limit, "distill": recipe}
+        return {"teach": self.teach[0].recipe.hash, "limit": self.limit, "distill": self.distill.recipe}
 
     def inputs(self) -> list[str]:
         return [t.fingerprint for t in self.teach]
@@ -47,64 +48,6 @@ class Spec(BaseSpec):
 
     def adapter(self, store: Store) -> Path:
         return self.directory(store) / "adapter"
-
-
-class Traces:
-    """The accepted traces of finished teach requests as a map-style data set; a row is read when asked for."""
-
-    def __init__(self, store: Store, taught: Sequence[Manifest], limit: int) -> None:
-        import pyarrow.parquet as pq
-
-        from ..signal import codecs
-
-        self.rows: list[tuple[Path, int]] = []
-        self.origins: list[dict[str, Any]] = []
-        for manifest in taught:
-            for entry in manifest.entries:
-                path = store.path(manifest, entry)
-                dropped = store.table(manifest, entry, ["dropped"])["dropped"].to_pylist()
-                self.rows += [(path, i) for i, reason in enumerate(dropped) if reason is None]
-                self.origins.append(json.loads(pq.read_schema(path).metadata[codecs.METADATA.encode()]))
-        del self.rows[limit:]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        import pyarrow.parquet as pq
-
-        from ..signal import codecs
-
-        path, row = self.rows[index]
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        alone = file.num_row_groups == file.metadata.num_rows
-        table = file.read_row_group(row) if alone else file.read()
-        row = 0 if alone else row
-        return {
-            "prompt_ids": table["student_prompt_ids"][row].as_py(),
-            "completion_ids": table["completion_ids"][row].as_py(),
-            "teacher_NH": codecs.from_arrow(table[codecs.COLUMN], row, self.origins[0]["dtype"]),
-        }
-
-
-def collate(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Right-padded student inputs (B, S), labels (completion ids, elsewhere -100), teacher vectors (N, H).
-
-    N runs over the labelled positions in row-major order, as ``labels != -100`` selects them.
-    """
-    import torch
-
-    width = max(len(r["prompt_ids"]) + len(r["completion_ids"]) for r in rows)
-    shape = (len(rows), width)
-    input_ids, mask = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, -100)
-    for i, r in enumerate(rows):
-        start, end = len(r["prompt_ids"]), len(r["prompt_ids"]) + len(r["completion_ids"])
-        input_ids[i, :end] = torch.tensor(r["prompt_ids"] + r["completion_ids"])
-        labels[i, start:end] = input_ids[i, start:end]
-        mask[i, :end] = 1
-    teacher_NH = torch.cat([r["teacher_NH"] for r in rows])
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "teacher_NH": teacher_NH}
 
 
 def make_student(spec: Spec) -> Any:
@@ -135,40 +78,41 @@ def weights(manifest: Manifest) -> Entry:
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Train, or go on training, and commit the adapter."""
     manifests = [required(t, store) for t in spec.teach]
-    traces = Traces(store, manifests, spec.limit)
-    if not len(traces):
-        raise StoreError("no trace was taught, so there is nothing to distill; sample more problems (problems.limit)")
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
     work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     with exclusive(work, "distill"):
-        return _finish(spec, store, traces, work, progress)
+        taught = lay_out(store, manifests, spec.limit, work / DATA)
+        if taught <= spec.distill.held_out:
+            kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
+            raise StoreError(
+                f"no trace was taught{kept}, so there is nothing to distill; sample more problems (problems.limit)"
+            )
+        checkpoint = last_checkpoint(work)
+        if spec.execution.train_processes > 1:
+            from . import together
+
+            together.train(spec, work, checkpoint, progress)
+        else:
+            train(spec, work, checkpoint, progress)
+        return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
-def _finish(spec: Spec, store: Store, traces: Traces, work: Path, progress: Progress) -> Outcome:
-    """Train from the last checkpoint in `work` to the end, and commit the result."""
-    directory = spec.directory(store)
-    checkpoint = last_checkpoint(work)
-    trainer, student = train(spec, traces, work, checkpoint, progress)
-    log = [row for row in trainer.state.log_history if "loss" in row]
+def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path | None) -> Outcome:
+    """Make what was trained in `work` the request's result."""
+    directory, log = spec.directory(store), read_log(work / "result")
     _refuse_divergence(log)
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-
-    student.save_pretrained(work / "result" / "adapter")
-    _write_log(work / "result" / "log.jsonl", log)
     shutil.copy(work / "speed.json", work / "result" / "speed.json")
     shutil.rmtree(directory, ignore_errors=True)
     (work / "result").rename(directory)
-    facts = {
-        "traces": len(traces),
-        "steps": len(log),
-        "first_loss": log[0]["loss"],
-        "last_loss": log[-1]["loss"],
-    }
+    facts = {"traces": traces, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
+    if held_out := [row["held_out_loss"] for row in log if "held_out_loss" in row]:
+        facts |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
     entries = tuple(
         Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
         for p in sorted(directory.rglob("*"))
-        if p.is_file() and p.name != "speed.json"
+        if p.is_file() and p.name != "speed.json" and p.parent.name != CURVES
     )
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries, sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
@@ -185,17 +129,23 @@ def _refuse_divergence(log: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def train(spec: Spec, traces: Traces, work: Path, checkpoint: Path | None, progress: Progress) -> tuple[Any, Any]:
-    """Run the trainer to the end; returns it and the trained student."""
+def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -> None:
+    """Train on the traces laid out in `work` to the end; the adapter and its log are then in ``work/result``."""
     from ..signal import origin
     from ..trainer import DistillTrainer
 
     release()
-    student = make_student(spec)
+    student, traces = make_student(spec), Traces(work / DATA)
     origin.refuse_unfit(traces.origins, student, models.load_tokenizer(spec.teach[0].model))
-    trainer = DistillTrainer(student, traces, collate, spec.distill, work, progress)
+    cut = len(traces) - spec.distill.held_out
+    learned, held_out = Traces(work / DATA, range(cut)), Traces(work / DATA, range(cut, len(traces)))
+    trainer = DistillTrainer(student, learned, held_out, spec.distill, work, progress, spec.execution.report_to)
+    if "tensorboard" in spec.execution.report_to:
+        trainer.draw_curves(work / "result" / CURVES)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return trainer, student
+    if trainer.is_world_process_zero():
+        student.save_pretrained(work / "result" / "adapter")
+        _write_log(work / "result", trainer.state.log_history)
 
 
 def last_checkpoint(work: Path) -> Path | None:
@@ -210,6 +160,15 @@ def last_checkpoint(work: Path) -> Path | None:
     return None
 
 
-def _write_log(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def _write_log(directory: Path, history: Sequence[dict[str, Any]]) -> None:
+    """A line for each optimiser step, with the held-out loss after it where that was computed."""
     keep = ("step", "loss", "grad_norm", "learning_rate", "tokens")
-    path.write_text("".join(json.dumps({k: r[k] for k in keep if k in r}) + "\n" for r in rows))
+    held_out = {row["step"]: row["eval_loss"] for row in history if "eval_loss" in row}
+    rows = [{k: row[k] for k in keep if k in row} for row in history if "loss" in row]
+    rows = [row | ({"held_out_loss": held_out[row["step"]]} if row["step"] in held_out else {}) for row in rows]
+    (directory / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """The training log in a distillation's directory, a row for each optimiser step."""
+    return [json.loads(line) for line in (directory / LOG).read_text().splitlines()]

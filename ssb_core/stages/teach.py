@@ -63,17 +63,21 @@ class Spec(BaseSpec):
     """The captured signal of one wave's solutions."""
 
     stage: ClassVar[str] = "teach"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     solutions: Solutions
     codec: str
+    k: int
+    temperature: float
 
     @classmethod
-    def of(cls, selected: select.Spec, config: TeachConfig, few_shot: tuple[Example, ...] = ()) -> Spec:
-        """The request for the pairs of one selection."""
+    def of(
+        cls, selected: select.Spec, config: TeachConfig, temperature: float, few_shot: tuple[Example, ...] = ()
+    ) -> Spec:
+        """The request for the pairs of one selection; the student will be distilled at `temperature`."""
         decoding = Decoding.model_validate(config.recipe)
         execution = selected.execution
         solutions = Solutions(select=selected, decoding=decoding, few_shot=few_shot, execution=execution)
-        return cls(solutions=solutions, codec=config.codec, execution=execution)
+        return cls(solutions=solutions, codec=config.codec, k=config.k, temperature=temperature, execution=execution)
 
     @property
     def model(self) -> models.ResolvedModel:
@@ -81,7 +85,12 @@ class Spec(BaseSpec):
         return self.solutions.select.rollouts.model
 
     def how(self) -> dict[str, Any]:
-        return {"part": "signal", "solutions": self.solutions.recipe.hash, "codec": self.codec}
+        return {"part": "signal", "solutions": self.solutions.recipe.hash, "codec": self.codec, **self.kept}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What of every distribution a codec that leaves something out keeps."""
+        return {"k": self.k, "temperature": self.temperature} if self.codec == "topk" else {}
 
     def inputs(self) -> list[str]:
         return [self.solutions.fingerprint]
@@ -202,11 +211,14 @@ def describe_signal(model: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
     from ..signal import codecs, origin
 
+    shared = origin.shared(model, models.load_tokenizer(spec.model))
+    if spec.kept:
+        shared |= {**spec.kept, "k": min(spec.k, shared["vocabulary"])}
     return {
         "codec": f"{spec.codec}/{codecs.CODEC_VERSION}",
         "dtype": str(model.dtype).removeprefix("torch."),
         "model": spec.model.identity,
-        **origin.shared(model, models.load_tokenizer(spec.model)),
+        **shared,
     }
 
 
@@ -217,15 +229,15 @@ def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTra
     from ..signal import capture, codecs
 
     kept = [t for t in traces if t.dropped is None]
-    vectors = capture.capture(model, kept, token_budget)
-    column = pa.chunked_array(
-        [
-            codecs.to_arrow(
-                dict(zip([t.problem_id for t in kept], vectors, strict=True)), [t.problem_id for t in traces], origin
-            )
-        ]
-    )
-    stored = [codecs.from_arrow(column, i, origin["dtype"]) for i, t in enumerate(traces) if t.dropped is None]
+    head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
+    states = capture.capture(model, kept, token_budget)
+    signal = {
+        t.problem_id: codecs.encode(h_NH, head_VH, soft_cap, origin) for t, h_NH in zip(kept, states, strict=True)
+    }
+    column = pa.chunked_array([codecs.to_arrow([signal.get(t.problem_id) for t in traces], origin)])
+    stored = [
+        codecs.teacher(codecs.from_arrow(column, i, origin), origin) for i, t in enumerate(traces) if t.dropped is None
+    ]
     certificate = asdict(capture.certify(model, kept, stored))
     table = to_table(traces, TeacherTrace)
     table = table.append_column(codecs.COLUMN, column)

@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from ssb_core import models
@@ -17,10 +19,12 @@ from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.signal import origin
-from ssb_core.stages import distill, required, sources
+from ssb_core.signal import codecs, origin
+from ssb_core.stages import distill, execute, required, sources
 from ssb_core.store import Store, StoreError, digest, exclusive
-from ssb_core.trainer import DistillTrainer
+from ssb_core.summary import signal_origins
+from ssb_core.traces import METADATA, Traces, collate, lay_out
+from ssb_core.trainer import DistillTrainer, GroupedByLength
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
@@ -34,6 +38,11 @@ def store(quick_run: Run, tmp_path: Path) -> Store:
     shutil.copytree(quick_run.store.root, copied.root)
     shutil.rmtree(copied.root / "distill")
     return copied
+
+
+def laid_out(spec: distill.Spec, store: Store, folder: Path) -> Traces:
+    lay_out(store, [required(t, store) for t in spec.teach], spec.limit, folder / "traces.arrow")
+    return Traces(folder / "traces.arrow")
 
 
 def adapter(spec: distill.Spec, store: Store) -> dict[str, torch.Tensor]:
@@ -128,21 +137,21 @@ def test_the_loss_falls_and_lora_covers_every_linear_layer(quick_run: Run, small
 
 def test_labels_select_exactly_the_solution_tokens() -> None:
     rows = [
-        {"prompt_ids": [1, 2], "completion_ids": [3, 4, 5], "teacher_NH": torch.zeros(3, 2)},
-        {"prompt_ids": [1], "completion_ids": [6], "teacher_NH": torch.ones(1, 2)},
+        {"prompt_ids": [1, 2], "completion_ids": [3, 4, 5], "signal": {"hidden": torch.zeros(3, 2)}},
+        {"prompt_ids": [1], "completion_ids": [6], "signal": {"hidden": torch.ones(1, 2)}},
     ]
-    batch = distill.collate(rows)
+    batch = collate([{name: torch.as_tensor(v) if "ids" in name else v for name, v in r.items()} for r in rows])
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 6, 0, 0, 0]]
     assert batch["labels"].tolist() == [[-100, -100, 3, 4, 5], [-100, 6, -100, -100, -100]]
     assert batch["labels"][batch["labels"] != -100].tolist() == [3, 4, 5, 6]
-    assert batch["teacher_NH"].tolist() == [[0, 0]] * 3 + [[1, 1]]
+    assert batch["signal"]["hidden"].tolist() == [[0, 0]] * 3 + [[1, 1]]
 
 
 def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tokens(
     small: RunConfig, store: Store, tmp_path: Path
 ) -> None:
     spec = spec_of(small, store)
-    traces = distill.Traces(store, [required(t, store) for t in spec.teach], spec.limit)
+    traces = laid_out(spec, store, tmp_path)
     rows = sorted((traces[i] for i in range(8)), key=lambda r: len(r["completion_ids"]))
     rows = [rows[0], rows[-1]]
     assert len(rows[0]["completion_ids"]) < len(rows[1]["completion_ids"])
@@ -150,17 +159,17 @@ def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tok
     for name, weight in student.named_parameters():
         if "lora_B" in name:  # zero at the start: the student would be the base
             torch.nn.init.normal_(weight, std=0.05)
-    trainer = DistillTrainer(student, traces, distill.collate, spec.distill, tmp_path, Progress())
+    trainer = DistillTrainer(student, traces, traces, spec.distill, tmp_path, Progress())
     head, t, total, tokens = models.head_weight(student).double(), spec.distill.temperature, 0.0, 0
     for row in rows:
-        ids = torch.tensor([row["prompt_ids"] + row["completion_ids"]])
+        ids = torch.tensor([[*row["prompt_ids"], *row["completion_ids"]]])
         logits = student(input_ids=ids).logits[0].detach().double()
-        for i, teacher_H in enumerate(row["teacher_NH"].double()):
+        for i, teacher_H in enumerate(row["signal"]["hidden"].double()):
             log_s = (logits[len(row["prompt_ids"]) - 1 + i] / t).log_softmax(-1)
             log_t = (teacher_H @ head.T / t).log_softmax(-1)
             total += float(t * t * (log_t.exp() * (log_t - log_s)).sum())
             tokens += 1
-    assert trainer.compute_loss(student, distill.collate(rows)).item() == pytest.approx(total / tokens, rel=1e-4)
+    assert trainer.compute_loss(student, collate(rows)).item() == pytest.approx(total / tokens, rel=1e-4)
 
 
 def test_with_cross_entropy_alone_the_trainers_loss_is_plain_fine_tunings(
@@ -168,12 +177,12 @@ def test_with_cross_entropy_alone_the_trainers_loss_is_plain_fine_tunings(
 ) -> None:
     """That of the model itself, given the same labels: mean cross-entropy of the solution tokens."""
     spec = spec_of(small, store)
-    traces = distill.Traces(store, [required(t, store) for t in spec.teach], spec.limit)
-    batch, student = distill.collate([traces[0], traces[5]]), distill.make_student(spec)
+    traces = laid_out(spec, store, tmp_path)
+    batch, student = collate([traces[0], traces[5]]), distill.make_student(spec)
     plain = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
     expected = student(**plain).loss.item()
     config = spec.distill.model_copy(update={"divergence": "jsd", "cross_entropy": 1.0})
-    trainer = DistillTrainer(student, traces, distill.collate, config, tmp_path, Progress())
+    trainer = DistillTrainer(student, traces, traces, config, tmp_path, Progress())
     assert trainer.compute_loss(student, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -231,10 +240,10 @@ def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monke
     ],
 )
 def test_signal_that_is_not_the_students_or_not_certified_is_refused_by_name(
-    small: RunConfig, quick_run: Run, noted: dict[str, Any], said: str
+    small: RunConfig, quick_run: Run, tmp_path: Path, noted: dict[str, Any], said: str
 ) -> None:
     spec = spec_of(small, quick_run.store)
-    origins = distill.Traces(quick_run.store, [required(t, quick_run.store) for t in spec.teach], spec.limit).origins
+    origins = laid_out(spec, quick_run.store, tmp_path).origins
     student, tokenizer = models.load_model(spec.teach[0].model, "cpu"), models.load_tokenizer(spec.teach[0].model)
     origin.refuse_unfit(origins, student, tokenizer)
     with pytest.raises(StoreError, match=re.escape(said)):
@@ -252,3 +261,169 @@ def test_a_tokenizers_digest_changes_with_its_template_and_not_with_its_use(smal
     tokenizer.chat_template = tokenizer.chat_template[:-1]
     tokenizer.add_tokens(["<another>"])
     assert models.tokenizer_digest(tokenizer) != fresh
+
+
+def with_distill(spec: distill.Spec, **changes: Any) -> distill.Spec:
+    return spec.model_copy(update={"distill": spec.distill.model_copy(update=changes)})
+
+
+def with_execution(spec: distill.Spec, **changes: Any) -> distill.Spec:
+    return spec.model_copy(update={"execution": spec.execution.model_copy(update=changes)})
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_traces_are_laid_out_bit_for_bit_as_the_shards_hold_them(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    spec = spec_of(small, quick_run.store)
+    traces = laid_out(spec, quick_run.store, tmp_path)
+    rows = []
+    for manifest in (required(t, quick_run.store) for t in spec.teach):
+        for table in quick_run.store.tables(manifest, None):
+            rows += [(table, i) for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
+    assert len(traces) == spec.limit < len(rows)
+    for (table, i), trace, length in zip(rows, traces, traces.lengths, strict=False):
+        assert trace["prompt_ids"].tolist() == table["student_prompt_ids"][i].as_py()
+        assert trace["completion_ids"].tolist() == table["completion_ids"][i].as_py()
+        assert same(trace["signal"], codecs.from_arrow(table[codecs.COLUMN], i, traces.origins[0]))
+        assert length == len(trace["prompt_ids"]) + len(trace["completion_ids"])
+
+
+def test_grouped_by_length_a_resumed_epoch_goes_on_in_its_order(small: RunConfig, store: Store) -> None:
+    spec = with_distill(spec_of(small, store), group_by_length=True, save_steps=2)
+    whole = distill.run(spec, store, Progress())
+    uninterrupted = adapter(spec, store)
+    shutil.rmtree(store.directory(spec.recipe))
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(9))  # in the second epoch
+    resumed = distill.run(spec, store, Progress())
+    assert resumed.reused == 8 and resumed.manifest.facts == whole.manifest.facts
+    assert same(adapter(spec, store), uninterrupted)
+
+
+def test_grouped_batches_hold_traces_of_like_length_and_differ_between_epochs() -> None:
+    shuffled = torch.randperm(400, generator=torch.Generator().manual_seed(0)).tolist()
+    sampler = GroupedByLength(4, shuffled, seed=0)
+
+    def padding(order: list[int]) -> int:
+        batches = [[shuffled[i] for i in order[at : at + 4]] for at in range(0, len(order), 4)]
+        return sum(max(b) * len(b) - sum(b) for b in batches)
+
+    first = list(sampler)
+    assert sorted(first) == list(range(400)) and list(sampler) == first
+    assert padding(first) < padding(list(range(400))) / 10
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_a_held_out_loss_that_rises_ends_training_and_the_best_student_is_kept(
+    small: RunConfig, store: Store, tmp_path: Path
+) -> None:
+    """Steps so large that every one makes the student worse."""
+    wild = with_distill(spec_of(small, store), held_out=8, patience=2, save_steps=1, learning_rate=0.03)
+    log_of, outcome = lambda spec: distill.read_log(spec.directory(store)), distill.run(wild, store, Progress())
+    losses = [row["held_out_loss"] for row in log_of(wild)]
+    best = losses.index(min(losses))
+    assert outcome.manifest.facts["traces"] == wild.limit - 8
+    assert len(losses) == best + 3 < 8, "two checkpoints after the best one"
+    kept = PeftModel.from_pretrained(models.load_model(wild.teach[0].model, "cpu"), wild.adapter(store))
+    traces = laid_out(wild, store, tmp_path)
+    held_out = Traces(tmp_path / "traces.arrow", range(len(traces) - 8, len(traces)))
+    trainer = DistillTrainer(kept, traces, held_out, wild.distill, tmp_path, Progress())
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
+    calm = with_distill(wild, patience=0)
+    distill.run(calm, store, Progress())
+    assert [row["held_out_loss"] for row in log_of(calm)][: len(losses)] == losses
+
+
+def test_the_held_out_loss_is_the_objectives_mean_over_tokens_the_student_never_saw(
+    small: RunConfig, store: Store, tmp_path: Path
+) -> None:
+    spec = with_distill(spec_of(small, store), held_out=5)
+    traces, student = laid_out(spec, store, tmp_path), distill.make_student(spec)
+    held_out = Traces(tmp_path / "traces.arrow", range(len(traces) - 5, len(traces)))
+    trainer = DistillTrainer(student, traces, held_out, spec.distill, tmp_path, Progress())
+    rows = [traces[i] for i in range(len(traces) - 5, len(traces))]
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(
+        trainer.compute_loss(student, collate(rows)).item(), rel=1e-5
+    )
+
+
+def test_two_processes_have_the_loss_curve_of_one_with_accumulation(small: RunConfig, store: Store) -> None:
+    spec = spec_of(small, store)
+    distill.run(with_distill(spec, accumulation=2), store, Progress())
+    alone, weights = distill.read_log(spec.directory(store)), adapter(spec, store)
+    shutil.rmtree(store.directory(spec.recipe))
+    steps = Counted()
+    outcome = distill.run(with_execution(spec, train_processes=2), store, steps)
+    together = distill.read_log(spec.directory(store))
+    for name in ("loss", "grad_norm", "learning_rate"):
+        assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4)
+    for name, tensor in adapter(spec, store).items():
+        torch.testing.assert_close(tensor, weights[name], rtol=1e-2, atol=1e-5)
+    assert steps.total == steps.done == outcome.made == len(alone)
+    speed = json.loads((spec.directory(store) / "speed.json").read_text())
+    assert speed["tokens"] > 0 and not list(store.root.rglob("*.work"))
+
+
+def test_what_a_training_process_refuses_is_said_by_its_own_words(
+    small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = with_execution(spec_of(small, store), train_processes=2)
+    monkeypatch.setattr(distill, "lay_out", laid_out_with_another_soft_cap)
+    with pytest.raises(StoreError, match=r"training process \d of 2 failed: .*has the soft_cap 30.0"):
+        distill.run(spec, store, Progress())
+
+
+def laid_out_with_another_soft_cap(store: Store, taught: Any, limit: int, path: Path) -> int:
+    n = lay_out(store, taught, limit, path)
+    table = pa.ipc.open_file(str(path)).read_all()
+    origins = [o | {"soft_cap": 30.0} for o in json.loads(table.schema.metadata[METADATA])]
+    with pa.ipc.new_file(str(path), table.schema.with_metadata({METADATA: json.dumps(origins)})) as writer:
+        writer.write_table(table)
+    return n
+
+
+class Counted(Progress):
+    """How many steps were announced and done."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.total, self.done = total, done
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+
+
+@pytest.mark.parametrize(("codec", "nbytes"), [("topk", 8 * 16 + 4), ("dense", 2 * 570)])
+def test_students_learn_from_other_codecs_without_another_sample(
+    codec: str, nbytes: int, small: RunConfig, store: Store
+) -> None:
+    settings = small.model_copy(update={"teach": small.teach.model_copy(update={"codec": codec, "k": 16})})
+    made = {}
+    for request in Pipeline.of(settings, store.root).walk(store):
+        if request.spec.stage == "evaluate":
+            break
+        made[f"{request.spec.stage} {type(request.spec).__name__}"] = execute(request.spec, store, Progress())
+    assert made["rollouts Spec"].made == made["select Spec"].made == 0 < made["teach Spec"].made
+    (origin_, *_) = signal_origins(store, made["teach Spec"].manifest)
+    assert origin_["codec"] == f"{codec}/2" and codecs.bytes_per_token(origin_) == nbytes
+    assert 0 <= origin_["max_kl_error"] < 1e-5
+    log = distill.read_log(spec_of(settings, store).directory(store))
+    assert sum(row["loss"] for row in log[6:]) < sum(row["loss"] for row in log[:6])
+
+
+def test_curves_for_tensorboard_stay_beside_the_adapter(small: RunConfig, store: Store) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = with_execution(spec_of(small, store), report_to=("tensorboard",))
+    outcome = distill.run(spec, store, Progress())
+    events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses == pytest.approx([row["loss"] for row in distill.read_log(spec.directory(store))])
+    assert not any(distill.CURVES in entry.path for entry in outcome.manifest.entries)

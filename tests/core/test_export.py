@@ -26,8 +26,8 @@ from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.export.origin import Origin
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import distill
 from ssb_core.store import StoreError
+from ssb_core.traces import Traces, lay_out
 from tests.conftest import run_stages
 from tests.core.test_report import copied
 from tests.processes import run_ssb
@@ -179,15 +179,17 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
 
 
 def test_the_data_set_holds_the_traces_that_were_trained_on_in_their_order(
-    exports: dict[Kind, Path], quick_run: Run
+    exports: dict[Kind, Path], quick_run: Run, tmp_path: Path
 ) -> None:
     rows = pq.read_table(exports["dataset"] / "data").to_pylist()
-    trained = distill.Traces(quick_run.store, quick_run.manifests("teach"), 24)
+    lay_out(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
+    trained = Traces(tmp_path / "traces.arrow")
     assert len(rows) == len(trained) == quick_run.manifests("distill")[0].facts["traces"] == 24
     by_id = {p.id: p for p in Origin.of(quick_run).asked()}
     for row, trace in zip(rows, (trained[i] for i in range(len(trained))), strict=True):
-        assert row["student_prompt_ids"] == trace["prompt_ids"] and row["completion_ids"] == trace["completion_ids"]
-        assert torch.equal(torch.tensor(row["hidden"]), trace["teacher_NH"])
+        assert row["student_prompt_ids"] == trace["prompt_ids"].tolist()
+        assert row["completion_ids"] == trace["completion_ids"].tolist()
+        assert torch.equal(torch.tensor(row["hidden"]), trace["signal"]["hidden"])
         problem = by_id[row["problem_id"]]
         assert (row["question"], row["answer"]) == (problem.question, problem.answer)
         assert row["prompt"] == prompts.tutor_messages(problem.question)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssb_core.config import Objective
-from ssb_core.signal.losses import cached_forward_kl, divergence, log_probs, teacher_means
-from ssb_core.signal.teachers import HiddenStates
+from ssb_core.signal import codecs
+from ssb_core.signal.losses import cached_forward_kl, divergence, teacher_means
+from ssb_core.signal.teachers import HiddenStates, Teacher, log_probs
 
 EVERY = [
     Objective(),
@@ -121,6 +124,52 @@ def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: fl
     a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
     loss = divergence(a, HiddenStates(teacher), head, objective, tokens, 4, cap)
     assert_agree(loss, naive(b, teacher, head, objective, tokens, cap), a, b, 1e-12)
+
+
+def stored(hidden: torch.Tensor, head: torch.Tensor, codec: str, **origin: Any) -> Teacher:
+    """The teacher that a codec makes of hidden states, as float64 as it can be."""
+    origin = {"codec": f"{codec}/2", "vocabulary": len(head), **origin}
+    return codecs.teacher(codecs.encode(hidden, head, None, origin), origin)
+
+
+@named
+def test_dense_signal_is_exact_up_to_its_rounding(objective: Objective) -> None:
+    student, teacher, head, tokens = states(33)
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    loss = divergence(a, stored(teacher, head, "dense"), head, objective, tokens, 4)
+    assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, 2e-3)
+
+
+@named
+def test_top_k_of_the_whole_vocabulary_is_exact(objective: Objective) -> None:
+    student, teacher, head, tokens = states(33)
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    whole = stored(teacher, head, "topk", k=len(head), temperature=objective.temperature)
+    loss = divergence(a, whole, head, objective, tokens, 4)
+    assert_agree(loss, naive(b, teacher, head, objective, tokens), a, b, 2e-6)
+
+
+@pytest.mark.parametrize("t", [1.0, 2.0])
+@pytest.mark.parametrize("k", [1, 8])
+def test_top_k_gives_forward_kl_of_the_k_tokens_and_one_bucket_for_the_rest(k: int, t: float) -> None:
+    student, teacher, head, _ = states(33)
+    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
+    p_t, p_s = ((hidden.double() @ head.double().T / t).softmax(-1) for hidden in (teacher, b))
+    top = p_t.topk(k).indices
+    kept = [torch.cat([p.gather(-1, top), 1 - p.gather(-1, top).sum(-1, keepdim=True)], -1) for p in (p_t, p_s)]
+    expected = t * t * (kept[0] * (kept[0] / kept[1]).log()).sum()
+    signal = stored(teacher, head, "topk", k=k, temperature=2.0)
+    loss = divergence(a, signal, head, Objective(temperature=t), chunk=4)
+    assert_agree(loss, expected, a, b, 1e-5)
+    exact = divergence(student, HiddenStates(teacher), head, Objective(temperature=t))
+    assert loss < exact
+
+
+def test_top_k_signal_is_refused_at_a_temperature_it_was_not_captured_for() -> None:
+    student, teacher, head, _ = states(3)
+    signal = stored(teacher, head, "topk", k=4, temperature=2.0)
+    with pytest.raises(ValueError, match=r"captured for temperature 1 and 2.0, not for 1.5"):
+        divergence(student, signal, head, Objective(temperature=1.5))
 
 
 @named

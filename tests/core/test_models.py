@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import UserList
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from ssb_core import models, prompts
-from ssb_core.config import ConfigError, ModelConfig, Objective
+from ssb_core.config import ConfigError, DistillConfig, ModelConfig, Objective
 from ssb_core.models.head import refuse_unsupported
+from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.losses import divergence
@@ -329,7 +330,7 @@ def test_the_exact_loss_agrees_with_the_models_own_logits(config: Any, rows: int
     assert len(head) == rows > len(tokenizer(QWEN25))
 
     stored = capture(model, TRACES, 1000)
-    assert certify(model, TRACES, stored).max_kl_error < 1e-6
+    assert certify(model, TRACES, [HiddenStates(states) for states in stored]).max_kl_error < 1e-6
     teacher = torch.cat(stored)
     own = own_logits(model, TRACES)
     assert own.shape == (30, rows)
@@ -355,7 +356,7 @@ def test_a_forgotten_cap_is_noticed_by_the_certificate(tmp_path: Path, monkeypat
     model = models.load_model(save(tmp_path, QWEN25, gemma(final_logit_softcapping=2.0)), "cpu")
     with torch.no_grad():
         models.head_weight(model).mul_(40)
-    stored = capture(model, TRACES, 1000)
+    stored = [HiddenStates(states) for states in capture(model, TRACES, 1000)]
     monkeypatch.setattr(models, "soft_cap", lambda model: None)
     with pytest.raises(StoreError, match="output head is not supported"):
         certify(model, TRACES, stored)
@@ -368,13 +369,14 @@ def test_capped_signal_of_sixteen_bits_is_the_models_own(dtype: str, tmp_path: P
     with torch.no_grad():
         models.head_weight(model).mul_(300)
     assert own_logits(model, TRACES).abs().max() > 15
-    assert certify(model, TRACES, capture(model, TRACES, 1)).max_kl_error < 1e-6
+    stored = [HiddenStates(states) for states in capture(model, TRACES, 1)]
+    assert certify(model, TRACES, stored).max_kl_error < 1e-6
 
 
 def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
-    from ssb_core.stages.distill import collate
+    from ssb_core.traces import collate
     from ssb_core.trainer import DistillTrainer
 
     base = models.load_model(save(tmp_path, QWEN25, gemma(final_logit_softcapping=2.0)), "cpu")
@@ -382,15 +384,16 @@ def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Pat
         models.head_weight(base).mul_(40)
     student: Any = get_peft_model(base, LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
     taught = torch.cat(capture(base, TRACES, 1000)).flip(0)  # states of other tokens
-    rows = [{"prompt_ids": list(t.teacher_prompt_ids), "completion_ids": list(t.completion_ids)} for t in TRACES]
     parts = taught.split([len(t.completion_ids) for t in TRACES])
-    inputs = collate([{**row, "teacher_NH": part} for row, part in zip(rows, parts, strict=True)])
-    trainer: Any = SimpleNamespace(
-        accelerator=SimpleNamespace(unwrap_model=lambda m: m),
-        objective=Objective(temperature=2.0),
-        speed=SimpleNamespace(tokens=0),
-    )
-    loss = DistillTrainer.compute_loss(trainer, student, inputs)
+    rows = [
+        {"prompt_ids": torch.tensor(t.teacher_prompt_ids), "completion_ids": torch.tensor(t.completion_ids)}
+        for t in TRACES
+    ]
+    inputs = collate([{**row, "signal": {"hidden": part}} for row, part in zip(rows, parts, strict=True)])
+    traces: Any = UserList(rows)
+    traces.origins = [{"codec": "hidden/2", "dtype": "float32", "hidden_size": taught.shape[1]}]
+    trainer = DistillTrainer(student, traces, traces, DistillConfig(), tmp_path, Progress())
+    loss = trainer.compute_loss(student, inputs)
     teacher = 2 * (taught.double() @ models.head_weight(base).double().T / 2).tanh()
     log_s, log_t = (own_logits(base, TRACES) / 2).log_softmax(-1), (teacher / 2).log_softmax(-1)
     expected = 4 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()

@@ -164,7 +164,7 @@ def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Pa
 
     files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.entries]
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
-    taught = [len(h) for h, reason in zip(loaded["hidden"], loaded["dropped"], strict=True) if reason is None]
+    taught = [len(s["hidden"]) for s, reason in zip(loaded["signal"], loaded["dropped"], strict=True) if reason is None]
     assert sum(taught) == quick_run.summary["signal"]["tokens"]
     ((rows,),) = duckdb.sql(f"select count(*) from read_parquet({files}) where dropped is null").fetchall()
     assert rows == quick_run.summary["yield"]["taught"]

@@ -9,8 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ssb_core import models
+from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.runs import Run
 from ssb_core.signal import codecs
+from ssb_core.signal.capture import capture, certify
+from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe, Store
 
 
@@ -19,15 +23,16 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     torch_dtype, bits = getattr(torch, dtype), torch.int32 if dtype == "float32" else torch.int16
     odd = torch.tensor([[float("nan"), float("inf"), -0.0, 0.0, 1e-40, -1e-7, 1.0, 65504.0]])
     vectors = {"a": torch.cat([torch.randn(3, 8), odd]).to(torch_dtype), "c": torch.randn(1, 8).to(torch_dtype)}
-    column = codecs.to_arrow(vectors, ["a", "b", "c"], {"dtype": dtype, "hidden_size": 8})
+    origin = {"codec": "hidden/2", "dtype": dtype, "hidden_size": 8}
+    column = codecs.to_arrow([{"hidden": vectors["a"]}, None, {"hidden": vectors["c"]}], origin)
     store, recipe = Store(tmp_path), Recipe("teach", {})
     store.open(recipe)
     shard = store.write_shard(recipe, "0", pa.table({codecs.COLUMN: column}), ["a", "b", "c"], None)
     stored = pq.read_table(store.directory(recipe) / shard.entry.path)[codecs.COLUMN]
     for row, name in ((0, "a"), (2, "c")):
-        back = codecs.from_arrow(stored, row, dtype)
+        back = codecs.from_arrow(stored, row, origin)["hidden"]
         assert back.dtype == torch_dtype and torch.equal(back.view(bits), vectors[name].view(bits))
-    assert codecs.from_arrow(stored, 1, dtype).shape == (0, 8)
+    assert codecs.from_arrow(stored, 1, origin)["hidden"].shape == (0, 8)
 
 
 def test_captured_vectors_take_less_than_their_own_bytes_and_have_no_dictionary(quick_run: Run) -> None:
@@ -43,3 +48,17 @@ def test_captured_vectors_take_less_than_their_own_bytes_and_have_no_dictionary(
                 found += column.num_values
                 assert column.total_compressed_size < 4 * column.num_values
     assert found
+
+
+@pytest.mark.parametrize(("traces", "drawn"), [(0, 0), (1, 1), (32, 1), (33, 2)])
+def test_one_trace_in_32_is_certified_and_one_of_every_shard(
+    traces: int, drawn: int, nano: models.ResolvedModel
+) -> None:
+    model, verdict = models.load_model(nano, "cpu"), Verdict("correct")
+    made = [
+        TeacherTrace(str(i), (1,), tuple(range(5, 9 + i % 7)), (5, 6, 7), "", "stop", 0, verdict, None)
+        for i in range(traces)
+    ]
+    stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, made, 64)]
+    certificate = certify(model, made, stored)
+    assert certificate.tokens == 3 * drawn and certificate.mean_kl_error < 1e-6

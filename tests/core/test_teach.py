@@ -12,8 +12,10 @@ from ssb_core.records import Completion, ContrastivePair, Problem, Rollout, Teac
 from ssb_core.runs import Run
 from ssb_core.signal import codecs
 from ssb_core.signal.capture import capture, certify
+from ssb_core.signal.teachers import HiddenStates
 from ssb_core.stages import rollouts, teach
 from ssb_core.store import StoreError
+from ssb_core.summary import signal_origins
 from tests.fakes import FakeSampler, says
 
 PROBLEM = Problem("p", "What is 3 + 4?", "7")
@@ -92,9 +94,10 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
     head = models.head_weight(model)
     rows = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None][:4]
     assert rows
+    (origin, *_) = signal_origins(quick_run.store, manifest)
     for i in rows:
         trace = from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0])
-        stored = codecs.from_arrow(table[codecs.COLUMN], i, "float32")
+        stored = codecs.from_arrow(table[codecs.COLUMN], i, origin)["hidden"]
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids])
         live = model(input_ids=ids).logits[0, len(trace.teacher_prompt_ids) - 1 : -1]
         assert stored.shape == (len(trace.completion_ids), head.shape[1])
@@ -123,11 +126,12 @@ def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: mode
     table = quick_run.store.table(manifest, manifest.entries[0])
     kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
     traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
-    stored = [codecs.from_arrow(table[codecs.COLUMN], i, "float32") for i in kept]
+    (origin, *_) = signal_origins(quick_run.store, manifest)
+    stored = [codecs.teacher(codecs.from_arrow(table[codecs.COLUMN], i, origin), origin) for i in kept]
     model = models.load_model(nano, "cpu")
     assert certify(model, traces, stored).max_kl_error < 1e-6
     with pytest.raises(StoreError, match="output head is not supported"):
-        certify(model, traces, [hidden / 8 for hidden in stored])
+        certify(model, traces, [HiddenStates(teacher.states_NH / 8) for teacher in stored])
 
 
 def test_no_verdict_but_correct_is_taught(quick_run: Run) -> None:
