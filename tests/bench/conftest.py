@@ -16,6 +16,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--json", type=Path, help="write the benchmarks' figures to this file")
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows with the same columns, as lines of text under their names."""
+    texts = [list(rows[0]), *([f"{v:,.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ("  ".join(cell.rjust(width) for cell, width in zip(text, widths, strict=True)) for text in texts)
+    return "\n".join(f"  {line}" for line in lines)
+
+
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     """Prints a named table of rows with the same columns, and keeps it for ``--json``."""
@@ -23,11 +31,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 
     def show(name: str, rows: list[dict[str, Any]]) -> None:
         tables[name] = rows
-        texts = [list(rows[0]), *([f"{v:,.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in rows)]
-        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-        print(f"\n{name}")
-        for text in texts:
-            print("  " + "  ".join(cell.rjust(width) for cell, width in zip(text, widths, strict=True)))
+        print(f"\n{name}\n{table(rows)}")
 
     yield show
     if path := request.config.getoption("--json"):

@@ -1,0 +1,105 @@
+"""A training step beside the dense reference's and plain fine-tuning's, and how long its batches take to load."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from ssb_core.signal import codecs
+from ssb_core.store import Manifest, Recipe, Store
+from ssb_core.traces import Traces, collate, lay_out
+from tests.bench.conftest import Figures
+from tests.bench.training import WAYS
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
+ROOT = Path(__file__).parents[2]
+
+
+def measured(way: str, store: Path) -> dict[str, Any]:
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.bench.training", way, str(store)]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_training_step_costs_what_fine_tuning_does(tmp_path: Path, figures: Figures) -> None:
+    measured("sft", tmp_path)  # converts the model
+    found = {way: measured(way, tmp_path) for way in WAYS}
+    rows = [
+        {
+            "way": way,
+            "tokens/s": f["tokens"] / f["seconds"],
+            "of fine-tuning's time": f["seconds"] / found["sft"]["seconds"],
+            "of the reference's time": f["seconds"] / found["reference"]["seconds"],
+            "extra MiB": f["bytes"] / 2**20,
+        }
+        for way, f in found.items()
+    ]
+    figures("training step, SmolLM2-135M bfloat16, 4 sequences", rows)
+    assert found["ssb"]["seconds"] <= 1.1 * found["sft"]["seconds"]
+    assert found["ssb"]["seconds"] < found["reference"]["seconds"]
+    assert found["ssb"]["bytes"] < found["reference"]["bytes"]
+
+
+TRACES, PROMPT, REPLY, HIDDEN, VOCABULARY, BATCH = 16, 120, 240, 576, 49_152, 4
+
+
+def stored(store: Store) -> Manifest:
+    """A finished teach request at SmolLM2's shape."""
+    origin = {"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": HIDDEN}
+    signal = [{"hidden": torch.randn(REPLY, HIDDEN, dtype=torch.bfloat16)} for _ in range(TRACES)]
+    ids = [[list(range(n))] * TRACES for n in (PROMPT, REPLY)]
+    columns = {"dropped": pa.nulls(TRACES, pa.string()), "student_prompt_ids": ids[0], "completion_ids": ids[1]}
+    table = pa.table({**columns, codecs.COLUMN: codecs.to_arrow(signal, origin)})
+    table = table.replace_schema_metadata({codecs.METADATA: json.dumps(origin)})
+    recipe = Recipe("teach", {"bench": "load"})
+    store.open(recipe)
+    shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)
+    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.entry,), {}, {}))
+
+
+def test_a_batch_is_loaded_in_a_twentieth_of_the_references_time(tmp_path: Path, figures: Figures) -> None:
+    """Both with files that the operating system has in memory."""
+    store = Store(tmp_path / "store")
+    lay_out(store, [stored(store)], TRACES, tmp_path / "traces.arrow")
+    traces = Traces(tmp_path / "traces.arrow")
+    for i in range(TRACES):
+        np.savez(
+            tmp_path / f"{i}.npz", logits=np.random.default_rng(i).standard_normal((REPLY, VOCABULARY), np.float32)
+        )
+
+    def ours(at: int) -> Any:
+        return collate([traces[i] for i in range(at, at + BATCH)])
+
+    def reference(at: int) -> Any:
+        teacher_BSV = torch.zeros(BATCH, PROMPT + REPLY, VOCABULARY)
+        for row in range(BATCH):
+            teacher_BSV[row, PROMPT - 1 : -1] = torch.from_numpy(np.load(tmp_path / f"{at + row}.npz")["logits"])
+        return teacher_BSV
+
+    seconds = {}
+    for way in (ours, reference):
+        rounds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            for at in range(0, TRACES, BATCH):
+                way(at)
+            rounds.append(time.perf_counter() - started)
+        seconds[way.__name__] = min(rounds) * BATCH / TRACES
+    rows = [
+        {"way": w, "ms a batch": s * 1000, "reference over it": seconds["reference"] / s} for w, s in seconds.items()
+    ]
+    figures("loading a batch of 4 sequences, SmolLM2's shape", rows)
+    assert seconds["ours"] <= seconds["reference"] / 20
