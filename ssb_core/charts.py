@@ -83,6 +83,8 @@ def training(run: Run) -> Figure | None:
     mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
     _dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
     _curve(upper, log, "loss")
+    if held_out := [(row["step"], row["held_out_loss"]) for row in log if "held_out_loss" in row]:
+        upper.plot(*zip(*held_out, strict=True), color=INK, linewidth=1, marker="o", markersize=4, label="held out")
     upper.legend(frameon=False, loc="best")
     clip = asked.max_grad_norm
     _dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")

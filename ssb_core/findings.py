@@ -61,8 +61,9 @@ def funnel(run: Run) -> list[Step]:
             kept = counts.pop(name, 0)
             steps.append(Step(name, kept, dict(counts.most_common())))
     if trained:
-        surplus = steps[-1].kept - trained
-        steps.append(Step("trained on", trained, {"above_target": surplus} if surplus else {}))
+        held_out = configuration(run).distill.held_out
+        left = {"held_out": held_out, "above_target": steps[-1].kept - trained - held_out}
+        steps.append(Step("trained on", trained, {reason: n for reason, n in left.items() if n}))
     return steps
 
 

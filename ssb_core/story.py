@@ -45,6 +45,7 @@ REASONS = {
     "truncated": "the solution hit the token cap",
     "wrong_answer": "the solution ends in a wrong answer",
     "leak": "the solution mentions the rollouts that the teacher was shown",
+    "held_out": "its loss is watched, but it is not trained on",
     "above_target": "target_traces was reached without it",
 }
 

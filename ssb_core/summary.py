@@ -122,7 +122,8 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     facts = required(student, store).facts
     speed = json.loads((student.directory(store) / "speed.json").read_text())
     rate = speed["tokens"] / speed["seconds"]
-    return {k: facts[k] for k in ("steps", "first_loss", "last_loss")} | {"tokens_per_second": round(rate, 1)}
+    told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
+    return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}
 
 
 def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def train(spec: distill.Spec, work: Path, checkpoint: Path | None, progress: Pro
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=n,
+        run_id="ssb",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
