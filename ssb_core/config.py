@@ -280,7 +280,7 @@ class Execution(Frozen):
     shard_size: int = Field(
         32,
         ge=1,
-        description="Problems in one shard: a kill costs one at most. Changed, unfinished stages start over.",
+        description="Problems in one shard: a kill costs two at most. Changed, unfinished stages start over.",
     )
 
     @field_validator("report_to")

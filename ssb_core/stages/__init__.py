@@ -180,9 +180,9 @@ def run_shards(
     """Make the missing shards of a request and commit its manifest.
 
     `make` gets the inputs whose shards are missing (it is not called for none) and yields each with its table, in the
-    order in which they get done. A table is written in the background while the next is made, which is not taken before
-    that is over: two tables are held at most, a kill costs the shards they are and the one being made, and what goes
-    wrong in writing is raised here, before another shard is written. `facts` sums up `columns` of all rows.
+    order in which they get done. Each is written in the background while the next is made, and committed before the
+    next is taken: two are in hand at most, which is what a kill can cost. What goes wrong in writing is raised as it is
+    when the next is there. `facts` sums up `columns` of all rows.
     """
     import pyarrow as pa
 

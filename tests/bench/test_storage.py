@@ -100,15 +100,19 @@ def read(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]) -> tu
     return out.hidden_states[-1][0, len(prompt) - 1 : -1], out.logits[0, len(prompt) - 1 : -1]
 
 
-def renormalised(live_NV: torch.Tensor) -> torch.Tensor:
-    """The `K` most probable tokens' shares of their own mass."""
-    log_NK, ids_NK = live_NV.topk(K)
-    return torch.full_like(live_NV, -torch.inf).scatter(-1, ids_NK, log_NK.log_softmax(-1))
-
-
 def kl(log_p_NV: torch.Tensor, log_q_NV: torch.Tensor) -> torch.Tensor:
-    """KL(p || q) at N tokens, in nats; 0 log 0 is 0."""
-    return (log_p_NV.exp() * (log_p_NV - log_q_NV)).nan_to_num(0.0).sum(-1)
+    """KL(p || q) at N tokens, in nats."""
+    return (log_p_NV.exp() * (log_p_NV - log_q_NV)).sum(-1)
+
+
+def renormalised(log_t_NV: torch.Tensor, log_s_NV: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same of the teacher's `K` most probable tokens as if there were no others; for the student too, or not."""
+    log_t_NK, ids_NK = log_t_NV.topk(K)
+    log_t_NK, log_s_NK = log_t_NK.log_softmax(-1), log_s_NV.gather(-1, ids_NK)
+    return {
+        "top-64, renormalised": kl(log_t_NK, log_s_NK),
+        "top-64, both renormalised": kl(log_t_NK, log_s_NK.log_softmax(-1)),
+    }
 
 
 @torch.inference_mode()
@@ -129,13 +133,13 @@ def test_a_loss_from_stored_states_is_the_live_one(
         log_t_NV = (logits_NV.double() / temperature).log_softmax(-1)
         log_s_NV = (read(model, student, completion)[1].double() / temperature).log_softmax(-1)
         live.append(kl(log_t_NV, log_s_NV))
-        told = {"top-64, renormalised": renormalised(log_t_NV)}
+        found = renormalised(log_t_NV, log_s_NV)
         for codec in ("dense", "topk", "hidden"):
             how = origin(codec, head_VH, temperature)
             stored = codecs.teacher(codecs.encode(hidden_NH, head_VH, None, how), how)
-            told[codec] = stored.log_probs(log_s_NV, temperature, head_VH, None).double()
-        for name, log_q_NV in told.items():
-            off.setdefault(name, []).append(kl(log_q_NV, log_s_NV) - live[-1])
+            found[codec] = kl(stored.log_probs(log_s_NV, temperature, head_VH, None).double(), log_s_NV)
+        for name, kl_N in found.items():
+            off.setdefault(name, []).append(kl_N - live[-1])
     live_N = torch.cat(live)
     errors = {name: torch.cat(some) for name, some in off.items()}
     rows = [

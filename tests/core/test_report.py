@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ssb_core import charts, findings, problems, report, story
+from ssb_core import charts, findings, problems, report, story, survey
 from ssb_core.config import Benchmark, ConfigError, ProblemsConfig, RunConfig
 from ssb_core.records import Rejection
 from ssb_core.runs import Run
+from ssb_core.signal import marks
+from ssb_core.signal.marks import Mark, Marked, Shift
 from ssb_core.store import Recipe, Store, write_json
 from tests.conftest import run_stages
 
@@ -88,6 +90,24 @@ def poison(run: Run, stage: str, text: str) -> None:
             name = Path(entry.path).stem
             entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
         run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+
+
+def mark_all(run: Run, marked: Marked | None) -> None:
+    """Let the metadata of every shard of signal hold `marked`, or nothing of the kind."""
+    recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
+    for manifest in run.manifests("teach"):
+        recipe, entries = recipes[manifest.recipe], []
+        for entry in manifest.entries:
+            shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
+            others = {k: v for k, v in table.schema.metadata.items() if k != marks.METADATA.encode()}
+            table = table.replace_schema_metadata(others | (marked.dump() if marked else {}))
+            name = Path(entry.path).stem
+            entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
+        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+
+
+def hot(text: str, kl: float) -> Mark:
+    return Mark(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
 
 
 def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
@@ -364,3 +384,45 @@ def test_answers_the_verifier_gave_up_on_are_told() -> None:
     summary["benchmarks"]["math500"]["models"]["ssb"]["unverified"] = 0.02
     told = report.verdict_in_words(summary)
     assert "The verifier gave up on some answers, which count as not correct: 2.0% of ssb's, 0.0% of base's." in told
+
+
+def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: Path) -> None:
+    run = copied(quick_run, tmp_path)
+    hostile = HOSTILE.replace("</pre>", "")  # where this page's text is looked for below
+    shown = [hot("It is", 0.004), hot("\n", 0.01), hot("", 0.02), hot("é", 0.3), hot(hostile, 7.0), hot("\n\ufffd", 0)]
+    mark_all(run, Marked("p<b>", 900, tuple(shown)))
+    html = report.page(run)
+    page = Page(html)
+    (solution,) = re.findall(r'<pre class="heat" id="heat">(.*?)</pre>', html, re.DOTALL)
+    inner = Page(solution)
+    assert "".join(inner.text) == "".join(m.text for m in shown)
+    assert [a["class"] for _, a in inner.tags] == ["heat0", "heat1 ends-line", "heat1", "heat4", "heat6", "heat0"]
+    titles = [a["title"] for _, a in inner.tags]
+    assert titles[3] == "'é': 0.300 nats\nraised: 'é' 25.0% → 75.0%\nlowered: '-' 50.0% → 0.0%"
+    assert titles[4] == f"{hostile!r}: 7.000 nats\nraised: {hostile!r} 25.0% → 75.0%\nlowered: '-' 50.0% → 0.0%"
+    assert "<script" not in html and not any(n.startswith("on") for _, a in page.tags for n in a)
+    assert [row[:2] for row in page.tables["hint"][1:]] == [
+        [repr(hostile), "7.000"],
+        ["'é'", "0.300"],
+        ["''", "0.020"],
+        ["'\\n'", "0.010"],
+    ]
+    words = " ".join("".join(page.text).split())
+    assert "The taught solution to p<b>, coloured" in words and "It is 1.222 nats a token in the mean." in words
+    assert "These are the first 6 of 900 tokens." in words
+    assert "below 0.01 0.01 0.03 0.1 0.3 1 3 or more" in words
+    assert all(f".heat{step} {{" in html for step in range(len(report.HEAT) + 1))
+
+
+def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no_heat_map(
+    quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copied(quick_run, tmp_path)
+    mark_all(run, None)
+    assert survey.marked(run) is None
+    assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
+    found = iter([Marked(str(kl), 1, (hot("x", kl),)) for kl in (0.5, 0.1, 0.2)] + [None] * 100)
+    monkeypatch.setattr(Marked, "load", lambda metadata: next(found))
+    three = survey.marked(run)
+    assert sum(len(m.entries) for m in run.manifests("teach")) >= 3
+    assert three and three.problem_id == "0.2"

@@ -72,7 +72,7 @@ def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(
     assert outcome.manifest.facts == {"sum": 10} and [e.rows for e in outcome.manifest.entries] == [1] * 4
 
 
-def test_what_goes_wrong_in_writing_is_raised_as_it_is_before_another_shard_is_asked_for(
+def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, write = [], Store.write_shard

@@ -1,0 +1,113 @@
+"""``python -m tests.bench.capture SOURCE DTYPE PROBLEMS ROUNDS``: tokens, and seconds of two ways by turns, as JSON.
+
+``stage`` is the teach stage's capture: from solutions in the store to committed, certified shards of their signal.
+``forward`` puts the very same batches through the model without a head, and keeps nothing. Loading is not counted. The
+solutions are made up of the embedded problems' own, behind prompts as the teacher sees them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from ssb_core import models, prompts, stages
+from ssb_core.nano import problems
+from ssb_core.pipeline import Pipeline, Wave
+from ssb_core.progress import Progress
+from ssb_core.records import TeacherTrace, Verdict, to_table
+from ssb_core.signal import capture
+from ssb_core.stages import teach
+from ssb_core.store import Manifest, Store
+from tests.bench.sampling import settings
+
+
+class Clock(Progress):
+    """When the phase began: the model is loaded by then."""
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.started = time.perf_counter()
+
+
+def made_up(wave: Wave) -> list[TeacherTrace]:
+    """A trace for every problem of the wave, none dropped."""
+    tokenizer, slip = models.load_tokenizer(wave.rollouts.model), random.Random(0)
+    found = []
+    for problem, chain in zip(wave.rollouts.wave, problems.stream("train", 0), strict=False):
+        right, wrong = problems.solution(chain), problems.solution(chain, slip)
+        student = prompts.encode(tokenizer, prompts.tutor_messages(chain.question))
+        shown = prompts.hinted_messages(chain.question, right, wrong, wave.teach.solutions.few_shot)
+        end = models.end_of_turn(wave.rollouts.model, tokenizer)[0]
+        ids = (*tokenizer.encode(right, add_special_tokens=False), end)
+        verdict = Verdict("correct", problem.answer, problem.answer)
+        teacher = prompts.encode(tokenizer, shown)
+        found.append(TeacherTrace(problem.id, student, teacher, ids, right, "stop", 0, verdict, None))
+    return found
+
+
+def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
+    """The traces of each shard, in the store as if the stages before had written them."""
+    for spec in (wave.rollouts, wave.select):
+        store.open(spec.recipe)
+        manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, (), stages.sources(spec, store))
+        store.commit(spec.recipe, manifest)
+    by_id = {t.problem_id: t for t in made_up(wave)}
+    spec = wave.teach.solutions
+    inputs = stages.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
+
+    def make(missing: Sequence[stages.Input]) -> Iterator[tuple[stages.Input, pa.Table]]:
+        for item in missing:
+            yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
+
+    stages.run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], teach.facts)
+    return [[by_id[p.id] for p in item.problems] for item in inputs]
+
+
+def stage(wave: Wave, store: Store) -> float:
+    clock = Clock()
+    manifest = stages.execute(wave.teach, store, clock).manifest
+    seconds = time.perf_counter() - clock.started
+    store.forget(manifest)
+    return seconds
+
+
+@torch.inference_mode()
+def forward(model: Any, shards: Sequence[Sequence[TeacherTrace]], token_budget: int) -> float:
+    batches = [
+        capture.padded([s[i].teacher_prompt_ids + s[i].completion_ids for i in batch], model.device)
+        for s in shards
+        for batch in capture.batches(s, token_budget)
+    ]
+    started = time.perf_counter()
+    for ids_BS in batches:
+        models.backbone(model)(input_ids=ids_BS, use_cache=False)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    source, dtype, wanted, rounds = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as folder:
+        c, store = settings("transformers", source, dtype, int(wanted)), Store(Path(folder))
+        c = c.model_copy(update={"execution": c.execution.model_copy(update={"shard_size": 32})})
+        wave = Pipeline.of(c, store.root).wave(0, int(wanted))
+        shards = taught(wave, store)
+        model = models.load_model(wave.teach.model, "cpu")
+        forward(model, shards[:1], c.execution.capture_tokens)  # threads and buffers of the library
+        seconds: dict[str, list[float]] = {"forward": [], "stage": []}
+        for _ in range(int(rounds)):
+            seconds["forward"].append(forward(model, shards, c.execution.capture_tokens))
+            seconds["stage"].append(stage(wave, store))
+    tokens = sum(len(t.teacher_prompt_ids) + len(t.completion_ids) for s in shards for t in s)
+    print(json.dumps({"tokens": tokens, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
