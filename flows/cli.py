@@ -142,6 +142,38 @@ def report(
 
 
 @app.command()
+def signal(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")] = "latest",
+    traces: Annotated[int, typer.Option(min=0, help="Taught traces to examine, a seeded draw; 0 means all.")] = 64,
+    top: Annotated[int, typer.Option(min=0, help="Tokens to show at which the hint changed most.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Show a run's teacher signal: its size, how exact it is, and what the hint changed. Writes nothing.
+
+    At every token of a taught solution, that is KL(teacher || bare student), in nats.
+
+    The teacher has seen the hint. The bare student is the same model, asked the question alone.
+
+    For example
+
+    ssb signal latest --traces 0 --top 20
+
+    reads every taught trace, and shows the 20 tokens at which the hint changed the teacher's mind most.
+
+    The base model is loaded for this, on the device that the run names; it reads each solution once.
+    """
+    with clean_errors("interrupted"):
+        launch.environment_defaults()
+        from ssb_core.runs import Run
+
+        from . import signal_command
+
+        signal_command.run(Run.named(runs, run_name, _store(store)), traces, top, as_json)
+
+
+@app.command()
 def export(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")] = "latest",
     adapter: Annotated[

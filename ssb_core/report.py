@@ -6,12 +6,16 @@ Result numbers are formatted here and nowhere else, so that terminal, Prefect ar
 from __future__ import annotations
 
 import base64
+import heapq
 import json
+from bisect import bisect
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import findings, problems, story
+from . import findings, problems, story, survey
 from .charts import charts
+from .signal.marks import Mark, Marked, Shift
 from .stages import STAGES
 from .store import replacing
 
@@ -22,6 +26,8 @@ __all__ = ["charts", "page", "results_table", "verdict_in_words", "write"]
 
 STORIES = 3
 SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
+SINGLED_OUT = 5  # tokens told in a table below the heat map
+HEAT = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # nats at which the heat map's colour gets one step darker
 TEMPLATE = "report.html.j2"
 
 
@@ -173,6 +179,7 @@ def _content(run: Run) -> dict[str, Any]:
         "reasons": story.REASONS,
         "left_out": problems.rejections(config.problems),
         "left_out_of": {b.name: problems.rejections(b) for b in config.evaluate.benchmarks},
+        "hint": heat_map(survey.marked(run)),
         "images": images,
         "stories": [(s, story.chapters(s)) for s in stories],
         "requests": run.stages,
@@ -180,6 +187,39 @@ def _content(run: Run) -> dict[str, Any]:
         "environment": json.loads((run.directory / "env.json").read_text()),
         "order": STAGES,
     }
+
+
+def heat_map(marked: Marked | None) -> dict[str, Any] | None:
+    """A solution with the heat of every token, 0 to ``len(HEAT)``, and the tokens that the hint changed most."""
+    if marked is None:
+        return None
+    marks = [_hot(m) for m in marked.marks]
+    return {
+        "problem_id": marked.problem_id,
+        "tokens": marked.tokens,
+        "mean": marked.mean_kl,
+        "steps": [f"below {HEAT[0]:g}", *(f"{nats:g}" for nats in HEAT)],
+        "marks": marks,
+        "largest": [m for m in heapq.nlargest(SINGLED_OUT, marks, key=itemgetter("nats")) if m["heat"]],
+    }
+
+
+def _hot(mark: Mark) -> dict[str, Any]:
+    """A token, its heat, and what changed in words; tokens are quoted as Python does, so that blanks show."""
+    return {
+        "text": mark.text,
+        "nats": mark.kl,
+        "heat": bisect(HEAT, mark.kl),
+        "ends_line": "\n" in mark.text and not mark.text.strip(),
+        "token": repr(mark.text),
+        "kl": f"{mark.kl:.3f}",
+        "raised": _shift(mark.raised),
+        "lowered": _shift(mark.lowered),
+    }
+
+
+def _shift(shift: Shift) -> str:
+    return f"{shift.text!r} {_percent(shift.bare)}% → {_percent(shift.hinted)}%"
 
 
 def duration(seconds: float) -> str:

@@ -193,40 +193,43 @@ def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progres
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         release()
-        model = models.load_model(spec.model, spec.execution.device)
-        origin = describe_signal(model, spec)
+        model, tokenizer = models.load_model(spec.model, spec.execution.device), models.load_tokenizer(spec.model)
+        origin = describe_signal(model, tokenizer, spec)
         progress.begin("capture", sum(len(i.problems) for i in missing), "problems")
         for item in missing:
             assert item.upstream
             rows = store.table(solutions, item.upstream).to_pylist()
             traces = [from_row(TeacherTrace, r) for r in rows]
-            yield item, signal_table(model, origin, traces, spec.execution.capture_tokens)
+            yield item, signal_table(model, tokenizer, origin, traces, spec.execution.capture_tokens)
             progress.advance(len(item.problems))
         progress.end()
 
     return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
 
 
-def describe_signal(model: Any, spec: Spec) -> dict[str, Any]:
+def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
     from ..signal import codecs, origin
 
-    shared = origin.shared(model, models.load_tokenizer(spec.model))
+    shared = origin.shared(model, tokenizer)
     if spec.kept:
         shared |= {**spec.kept, "k": min(spec.k, shared["vocabulary"])}
     return {
         "codec": f"{spec.codec}/{codecs.CODEC_VERSION}",
         "dtype": str(model.dtype).removeprefix("torch."),
         "model": spec.model.identity,
+        "adapter": None,  # the teacher is the base itself
         **shared,
     }
 
 
-def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTrace], token_budget: int) -> pa.Table:
-    """The traces with their signal column, certified in the schema metadata."""
+def signal_table(
+    model: Any, tokenizer: Any, origin: dict[str, Any], traces: Sequence[TeacherTrace], token_budget: int
+) -> pa.Table:
+    """The traces with their signal column; in the schema metadata its certificate, and the hint's effect on one."""
     import pyarrow as pa
 
-    from ..signal import capture, codecs
+    from ..signal import capture, codecs, hint
 
     kept = [t for t in traces if t.dropped is None]
     head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
@@ -241,4 +244,7 @@ def signal_table(model: Any, origin: dict[str, Any], traces: Sequence[TeacherTra
     certificate = asdict(capture.certify(model, kept, stored))
     table = to_table(traces, TeacherTrace)
     table = table.append_column(codecs.COLUMN, column)
-    return table.replace_schema_metadata({codecs.METADATA: json.dumps({**origin, **certificate}, sort_keys=True)})
+    noted = {codecs.METADATA.encode(): json.dumps({**origin, **certificate}, sort_keys=True).encode()}
+    if kept:  # for the report
+        noted |= hint.sample(model, tokenizer, kept[0], signal[kept[0].problem_id], origin).dump()
+    return table.replace_schema_metadata(noted)

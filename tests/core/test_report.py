@@ -421,8 +421,9 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
     mark_all(run, None)
     assert survey.marked(run) is None
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
-    found = iter([Marked(str(kl), 1, (hot("x", kl),)) for kl in (0.5, 0.1, 0.2)] + [None] * 100)
-    monkeypatch.setattr(Marked, "load", lambda metadata: next(found))
-    three = survey.marked(run)
-    assert sum(len(m.entries) for m in run.manifests("teach")) >= 3
-    assert three and three.problem_id == "0.2"
+    shards = survey._shards(run.manifests("teach"))
+    monkeypatch.setattr(survey, "_shards", lambda manifests: [shards[0]] * 4)
+    found = iter([Marked("most", 1, (hot("x", 0.5),)), None, Marked("least", 1, (hot("x", 0.1),))])
+    monkeypatch.setattr(Marked, "load", lambda metadata: next(found, Marked("median", 1, (hot("x", 0.2),))))
+    shown = survey.marked(run)
+    assert shown and shown.problem_id == "median"
