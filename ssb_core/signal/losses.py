@@ -11,7 +11,7 @@ c tanh(h W^T / c) for a model with the soft cap c. Losses are sums over N tokens
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -26,11 +26,18 @@ Chunk = Callable[[torch.Tensor, LogProbs, slice], tuple[torch.Tensor, torch.Tens
 
 
 def chunk_of(head_VH: torch.Tensor) -> int:
-    """Tokens in a chunk unless asked otherwise: so many that their logits take 32 MiB, or 64 on a GPU.
+    """Tokens in a chunk unless asked otherwise: so many that their logits take 64 MiB in float32.
 
-    Rounded up: what is larger than 32 MiB, malloc hands back at once, so that memory does not grow with the tokens.
+    Fewer would read a large head from memory more often. What is larger than 32 MiB, malloc hands back at once, so that
+    memory does not grow with the tokens.
     """
-    return -(-(2**26 if head_VH.is_cuda else 2**25) // (4 * len(head_VH)))
+    return -(-(2**26) // (4 * len(head_VH)))
+
+
+def parts(n: int, chunk: int) -> Iterator[slice]:
+    """`n` tokens in as few parts of at most `chunk` as it takes, all of about the same size."""
+    size = -(-n // max(1, -(-n // chunk)))
+    return (slice(at, at + size) for at in range(0, n, max(1, size)))
 
 
 def divergence(
@@ -103,9 +110,7 @@ def teacher_means(
     _refuse_rounded(head_VH)
     mean_NH = torch.empty(teacher_NH.shape, dtype=head_VH.dtype, device=teacher_NH.device)
     entropy_N = torch.empty(len(teacher_NH), dtype=head_VH.dtype, device=teacher_NH.device)
-    chunk = chunk or chunk_of(head_VH)
-    for at in range(0, len(teacher_NH), chunk):
-        part = slice(at, at + chunk)
+    for part in parts(len(teacher_NH), chunk or chunk_of(head_VH)):
         log_CV = log_probs(teacher_NH[part], head_VH, temperature)
         p_CV = log_CV.exp()
         entropy_N[part] = -vecdot(p_CV, log_CV)
@@ -129,8 +134,7 @@ class _ThroughHead(torch.autograd.Function):
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=student_NH.device)
         grad_NH = torch.empty_like(student_NH)
-        for at in range(0, len(student_NH), chunk):
-            part = slice(at, at + chunk)
+        for part in parts(len(student_NH), chunk):
             uncapped_CV, log_teacher = teacher.meet(student_NH[part], part, head_VH, soft_cap)
             value, slope_CV = of(capped(uncapped_CV, soft_cap), log_teacher, part)
             total += value
@@ -160,8 +164,7 @@ class _CachedForwardKL(torch.autograd.Function):
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float64, device=student_NH.device)
         grad_NH = torch.empty_like(student_NH)
-        for at in range(0, len(student_NH), chunk):
-            part = slice(at, at + chunk)
+        for part in parts(len(student_NH), chunk):
             tempered_CV = (student_NH[part].to(head_VH.dtype) @ head_VH.T).div_(t)
             top_C1 = tempered_CV.amax(-1, keepdim=True)
             p_CV = tempered_CV.sub_(top_C1).exp_()
