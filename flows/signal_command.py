@@ -67,7 +67,7 @@ def facts(stored: Storage, certified: Certificates) -> Table:
     table.add_row(
         "errors",
         f"KL {certified.mean_kl_error:.1e} nats in the mean, {certified.max_kl_error:.1e} at most; log-probabilities "
-        f"{certified.max_logp_error:.1e} at most",
+        f"{certified.max_logp_error:.1e} at most{_of_what(stored.codec)}",
     )
     return table
 
@@ -89,6 +89,10 @@ def effect(found: Survey, codec: str) -> list[Table | str]:
         lines.append("\nWhere it changed the teacher's mind most: KL, and the probabilities it raised and lowered most")
         lines.append(_moments(found.moments))
     return lines
+
+
+def _of_what(codec: str) -> str:
+    return "; what the codec left out is not counted" if codec.startswith("topk/") else ""
 
 
 def _spreads(at: Sequence[At]) -> Table:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .verify import AnswerForm
 
@@ -186,7 +186,7 @@ class DistillConfig(Objective):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What decides the student; checkpoints do only where training may stop at one."""
+        """What decides the student and its log; checkpoints do only where the held-out loss is noted at them."""
         how = {"accumulation", "checkpointing"} if self.held_out else {"accumulation", "checkpointing", "save_steps"}
         unused = {"beta"} if self.divergence != "jsd" else set()
         return self.model_dump(exclude=how | unused)
@@ -283,13 +283,16 @@ class Execution(Frozen):
         description="Problems in one shard: a kill costs two at most. Changed, unfinished stages start over.",
     )
 
-    @field_validator("report_to")
-    @classmethod
-    def _installed(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if find_spec(name) is None:
-                raise ValueError(f"{name} is not installed; pip install {name}")
-        return names
+
+def refuse_missing(report_to: Iterable[str]) -> None:
+    """Refuse reports whose package is not here.
+
+    Raises:
+        ConfigError: one is not installed.
+    """
+    for name in report_to:
+        if find_spec(name) is None:
+            raise ConfigError(f"execution.report_to: {name} is not installed\n  remedy: pip install {name}")
 
 
 class RunConfig(Frozen):

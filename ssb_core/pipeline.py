@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import engines, models, problems, prompts
-from .config import Decoding, RunConfig
+from .config import Decoding, RunConfig, refuse_missing
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
 from .store import Store
@@ -55,6 +55,7 @@ class Pipeline:
         Raises:
             ConfigError: the model, the problems or a benchmark cannot be had.
         """
+        refuse_missing(config.execution.report_to)
         pipeline = cls(config, models.resolve(config.model, store_root), problems.load(config.problems))
         for request in pipeline.evaluations(None):
             request.problem_set  # noqa: B018  reading it is the check

@@ -58,7 +58,10 @@ def _accepted(tables: Iterator[pa.Table], limit: int) -> Iterator[pa.Table]:
 
 
 class Traces:
-    """A map-style data set over the file that `lay_out` wrote, or a range of it."""
+    """A map-style data set over the file that `lay_out` wrote, or a range of it.
+
+    Behind its last trace comes an empty one, without a token to learn from, to fill batches up with.
+    """
 
     def __init__(self, path: Path, part: range | None = None) -> None:
         import pyarrow as pa
@@ -76,10 +79,24 @@ class Traces:
 
         from .signal import codecs
 
+        if index == len(self):
+            return self._empty()
         row = self.file.get_batch(self.part[index])
         prompt, completion = (torch.tensor(row[name][0].values.to_numpy(), dtype=torch.long) for name in IDS)
         signal = codecs.from_arrow(row[codecs.COLUMN], 0, self.origins[0])
         return {"prompt_ids": prompt, "completion_ids": completion, "signal": signal}
+
+    def _empty(self) -> dict[str, Any]:
+        import torch
+
+        from .signal import codecs
+
+        signal = codecs.from_arrow(codecs.to_arrow([None], self.origins[0]), 0, self.origins[0])
+        one, none = (torch.zeros(n, dtype=torch.long) for n in (1, 0))
+        return {"prompt_ids": one, "completion_ids": none, "signal": signal}
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
 
     @cached_property
     def lengths(self) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     Trainer,
@@ -20,7 +21,7 @@ from transformers import (
 )
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from . import models
 from .config import DistillConfig
@@ -61,12 +62,23 @@ class DistillTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
-    def draw_curves(self, directory: Path) -> None:
-        """Write what is logged to `directory` for TensorBoard, too."""
+    def draw_curves(self, directory: Path, step: int) -> None:
+        """Write what is logged to `directory` for TensorBoard, too; what is there of steps after `step` is void."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self.is_world_process_zero():
-            self.add_callback(TensorBoardCallback(SummaryWriter(str(directory))))
+            self.add_callback(TensorBoardCallback(SummaryWriter(str(directory), purge_step=step + 1)))
+
+    def had_stopped(self, checkpoint: Path) -> bool:
+        """Whether training ended early at `checkpoint`; transformers would go on from there."""
+        saved = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).stateful_callbacks
+        counted = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
+        return 0 < self.config.patience <= int(counted.get("early_stopping_patience_counter", 0))
+
+    def take_best(self, checkpoint: Path) -> None:
+        """End as training did at `checkpoint`: with its log, and the best student of all checkpoints."""
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self._load_best_model()
 
     def compute_loss(
         self,
@@ -127,26 +139,47 @@ class DistillTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        if not self.config.group_by_length:
-            return super()._get_train_sampler(train_dataset)
-        return GroupedByLength(self.config.batch_size, self.traces.lengths, self.config.seed)
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return Order(self.traces, self.config, self._passed)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Order:
+        return Order(eval_dataset, None, self._passed)
+
+    @property
+    def _passed(self) -> int:
+        """Traces that all processes together take in one pass."""
+        return int(self.args.per_device_train_batch_size * self.args.world_size)
 
 
-class GroupedByLength(LengthGroupedSampler):
-    """Another order in every epoch, which depends on nothing but the seed: a resumed epoch goes on in its order."""
+class Order(Sampler[int]):
+    """The order in which traces are read; with `config` another one in every epoch, else their own.
 
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
-        self.seed = seed
+    It depends on the seed and the epoch alone, so that a resumed epoch goes on in its order. Several processes need
+    whole passes: the last one is filled up with empty traces, where accelerate would take some a second time.
+    """
+
+    def __init__(self, traces: Traces, config: DistillConfig | None, passed: int) -> None:
+        self.traces = traces
+        self.config = config
+        self.fill = -len(traces) % passed if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
+    def __len__(self) -> int:
+        return len(self.traces) + self.fill
+
     def __iter__(self) -> Iterator[int]:
-        self.generator.manual_seed(self.seed + self.epoch)
-        return iter(super().__iter__())
+        return iter([*self._indices(), *[len(self.traces)] * self.fill])
+
+    def _indices(self) -> Any:
+        if self.config is None:
+            return range(len(self.traces))
+        generator = torch.Generator().manual_seed(self.config.seed + self.epoch)
+        if self.config.group_by_length:
+            return get_length_grouped_indices(self.traces.lengths, self.config.batch_size, generator=generator)
+        return torch.randperm(len(self.traces), generator=generator).tolist()
 
 
 class Speed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,10 +70,17 @@ def batches(traces: Sequence[TeacherTrace], token_budget: int) -> Iterator[list[
 
 
 @torch.inference_mode()
-def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[Teacher]) -> Certificate:
+def certify(
+    model: Any,
+    traces: Sequence[TeacherTrace],
+    stored: Callable[[int], Teacher],
+    temperatures: Sequence[float] = (1.0,),
+) -> Certificate:
     """Compare `stored` with the model's own full logits, computed anew and unpadded for a seeded draw of traces.
 
-    One in `CERTIFIED` is drawn, and at least one: what it guards against is wrong at every token.
+    One in `CERTIFIED` is drawn, and at least one: what it guards against is wrong at every token. `stored` gives the
+    distributions of a trace; they are compared at each of the temperatures at which they will be used. What a codec
+    leaves out is not compared.
 
     Raises:
         StoreError: they differ by more than `MAX_MEAN_KL`: the stored states are not what this model's head reads.
@@ -82,14 +89,24 @@ def certify(model: Any, traces: Sequence[TeacherTrace], stored: Sequence[Teacher
     kl_N, logp_N = [torch.zeros(0)], [torch.zeros(0)]
     draw = random.Random("".join(t.problem_id for t in traces))
     drawn = draw.sample(range(len(traces)), math.ceil(len(traces) / CERTIFIED))
-    for trace, teacher in ((traces[i], stored[i]) for i in sorted(drawn)):
+    for i in sorted(drawn):
+        trace, teacher = traces[i], stored(i)
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids], device=model.device)
         start = len(trace.teacher_prompt_ids) - 1
-        live_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float().log_softmax(-1)
-        back_NV = teacher.log_probs(live_NV, 1.0, head_VH, soft_cap)
-        kl_N.append((live_NV.exp() * (live_NV - back_NV)).sum(-1).clamp(min=0).cpu())
-        logp_N.append((live_NV - back_NV).abs().amax(-1).cpu())
+        logits_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float()
+        errors = [_apart((logits_NV / t).log_softmax(-1), teacher, t, head_VH, soft_cap) for t in temperatures]
+        worst_2N = torch.stack([torch.stack(e) for e in errors]).amax(0).cpu()
+        kl_N.append(worst_2N[0])
+        logp_N.append(worst_2N[1])
     return _certificate(torch.cat(kl_N), torch.cat(logp_N))
+
+
+def _apart(
+    live_NV: torch.Tensor, teacher: Teacher, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(live || stored) and the largest difference of log-probabilities at N tokens."""
+    gap_NV = live_NV - teacher.log_probs(live_NV, temperature, head_VH, soft_cap)
+    return (live_NV.exp() * gap_NV).sum(-1).clamp(min=0), gap_NV.abs().amax(-1)
 
 
 def _certificate(kl_N: torch.Tensor, logp_N: torch.Tensor) -> Certificate:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import models
-from ..config import DistillConfig
+from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
 from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
@@ -77,6 +77,7 @@ def weights(manifest: Manifest) -> Entry:
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Train, or go on training, and commit the adapter."""
+    refuse_missing(spec.execution.report_to)
     manifests = [required(t, store) for t in spec.teach]
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
@@ -89,6 +90,9 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
                 f"no trace was taught{kept}, so there is nothing to distill; sample more problems (problems.limit)"
             )
         checkpoint = last_checkpoint(work)
+        if checkpoint is None:
+            shutil.rmtree(work / "result", ignore_errors=True)
+        release()
         if spec.execution.train_processes > 1:
             from . import together
 
@@ -102,7 +106,7 @@ def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path 
     """Make what was trained in `work` the request's result."""
     directory, log = spec.directory(store), read_log(work / "result")
     _refuse_divergence(log)
-    before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
+    before = _step(checkpoint)
     shutil.copy(work / "speed.json", work / "result" / "speed.json")
     shutil.rmtree(directory, ignore_errors=True)
     (work / "result").rename(directory)
@@ -134,18 +138,25 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
     from ..signal import origin
     from ..trainer import DistillTrainer
 
-    release()
     student, traces = make_student(spec), Traces(work / DATA)
     origin.refuse_unfit(traces.origins, student, models.load_tokenizer(spec.teach[0].model))
     cut = len(traces) - spec.distill.held_out
     learned, held_out = Traces(work / DATA, range(cut)), Traces(work / DATA, range(cut, len(traces)))
     trainer = DistillTrainer(student, learned, held_out, spec.distill, work, progress, spec.execution.report_to)
     if "tensorboard" in spec.execution.report_to:
-        trainer.draw_curves(work / "result" / CURVES)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.draw_curves(work / "result" / CURVES, _step(checkpoint))
+    if checkpoint and trainer.had_stopped(checkpoint):
+        trainer.take_best(checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         student.save_pretrained(work / "result" / "adapter")
         _write_log(work / "result", trainer.state.log_history)
+
+
+def _step(checkpoint: Path | None) -> int:
+    """Optimiser steps that a checkpoint was written after."""
+    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 
 
 def last_checkpoint(work: Path) -> Path | None:

@@ -26,6 +26,8 @@ from . import Spec as BaseSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from ..signal.teachers import Teacher
+
 LEAK = re.compile(
     r"\b(?:the|this|that|first|second|other|both|previous|incorrect|wrong) (student|response|attempt)s?\b"
     r"|\b(?:incorrect|wrong|previous|provided) (solution)s?\b|\b(solution)s? above\b",
@@ -238,10 +240,13 @@ def signal_table(
         t.problem_id: codecs.encode(h_NH, head_VH, soft_cap, origin) for t, h_NH in zip(kept, states, strict=True)
     }
     column = pa.chunked_array([codecs.to_arrow([signal.get(t.problem_id) for t in traces], origin)])
-    stored = [
-        codecs.teacher(codecs.from_arrow(column, i, origin), origin) for i, t in enumerate(traces) if t.dropped is None
-    ]
-    certificate = asdict(capture.certify(model, kept, stored))
+    places = [i for i, t in enumerate(traces) if t.dropped is None]
+
+    def stored(i: int) -> Teacher:
+        return codecs.teacher(codecs.from_arrow(column, places[i], origin), origin)
+
+    temperatures = (1.0, origin["temperature"]) if "temperature" in origin else (1.0,)
+    certificate = asdict(capture.certify(model, kept, stored, temperatures))
     table = to_table(traces, TeacherTrace)
     table = table.append_column(codecs.COLUMN, column)
     noted = {codecs.METADATA.encode(): json.dumps({**origin, **certificate}, sort_keys=True).encode()}

@@ -41,6 +41,7 @@ def train(spec: distill.Spec, work: Path, checkpoint: Path | None, progress: Pro
         rdzv_endpoint="127.0.0.1:0",
         max_restarts=0,
         start_method="spawn",
+        signals_to_handle="",  # they are the pipeline's to handle
     )
     with _heard(work / "progress", progress) as pipe:
         try:
@@ -79,11 +80,15 @@ def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
     os.mkfifo(pipe)
     # Open for both: neither end then waits for the other, whichever process comes or dies first.
     with open(os.open(pipe, os.O_RDWR), "r+b", buffering=0) as both:
+        failures: list[Exception] = []
 
         def listen() -> None:
             for line in iter(both.readline, b"\n"):
-                event = json.loads(line)
-                getattr(progress, event["call"])(*event["arguments"])
+                try:
+                    event = json.loads(line)
+                    getattr(progress, event["call"])(*event["arguments"])
+                except Exception as e:  # who writes must not wait for ever for somebody to read
+                    failures.append(e)
 
         listener = threading.Thread(target=listen, daemon=True)
         listener.start()
@@ -93,3 +98,5 @@ def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
             both.write(b"\n")
             listener.join()
             pipe.unlink()
+        if failures:
+            raise failures[0]

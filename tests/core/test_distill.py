@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+from collections import UserList
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,8 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from ssb_core import models
-from ssb_core.config import RunConfig
+from ssb_core import config, models
+from ssb_core.config import DistillConfig, RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
@@ -24,7 +26,7 @@ from ssb_core.stages import distill, execute, required, sources
 from ssb_core.store import Store, StoreError, digest, exclusive
 from ssb_core.summary import signal_origins
 from ssb_core.traces import METADATA, Traces, collate, lay_out
-from ssb_core.trainer import DistillTrainer, GroupedByLength
+from ssb_core.trainer import DistillTrainer, Order
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
@@ -181,8 +183,8 @@ def test_with_cross_entropy_alone_the_trainers_loss_is_plain_fine_tunings(
     batch, student = collate([traces[0], traces[5]]), distill.make_student(spec)
     plain = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
     expected = student(**plain).loss.item()
-    config = spec.distill.model_copy(update={"divergence": "jsd", "cross_entropy": 1.0})
-    trainer = DistillTrainer(student, traces, traces, config, tmp_path, Progress())
+    alone = spec.distill.model_copy(update={"divergence": "jsd", "cross_entropy": 1.0})
+    trainer = DistillTrainer(student, traces, traces, alone, tmp_path, Progress())
     assert trainer.compute_loss(student, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -305,18 +307,19 @@ def test_grouped_by_length_a_resumed_epoch_goes_on_in_its_order(small: RunConfig
 
 
 def test_grouped_batches_hold_traces_of_like_length_and_differ_between_epochs() -> None:
-    shuffled = torch.randperm(400, generator=torch.Generator().manual_seed(0)).tolist()
-    sampler = GroupedByLength(4, shuffled, seed=0)
+    traces: Any = UserList(range(400))
+    traces.lengths = torch.randperm(400, generator=torch.Generator().manual_seed(0)).tolist()
+    order = Order(traces, DistillConfig(group_by_length=True), 4)
 
     def padding(order: list[int]) -> int:
-        batches = [[shuffled[i] for i in order[at : at + 4]] for at in range(0, len(order), 4)]
+        batches = [[traces.lengths[i] for i in order[at : at + 4]] for at in range(0, len(order), 4)]
         return sum(max(b) * len(b) - sum(b) for b in batches)
 
-    first = list(sampler)
-    assert sorted(first) == list(range(400)) and list(sampler) == first
+    first = list(order)
+    assert sorted(first) == list(range(400)) and list(order) == first
     assert padding(first) < padding(list(range(400))) / 10
-    sampler.set_epoch(1)
-    assert list(sampler) != first
+    order.set_epoch(1)
+    assert list(order) != first
 
 
 def test_a_held_out_loss_that_rises_ends_training_and_the_best_student_is_kept(
@@ -353,20 +356,46 @@ def test_the_held_out_loss_is_the_objectives_mean_over_tokens_the_student_never_
 
 
 def test_two_processes_have_the_loss_curve_of_one_with_accumulation(small: RunConfig, store: Store) -> None:
-    spec = spec_of(small, store)
+    spec = with_distill(spec_of(small, store), held_out=5)
+    assert (spec.limit - 5) % spec.distill.batch_size, "the last pass is not a whole one"
     distill.run(with_distill(spec, accumulation=2), store, Progress())
+    tokens = json.loads((spec.directory(store) / "speed.json").read_text())["tokens"]
     alone, weights = distill.read_log(spec.directory(store)), adapter(spec, store)
     shutil.rmtree(store.directory(spec.recipe))
     steps = Counted()
     outcome = distill.run(with_execution(spec, train_processes=2), store, steps)
     together = distill.read_log(spec.directory(store))
-    for name in ("loss", "grad_norm", "learning_rate"):
-        assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4)
+    for name in ("loss", "grad_norm", "learning_rate", "held_out_loss"):
+        expected = [row.get(name) for row in alone if name in row]
+        assert [row[name] for row in together if name in row] == pytest.approx(expected, rel=1e-4) and expected
     for name, tensor in adapter(spec, store).items():
         torch.testing.assert_close(tensor, weights[name], rtol=1e-2, atol=1e-5)
     assert steps.total == steps.done == outcome.made == len(alone)
     speed = json.loads((spec.directory(store) / "speed.json").read_text())
-    assert speed["tokens"] > 0 and not list(store.root.rglob("*.work"))
+    assert speed["tokens"] == pytest.approx(tokens, abs=len(alone)) and not list(store.root.rglob("*.work"))
+
+
+def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have(
+    small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = with_distill(spec_of(small, store), held_out=8, patience=2, save_steps=1, learning_rate=0.03)
+    whole, weights = distill.run(wild, store, Progress()), adapter(wild, store)
+    shutil.rmtree(store.directory(wild.recipe))
+    with monkeypatch.context() as broken, pytest.raises(InterruptedError):
+        broken.setattr(distill, "_refuse_divergence", lambda log: StopsAfter(0).advance())
+        distill.run(wild, store, Progress())
+    again = distill.run(wild, store, Progress())
+    assert again.made == 0 and again.manifest == whole.manifest
+    assert same(adapter(wild, store), weights)
+
+
+def test_what_breaks_the_progress_of_several_processes_is_raised_and_signals_stay_the_pipelines(
+    small: RunConfig, store: Store
+) -> None:
+    spec, before = with_execution(spec_of(small, store), train_processes=2), signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(3))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_a_training_process_refuses_is_said_by_its_own_words(
@@ -427,3 +456,23 @@ def test_curves_for_tensorboard_stay_beside_the_adapter(small: RunConfig, store:
     losses = [event.value for event in events.Scalars("train/loss")]
     assert losses == pytest.approx([row["loss"] for row in distill.read_log(spec.directory(store))])
     assert not any(distill.CURVES in entry.path for entry in outcome.manifest.entries)
+
+
+def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, store: Store) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    spec = with_execution(spec_of(small, store), report_to=("tensorboard",))
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(6))
+    steps = distill.run(spec, store, Progress()).manifest.facts["steps"]
+    events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == list(range(1, steps + 1))
+
+
+def test_reports_whose_package_is_missing_are_refused_before_any_work(
+    small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    wanted = small.model_copy(update={"execution": small.execution.model_copy(update={"report_to": ("wandb",)})})
+    with pytest.raises(config.ConfigError, match=r"execution\.report_to: wandb is not installed"):
+        Pipeline.of(wanted, store.root)

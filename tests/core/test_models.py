@@ -330,7 +330,7 @@ def test_the_exact_loss_agrees_with_the_models_own_logits(config: Any, rows: int
     assert len(head) == rows > len(tokenizer(QWEN25))
 
     stored = capture(model, TRACES, 1000)
-    assert certify(model, TRACES, [HiddenStates(states) for states in stored]).max_kl_error < 1e-6
+    assert certify(model, TRACES, [HiddenStates(states) for states in stored].__getitem__).max_kl_error < 1e-6
     teacher = torch.cat(stored)
     own = own_logits(model, TRACES)
     assert own.shape == (30, rows)
@@ -359,7 +359,7 @@ def test_a_forgotten_cap_is_noticed_by_the_certificate(tmp_path: Path, monkeypat
     stored = [HiddenStates(states) for states in capture(model, TRACES, 1000)]
     monkeypatch.setattr(models, "soft_cap", lambda model: None)
     with pytest.raises(StoreError, match="output head is not supported"):
-        certify(model, TRACES, stored)
+        certify(model, TRACES, stored.__getitem__)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -370,7 +370,7 @@ def test_capped_signal_of_sixteen_bits_is_the_models_own(dtype: str, tmp_path: P
         models.head_weight(model).mul_(300)
     assert own_logits(model, TRACES).abs().max() > 15
     stored = [HiddenStates(states) for states in capture(model, TRACES, 1)]
-    assert certify(model, TRACES, stored).max_kl_error < 1e-6
+    assert certify(model, TRACES, stored.__getitem__).max_kl_error < 1e-6
 
 
 def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Path) -> None:

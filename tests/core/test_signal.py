@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from ssb_core import models
-from ssb_core.records import TeacherTrace, Verdict
+from ssb_core.records import TeacherTrace, Verdict, from_row, schema
 from ssb_core.runs import Run
 from ssb_core.signal import codecs
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.teachers import HiddenStates
-from ssb_core.store import Recipe, Store
+from ssb_core.store import Recipe, Store, StoreError
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -60,5 +60,20 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
         for i in range(traces)
     ]
     stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, made, 64)]
-    certificate = certify(model, made, stored)
+    certificate = certify(model, made, stored.__getitem__)
     assert certificate.tokens == 3 * drawn and certificate.mean_kl_error < 1e-6
+
+
+def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperature_needs(
+    quick_run: Run, nano: models.ResolvedModel
+) -> None:
+    manifest = quick_run.manifests("teach")[0]
+    rows = quick_run.store.table(manifest, manifest.entries[0], schema(TeacherTrace).names).to_pylist()
+    traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None][:1]
+    model = models.load_model(nano, "cpu")
+    head, origin = models.head_weight(model), {"codec": "topk/2", "k": 8, "temperature": 2.0}
+    signal = codecs.encode(capture(model, traces, 1000)[0], head, None, origin)
+    assert certify(model, traces, lambda i: codecs.teacher(signal, origin), (1.0, 2.0)).max_kl_error < 1e-6
+    wrong = {**signal, "lse": signal["lse"] + 0.1}
+    with pytest.raises(StoreError, match="nats a token from the model's own distribution"):
+        certify(model, traces, lambda i: codecs.teacher(wrong, origin), (1.0, 2.0))
