@@ -96,7 +96,7 @@ class Run:
             if s.stage == stage:
                 manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
-                    raise StoreError(f"run {self.name}: its {s.label} are no longer in {self.store.root}; run it again")
+                    raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
                 found.append(manifest)
         return found
 
