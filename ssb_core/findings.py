@@ -5,15 +5,14 @@ Nothing here needs the model or a network (but for problem sets that are only on
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from . import config
 from .config import RunConfig
 from .records import Drop
+from .stages import distill
 from .store import Manifest
 
 if TYPE_CHECKING:
@@ -79,8 +78,4 @@ def _counts(manifests: list[Manifest]) -> Counter[str]:
 def training_log(run: Run) -> list[dict[str, Any]]:
     """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
     paths = [run.store.path(m, e) for m in run.manifests("distill") for e in m.entries]
-    return [json.loads(line) for path in paths if path.name == "log.jsonl" for line in _lines(path)]
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    return [row for path in paths if path.name == distill.LOG for row in distill.read_log(path.parent)]

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from ..store import StoreError
 from .losses import chunk_of
 from .teachers import Dense, HiddenStates, Teacher, TopK, log_probs
 
@@ -51,17 +52,21 @@ def fields(origin: Mapping[str, Any]) -> dict[str, Field]:
     """What a shard of this origin stores for each token.
 
     Raises:
-        ValueError: it was written by another version, or by a codec that is not known.
+        StoreError: it was written by another version, or by a codec that is not known.
     """
-    match origin["codec"].split("/"):
-        case ["hidden", "2"]:
+    codec, _, version = origin["codec"].partition("/")
+    match codec if version == str(CODEC_VERSION) else None:
+        case "hidden":
             return {"hidden": Field(origin["dtype"], origin["hidden_size"])}
-        case ["topk", "2"]:
+        case "topk":
             k = Field("float32", origin["k"])
             return {"ids": Field("int32", origin["k"]), "log_probs": k, "lse": Field("float32", 1)}
-        case ["dense", "2"]:
+        case "dense":
             return {"log_probs": Field("float16", origin["vocabulary"])}
-    raise ValueError(f"signal of codec {origin['codec']} is not read by this version, which writes {CODEC_VERSION}")
+    raise StoreError(
+        f"captured signal has the codec {origin['codec']}, and codecs of version {CODEC_VERSION} are read here\n"
+        "  remedy: make it again: ssb run ... --force teach"
+    )
 
 
 def bytes_per_token(origin: Mapping[str, Any]) -> int:

@@ -138,11 +138,10 @@ class _ThroughHead(torch.autograd.Function):
             uncapped_CV, log_teacher = teacher.meet(student_NH[part], part, head_VH, soft_cap)
             value, slope_CV = of(capped(uncapped_CV, soft_cap), log_teacher, part)
             total += value
-            if not ctx.needs_input_grad[0]:
-                continue
             if soft_cap is not None:  # d c tanh(u / c) / d u = 1 - tanh^2(u / c); nothing has overwritten u then
                 slope_CV *= 1 - (uncapped_CV / soft_cap).tanh() ** 2
-            grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH).to(grad_NH.dtype)
+            if ctx.needs_input_grad[0]:
+                grad_NH[part] = (slope_CV.to(head_VH.dtype) @ head_VH).to(grad_NH.dtype)
             del uncapped_CV, log_teacher, slope_CV  # before the next ones are made
         ctx.save_for_backward(grad_NH)
         return total.to(torch.promote_types(student_NH.dtype, torch.float32))

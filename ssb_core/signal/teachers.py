@@ -17,9 +17,6 @@ LogProbs = Callable[[torch.Tensor, float], torch.Tensor]
 class Teacher(Protocol):
     """Distributions at N tokens, asked for in chunks of C."""
 
-    def __len__(self) -> int:
-        """N."""
-
     def meet(
         self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
     ) -> tuple[torch.Tensor, LogProbs]:
@@ -40,9 +37,6 @@ class HiddenStates:
     """The exact distributions, from the states (N, H) that the shared head reads."""
 
     states_NH: torch.Tensor
-
-    def __len__(self) -> int:
-        return len(self.states_NH)
 
     def meet(
         self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
@@ -69,9 +63,6 @@ class Dense:
 
     log_probs_NV: torch.Tensor
 
-    def __len__(self) -> int:
-        return len(self.log_probs_NV)
-
     def meet(
         self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
     ) -> tuple[torch.Tensor, LogProbs]:
@@ -96,9 +87,6 @@ class TopK:
     log_probs_NK: torch.Tensor
     lse_N: torch.Tensor
     temperature: float
-
-    def __len__(self) -> int:
-        return len(self.ids_NK)
 
     def meet(
         self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None

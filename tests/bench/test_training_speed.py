@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,25 +15,15 @@ import torch
 from ssb_core.signal import codecs
 from ssb_core.store import Manifest, Recipe, Store
 from ssb_core.traces import Traces, collate, lay_out
-from tests.bench.conftest import Figures
+from tests.bench.conftest import Figures, measured
 from tests.bench.training import WAYS
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
-ROOT = Path(__file__).parents[2]
-
-
-def measured(way: str, store: Path) -> dict[str, Any]:
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"} | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.bench.training", way, str(store)]
-    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def test_a_training_step_costs_what_fine_tuning_does(tmp_path: Path, figures: Figures) -> None:
-    measured("sft", tmp_path)  # converts the model
-    found = {way: measured(way, tmp_path) for way in WAYS}
+    measured("tests.bench.training", "sft", tmp_path)  # converts the model
+    found = {way: measured("tests.bench.training", way, tmp_path) for way in WAYS}
     rows = [
         {
             "way": way,

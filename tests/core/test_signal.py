@@ -77,3 +77,9 @@ def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperatur
     wrong = {**signal, "lse": signal["lse"] + 0.1}
     with pytest.raises(StoreError, match="nats a token from the model's own distribution"):
         certify(model, traces, lambda i: codecs.teacher(wrong, origin), (1.0, 2.0))
+
+
+@pytest.mark.parametrize("codec", ["hidden/1", "hidden", "sketch/2"])
+def test_signal_of_another_version_or_codec_is_refused_with_a_remedy(codec: str) -> None:
+    with pytest.raises(StoreError, match=rf"has the codec {codec}, .*\n  remedy: make it again: .*--force teach"):
+        codecs.fields({"codec": codec, "dtype": "float32", "hidden_size": 8})
