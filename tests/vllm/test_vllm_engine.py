@@ -183,7 +183,9 @@ def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store")
-    slow = Execution(engine="transformers", device="cpu", isolate="always", batch_size=64)
+    slow = Execution(
+        engine="transformers", device="cpu", isolate="always", batch_size=8
+    )  # killed inside the second shard
     shards = partial(store.root.glob, "rollouts/*/shards/*.json")
     with Host() as host, pytest.raises(StageError, match="SIGKILL"):
         host.execute(rollouts_of(small, store, slow), store, Kill(host, after=lambda: any(shards())))
@@ -204,9 +206,11 @@ def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_
 
 def test_a_dead_engine_is_told_and_nothing_is_left_behind(small: RunConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
+    asked = small.problems.model_copy(update={"limit": 512})
+    many = small.model_copy(update={"problems": asked, "target_traces": 256})  # too many to be done before the kill
     before = {p.pid for p in psutil.Process().children(recursive=True)}
     with Host() as host, pytest.raises(StageError, match="vLLM failed"):
-        host.execute(rollouts_of(small, store, VLLM), store, Kill(host, "VLLM::Engine"))
+        host.execute(rollouts_of(many, store, VLLM), store, Kill(host, "VLLM::Engine"))
     assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
 
 
