@@ -316,9 +316,9 @@ def clean_errors(
 
 
 def _load(preset: str | None, config: Path | None, overrides: list[str] | None) -> RunConfig:
-    from ssb_core import config as configs
+    from ssb_core import presets
 
-    return configs.load(preset, config, overrides or ())
+    return presets.load(preset, config, overrides or ())
 
 
 def _store(path: Path) -> Store:

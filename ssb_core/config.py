@@ -7,13 +7,10 @@ done (device, batch size, shard size) and is never hashed. Unknown fields are re
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import resources
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .verify import AnswerForm
 
@@ -273,6 +270,9 @@ class Execution(Frozen):
     train_processes: int = Field(
         1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
     )
+    train_sharded: bool = Field(
+        False, description="Each of train_processes holds a part of the frozen weights (FSDP2): less memory, slower."
+    )
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         (), description="Where else training curves go: tensorboard (into the store, beside the adapter), wandb."
     )
@@ -316,79 +316,8 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"execution.train_processes ({n}) must divide what a pass of distill.batch_size is ({passed} traces)"
             )
+        if self.execution.train_sharded and n == 1:
+            raise ValueError("execution.train_sharded spreads the weights over execution.train_processes: set that too")
         if self.distill.held_out >= self.target_traces:
             raise ValueError(f"distill.held_out ({self.distill.held_out}) leaves nothing of target_traces to train on")
         return self
-
-
-def presets() -> list[str]:
-    """Names of the presets that ship with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in _preset_dir().iterdir() if p.name.endswith(".yaml"))
-
-
-def load(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """A validated configuration from a preset or a YAML file, with ``a.b=c`` overrides on top.
-
-    Raises:
-        ConfigError: no such preset or file, broken YAML, unknown field or wrong type; the message names the field.
-    """
-    origin, text = _read(preset, file)
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise ConfigError(f"{origin} is not valid YAML: {e}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{origin} must be a mapping of sections (model, problems, ...)")
-    for override in overrides:
-        _override(tree, override)
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as e:
-        raise ConfigError(f"{origin} cannot be used:\n{_explain(e)}") from None
-
-
-def _preset_dir() -> Any:
-    return resources.files("ssb_core") / "presets"
-
-
-def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
-    """Where the configuration comes from, in words, and its text."""
-    if (preset is None) == (file is None):
-        raise ConfigError("give either a preset (--preset NAME) or a configuration file (--config FILE)")
-    if file is not None:
-        try:
-            return f"configuration {file}", file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(f"cannot read the configuration {file}: {e}") from None
-    if preset not in presets():
-        raise ConfigError(f"there is no preset {preset!r}; choose one of: {', '.join(presets())}")
-    return f"preset {preset}", (_preset_dir() / f"{preset}.yaml").read_text(encoding="utf-8")
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    """Apply one ``a.b=c``; the value is YAML, and a number in the path picks a list item."""
-    path, equals, value = override.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set {override}: write it as section.field=value, e.g. --set rollouts.samples=8")
-    *parents, last = path.split(".")
-    node: Any = tree
-    try:
-        for key in parents:
-            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-        node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
-    except (ValueError, IndexError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
-        raise ConfigError(f"--set {override}: {path!r} is not a place in the configuration") from None
-
-
-def _explain(error: ValidationError) -> str:
-    """One line per problem: the field, what is wrong, what was given."""
-    lines = []
-    for e in error.errors():
-        field = ".".join(map(str, e["loc"])) or "configuration"
-        if e["type"] == "extra_forbidden":
-            lines.append(f"  {field}: no such field")
-        elif e["type"] == "missing":
-            lines.append(f"  {field}: required, but missing")
-        else:
-            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
-    return "\n".join(lines)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from . import config
+from . import presets
 from .config import RunConfig
 from .records import Drop
 from .stages import distill
@@ -39,7 +39,7 @@ class Step:
 
 def configuration(run: Run) -> RunConfig:
     """The configuration the run was started with."""
-    return config.load(file=run.directory / "config.yaml")
+    return presets.load(file=run.directory / "config.yaml")
 
 
 def evaluations(run: Run) -> list[Evaluation]:

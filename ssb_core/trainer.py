@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
@@ -53,7 +54,8 @@ class DistillTrainer(Trainer):
         self.traces = traces
         self.speed = Speed(work / "speed.json")
         arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
-        callbacks: list[TrainerCallback] = [_Report(progress, self.speed)]
+        self.order = Order(traces, config, arguments.per_device_train_batch_size * arguments.world_size)
+        callbacks: list[TrainerCallback] = [_Report(progress, self.speed), _EachEpoch(self.order)]
         if config.patience:
             callbacks.append(EarlyStoppingCallback(config.patience))
         super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
@@ -133,22 +135,27 @@ class DistillTrainer(Trainer):
             for inputs in self.get_eval_dataloader():
                 total, tokens = self._divergence(student, self._prepare_inputs(inputs))
                 sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
+        for part in models.parts(student):
+            part.reshard()  # a backward pass does; writing a checkpoint would, in the process that writes it only
         total, tokens = self.accelerator.reduce(sums_2).tolist()
         metrics = {"eval_loss": total / tokens}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """Of a model in parts, which accelerate does not take, only the adapter is kept the same in all processes."""
+        if not models.parts(model) or isinstance(model, DistributedDataParallel):
+            return super()._wrap_model(model, training, dataloader)
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
+        return DistributedDataParallel(model)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return Order(self.traces, self.config, self._passed)
+        return self.order
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Order:
-        return Order(eval_dataset, None, self._passed)
-
-    @property
-    def _passed(self) -> int:
-        """Traces that all processes together take in one pass."""
-        return int(self.args.per_device_train_batch_size * self.args.world_size)
+        return Order(eval_dataset, None, self.order.passed)
 
 
 class Order(Sampler[int]):
@@ -161,11 +168,9 @@ class Order(Sampler[int]):
     def __init__(self, traces: Traces, config: DistillConfig | None, passed: int) -> None:
         self.traces = traces
         self.config = config
+        self.passed = passed  # traces that all processes together take in one pass
         self.fill = -len(traces) % passed if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
         self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.traces) + self.fill
@@ -180,6 +185,16 @@ class Order(Sampler[int]):
         if self.config.group_by_length:
             return get_length_grouped_indices(self.traces.lengths, self.config.batch_size, generator=generator)
         return torch.randperm(len(self.traces), generator=generator).tolist()
+
+
+class _EachEpoch(TrainerCallback):
+    """Tells the order which epoch begins: transformers does not where several processes go on within one."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.order.epoch = int(state.epoch or 0)
 
 
 class Speed:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core import config, models, stages, summary
+from ssb_core import config, models, presets, stages, summary
 from ssb_core.config import Decoding, RunConfig
 from ssb_core.engines import Request, Sampler
 from ssb_core.pipeline import Pipeline
@@ -38,7 +38,7 @@ SMALL = (
 @pytest.fixture(scope="session")
 def small() -> RunConfig:
     """The quickstart, cut down to a few seconds."""
-    return config.load("quickstart", overrides=SMALL)
+    return presets.load("quickstart", overrides=SMALL)
 
 
 @pytest.fixture(scope="session")

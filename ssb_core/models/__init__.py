@@ -39,6 +39,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "local",
+    "parts",
     "pick_device",
     "resolve",
     "soft_cap",
@@ -201,14 +202,17 @@ def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -> Any:
+def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, sharded: int = 1) -> Any:
     """Frozen weights on `device`, in eval mode, with a trained LoRA adapter on top if one is given.
+
+    Each of `sharded` processes, if there are several, reads and holds a part of every weight (FSDP2).
 
     Raises:
         ConfigError: weights are missing or have other shapes than the configuration says.
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.distributed import DistributedConfig
     from transformers.utils import logging
 
     if model.source == str(NANO.resolve()):  # done before the bar is drawn
@@ -222,13 +226,24 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None) -
         use_safetensors=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused below, by name
+        distributed_config=DistributedConfig(fsdp_size=sharded) if sharded > 1 else None,
     )
+    if sharded > 1:  # trained as if whole: else transformers refuses checkpoints, peft gathers it in one process only
+        loaded._is_distributed_loading_by_transformers, loaded._tp_size = False, None
     _refuse_incomplete(model, found)
     if adapter is not None:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, adapter)
-    return loaded.to(pick_device(device)).eval().requires_grad_(False)
+    placed = loaded if sharded > 1 else loaded.to(pick_device(device))
+    return placed.eval().requires_grad_(False)
+
+
+def parts(model: Any) -> list[Any]:
+    """The modules whose weights are spread over processes; none in a model that is whole."""
+    from torch.distributed.fsdp import FSDPModule
+
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 def _refuse_incomplete(model: ResolvedModel, found: dict[str, Any]) -> None:

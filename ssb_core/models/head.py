@@ -59,9 +59,13 @@ def backbone(model: Any) -> torch.nn.Module:
 def head_weight(model: Any) -> torch.Tensor:
     """The output head's weight (V, H), tied or not. V counts every row the model computes, with a token or without.
 
+    Of a model in parts it is gathered, which all processes have to do at once.
+
     Raises:
         ConfigError: the head is missing, has a bias or scales its logits, which the exact loss does not support.
     """
+    from torch.distributed.tensor import DTensor
+
     base = _base(model)
     head = base.get_output_embeddings()
     refuse_unsupported(base.config)
@@ -69,7 +73,7 @@ def head_weight(model: Any) -> torch.Tensor:
         has = "no output head" if head is None else "an output head with a bias"
         raise ConfigError(f"model.source: {base.config.model_type} has {has}, which is not supported")
     weight: torch.Tensor = head.weight
-    return weight
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def soft_cap(model: Any) -> float | None:

@@ -56,7 +56,8 @@ def make_student(spec: Spec) -> Any:
     from transformers import set_seed
 
     set_seed(spec.distill.seed)
-    base = models.load_model(spec.teach[0].model, spec.execution.device)
+    how = spec.execution
+    base = models.load_model(spec.teach[0].model, how.device, sharded=how.train_processes if how.train_sharded else 1)
     config = LoraConfig(
         r=spec.distill.lora_rank,
         lora_alpha=spec.distill.lora_alpha,

@@ -1,4 +1,7 @@
-"""Distillation in several processes of this machine, one for each GPU: data-parallel, gradients averaged.
+"""Distillation in several processes of this machine, one for each GPU: data-parallel, the adapter's gradients averaged.
+
+With ``execution.train_sharded`` each holds a part of the frozen weights and gathers a layer's when it
+comes to it (FSDP2).
 
 torchrun's own launcher starts them. The first tells its progress through a named pipe.
 """

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssb_core import config, models, stages
+from ssb_core import models, presets, stages
 from ssb_core.config import RunConfig
 from ssb_core.engines import Request, keeping, open_sampler
 from ssb_core.pipeline import Pipeline
@@ -28,9 +28,9 @@ LOOPED = 12  # sequences of the slow way
 
 def settings(engine: str, source: str, dtype: str, problems: int) -> RunConfig:
     """The same prompts whatever the model: worked examples, then the embedded problems."""
-    shots = config.load("smollm2").prompts.model_dump(mode="json")
+    shots = presets.load("smollm2").prompts.model_dump(mode="json")
     changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
-    base = config.load("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
+    base = presets.load("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
     execution = base.execution.model_dump(mode="json") | {
         "engine": engine,
         "batch_size": 64,

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core import config
+from ssb_core import presets
 from ssb_core.config import ConfigError, ProblemsConfig
 
 
-@pytest.mark.parametrize("preset", config.presets())
+@pytest.mark.parametrize("preset", presets.names())
 def test_every_preset_is_valid(preset: str) -> None:
-    assert config.load(preset).model.source
+    assert presets.load(preset).model.source
 
 
 def test_the_paper_preset_has_the_papers_hyperparameters() -> None:
-    c = config.load("paper")
+    c = presets.load("paper")
     assert (c.model.source, c.problems.source, c.target_traces) == ("Qwen/Qwen2.5-3B-Instruct", "openai/gsm8k", 256)
     assert (c.rollouts.samples, c.rollouts.temperature, c.rollouts.top_k, c.teach.temperature) == (4, 0.8, 50, 0.4)
     d = c.distill
@@ -32,7 +32,7 @@ def test_the_paper_preset_has_the_papers_hyperparameters() -> None:
 
 
 def test_overrides_reach_nested_fields_and_list_items() -> None:
-    c = config.load(
+    c = presets.load(
         "quickstart", overrides=["rollouts.samples=8", "evaluate.benchmarks.0.limit=5", "problems.limit=null"]
     )
     assert c.rollouts.samples == 8 and c.evaluate.benchmarks[0].limit == 5 and c.problems.limit is None
@@ -46,6 +46,8 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
         ("rollouts.samples=1", "rollouts.samples"),
         ("distill.learning_rate=-1", "distill.learning_rate"),
         ("distill.accumulation=3", "accumulation (3) must divide batch_size (4)"),
+        ("execution.train_processes=3", "must divide what a pass of distill.batch_size is (4 traces)"),
+        ("execution.train_sharded=true", "execution.train_processes: set that too"),
         ("evaluate.temperature=0", "samples to 1"),
         ("evaluate.benchmarks.7.limit=5", "not a place"),
         ("model.source.x=5", "not a place"),
@@ -59,22 +61,22 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
 )
 def test_a_wrong_override_is_refused_with_its_field(override: str, named: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        config.load("quickstart", overrides=[override])
+        presets.load("quickstart", overrides=[override])
     assert named in str(refused.value)
 
 
 def test_wrong_files_are_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     with pytest.raises(ConfigError, match=r"cannot read .*mine\.yaml"):
-        config.load(file=file)
+        presets.load(file=file)
     for text, said in (("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("{}", "model: required")):
         file.write_text(text)
         with pytest.raises(ConfigError, match=said):
-            config.load(file=file)
+            presets.load(file=file)
     with pytest.raises(ConfigError, match="quickstart"):
-        config.load("quick")
+        presets.load("quick")
     with pytest.raises(ConfigError, match="either a preset"):
-        config.load()
+        presets.load()
 
 
 def test_completions_are_boxed_whatever_the_data_set_does_but_for_choices() -> None:

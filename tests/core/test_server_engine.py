@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from peft import LoraConfig, get_peft_model
 
-from ssb_core import config, models, problems, prompts, stages
+from ssb_core import models, presets, problems, prompts, stages
 from ssb_core.config import ConfigError, Decoding, Execution, ProblemsConfig, RolloutsConfig, ServerOptions
 from ssb_core.engines import EngineError, Request, open_sampler, seed_for, server_client, server_engine
 from ssb_core.engines.server_engine import ServerSampler
@@ -401,7 +401,7 @@ def test_where_nothing_listens_the_user_is_told_at_once() -> None:
 )
 def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"execution\.server\.url"):
-        config.load("quickstart", overrides=[f"execution.server.url='{url}'"])
+        presets.load("quickstart", overrides=[f"execution.server.url='{url}'"])
 
 
 def test_a_server_without_the_seeded_draw_is_noticed(server: CompletionsServer, url: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core import config
+from ssb_core import presets
 from ssb_core.store import Store
 from tests.conftest import SMALL, run_stages
 from tests.processes import SSB
@@ -56,7 +56,7 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     tmp_path: Path, served: dict[str, str]
 ) -> None:
     reference = run_stages(
-        config.load("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
+        presets.load("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
     ).summary
     store = tmp_path / "store"
     points = [

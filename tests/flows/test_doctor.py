@@ -118,10 +118,10 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
 def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ssb_core import config
+    from ssb_core import presets
 
     monkeypatch.setattr(doctor, "api", lambda: [])  # a server of this process's own is another test's matter
-    assert not doctor.run(tmp_path / "store", lambda: config.load("nope"))
+    assert not doctor.run(tmp_path / "store", lambda: presets.load("nope"))
     told = capsys.readouterr().out
     assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
 
