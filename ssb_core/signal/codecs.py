@@ -23,7 +23,7 @@ import torch
 
 from ..store import StoreError
 from .losses import chunk_of
-from .teachers import Dense, HiddenStates, Teacher, TopK, log_probs
+from .teachers import Dense, HiddenStates, Nobody, Teacher, TopK, log_probs
 
 COLUMN = "signal"
 METADATA = "ssb_signal"
@@ -106,7 +106,7 @@ def teacher(signal: Mapping[str, torch.Tensor], origin: Mapping[str, Any]) -> Te
         return HiddenStates(signal["hidden"])
     if "ids" in signal:
         return TopK(signal["ids"], signal["log_probs"], signal["lse"][:, 0], origin["temperature"])
-    return Dense(signal["log_probs"])
+    return Dense(signal["log_probs"]) if signal else Nobody()
 
 
 def to_arrow(rows: Sequence[Mapping[str, torch.Tensor] | None], origin: Mapping[str, Any]) -> pa.StructArray:

@@ -20,7 +20,7 @@ from torch.linalg import vecdot
 from torch.nn.functional import softplus
 
 from ..config import Objective
-from .teachers import LogProbs, Teacher, capped, log_probs, normalise
+from .teachers import LogProbs, Nobody, Teacher, capped, log_probs, normalise
 
 Chunk = Callable[[torch.Tensor, LogProbs, slice], tuple[torch.Tensor, torch.Tensor]]
 
@@ -51,7 +51,8 @@ def divergence(
 ) -> torch.Tensor:
     """The objective, a scalar; gradients reach `student_NH` only. `token_N` is needed for cross-entropy alone.
 
-    Two head products with the student's states, and one with the teacher's if those are what the teacher is made of.
+    Two head products with the student's states, and one with the teacher's if those are what the teacher is made of and
+    the objective is not cross-entropy alone.
 
     Raises:
         ValueError: `objective` asks for cross-entropy, and there are no tokens.
@@ -59,6 +60,8 @@ def divergence(
     if objective.cross_entropy and token_N is None:
         raise ValueError("cross-entropy needs the tokens that the teacher wrote")
     t, share = objective.temperature, objective.cross_entropy
+    if share == 1:
+        teacher = Nobody()
 
     def of(student_CV: torch.Tensor, log_teacher: LogProbs, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         if share == 1 and token_N is not None:

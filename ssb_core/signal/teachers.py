@@ -1,6 +1,7 @@
 """The teacher's distributions at N tokens, in whichever form they were stored, as the losses ask for them.
 
-`HiddenStates` and `Dense` know them whole; `TopK` knows the most probable tokens and how much mass is left.
+`HiddenStates` and `Dense` know them whole; `TopK` knows the most probable tokens and how much mass is left. `Nobody`
+stands in where plain cross-entropy asks for no distributions.
 """
 
 from __future__ import annotations
@@ -108,6 +109,19 @@ class TopK:
         p_rest_CV = log_s_CV.exp().scatter_(-1, ids_CK, 0)
         fill_C = left_C - p_rest_CV.sum(-1).double().clamp(min=torch.finfo(dtype).tiny).log()
         return (log_s_CV + fill_C[:, None].to(dtype)).scatter_(-1, ids_CK, log_top_CK.to(dtype))
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """No teacher: only the tokens that were written count."""
+
+    def meet(
+        self, student_CH: torch.Tensor, part: slice, head_VH: torch.Tensor, soft_cap: float | None
+    ) -> tuple[torch.Tensor, LogProbs]:
+        return logits(student_CH, head_VH), self.log_probs
+
+    def log_probs(self, *asked: object) -> torch.Tensor:
+        raise ValueError("a divergence was asked for, but there is no teacher: set cross_entropy to 1")
 
 
 def log_probs(
