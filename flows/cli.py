@@ -28,12 +28,15 @@ class FormName(StrEnum):
 
 
 class StageName(StrEnum):
-    """The five stages, for options that name one."""
+    """The five stages and the baselines, for options that name one."""
 
     rollouts = "rollouts"
     select = "select"
     teach = "teach"
     distill = "distill"
+    sft = "sft"
+    rft = "rft"
+    ssb_no_wrong = "ssb-no-wrong"
     evaluate = "evaluate"
 
 

@@ -22,8 +22,11 @@ from ssb_core.summary import summarise
 from tasks import caching
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
+from tasks import rft as rft_task
 from tasks import rollouts as rollouts_task
 from tasks import select as select_task
+from tasks import sft as sft_task
+from tasks import ssb_no_wrong as ssb_no_wrong_task
 from tasks import teach as teach_task
 
 TASKS: dict[str, Any] = {
@@ -31,6 +34,9 @@ TASKS: dict[str, Any] = {
     "select": select_task,
     "teach": teach_task,
     "distill": distill_task,
+    "sft": sft_task,
+    "rft": rft_task,
+    "ssb-no-wrong": ssb_no_wrong_task,
     "evaluate": evaluate_task,
 }
 
@@ -61,7 +67,7 @@ def ssb(
     with caching.hosting():
         for request in pipeline.walk(held, to_stage):
             refuse_early(request, held, from_stage)
-            task = getattr(TASKS[request.spec.stage], request.spec.stage)
+            task = getattr(TASKS[request.spec.stage], request.spec.stage.replace("-", "_"))
             ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
             specs.append(request.spec)
 

@@ -295,6 +295,9 @@ def refuse_missing(report_to: Iterable[str]) -> None:
             raise ConfigError(f"execution.report_to: {name} is not installed\n  remedy: pip install {name}")
 
 
+Baseline = Literal["sft", "rft", "ssb-no-wrong"]
+
+
 class RunConfig(Frozen):
     """Everything one run of the pipeline needs."""
 
@@ -306,6 +309,12 @@ class RunConfig(Frozen):
     select: SelectConfig = SelectConfig()
     teach: TeachConfig = TeachConfig()
     distill: DistillConfig = DistillConfig()
+    baselines: tuple[Baseline, ...] = Field(
+        (),
+        description="What else learns from the same problems: grpo (reinforcement learning), sft (the taught solutions "
+        "as text), rft (the correct rollouts as text), ssb-no-wrong (a teacher that sees no wrong rollout).",
+    )
+    seeds: int = Field(1, ge=1, description="Train every student so often, with seeds from distill.seed on.")
     evaluate: EvaluateConfig
     execution: Execution = Execution()
 
@@ -318,6 +327,8 @@ class RunConfig(Frozen):
             )
         if self.execution.train_sharded and n == 1:
             raise ValueError("execution.train_sharded spreads the weights over execution.train_processes: set that too")
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError(f"baselines must be named once each, got {list(self.baselines)}")
         if self.distill.held_out >= self.target_traces:
             raise ValueError(f"distill.held_out ({self.distill.held_out}) leaves nothing of target_traces to train on")
         return self

@@ -43,9 +43,10 @@ def configuration(run: Run) -> RunConfig:
 
 
 def evaluations(run: Run) -> list[Evaluation]:
-    """What was evaluated, in the order of the configured benchmarks, each model as it came."""
+    """What was evaluated, in the order of the configured benchmarks, each model as it came, its first seed only."""
     done = [s for s in run.stages if s.stage == "evaluate"]
-    found = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
+    every = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
+    found = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
     order = [b.name for b in configuration(run).evaluate.benchmarks]
     return sorted(found, key=lambda e: order.index(e.benchmark))
 
@@ -53,7 +54,7 @@ def evaluations(run: Run) -> list[Evaluation]:
 def funnel(run: Run) -> list[Step]:
     """From the problems sampled to the traces trained on, as far as the run went."""
     selected, taught = (_counts(run.manifests(stage)) for stage in ("select", "teach"))
-    trained = sum(m.facts["traces"] for m in run.manifests("distill"))
+    trained = sum(m.facts["traces"] for m in run.manifests("distill")[:1])
     steps = [Step("sampled", sum(selected.values()), {})] if selected else []
     for name, counts in (("mixed", selected), ("taught", taught)):
         if counts:
@@ -77,5 +78,5 @@ def _counts(manifests: list[Manifest]) -> Counter[str]:
 
 def training_log(run: Run) -> list[dict[str, Any]]:
     """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
-    paths = [run.store.path(m, e) for m in run.manifests("distill") for e in m.entries]
+    paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.entries]
     return [row for path in paths if path.name == distill.LOG for row in distill.read_log(path.parent)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import engines, models, problems, prompts
+from .baselines import ABLATIONS, Student, ssb_no_wrong
 from .config import Decoding, RunConfig, refuse_missing
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
@@ -93,12 +94,23 @@ class Pipeline:
             if "teach" not in through:
                 return
             taught += required(wave.teach, store).facts.get("taught", 0)
-        student = self.distillation(waves)
-        if "distill" in through:
-            yield Request(student, "distill")
+        students = self.students(waves)
+        if "ssb-no-wrong" in self.config.baselines and "ssb-no-wrong" in through:
+            for number, wave in enumerate(waves, 1):
+                yield Request(ssb_no_wrong.teach_of(wave.teach), f"teach wave {number} without the wrong rollout")
+        for student in students:
+            if student.stage in through:
+                yield Request(student, student.stage + self._of_seed(student))
         if "evaluate" in through:
-            for evaluation in (*self.evaluations(None), *self.evaluations(student)):
-                yield Request(evaluation, f"evaluate {evaluation.model_name} on {evaluation.benchmark.name}")
+            for one in (None, *students):
+                for evaluation in self.evaluations(one):
+                    seed = self._of_seed(one) if one else ""
+                    where = evaluation.benchmark.name
+                    yield Request(evaluation, f"evaluate {evaluation.model_name} on {where}{seed}")
+
+    def _of_seed(self, student: Student) -> str:
+        """What tells students of one method apart."""
+        return f" (seed {student.names['seed']})" if self.config.seeds > 1 else ""
 
     def next_wave(self, waves: Sequence[Wave], taught: int) -> Wave | None:
         """The wave to follow `waves`, which taught `taught` traces; None when that is enough or problems ran out."""
@@ -133,7 +145,13 @@ class Pipeline:
         taught = tuple(w.teach for w in waves)
         return distill.Spec(teach=taught, limit=c.target_traces, distill=c.distill, execution=c.execution)
 
-    def evaluations(self, student: distill.Spec | None) -> list[evaluate.Spec]:
+    def students(self, waves: Sequence[Wave]) -> list[Student]:
+        """The student and the baselines, each with every training seed."""
+        first = self.distillation(waves)
+        methods = [first, *(ABLATIONS[name].of(first) for name in self.config.baselines)]
+        return [_seeded(student, i) for student in methods for i in range(self.config.seeds)]
+
+    def evaluations(self, student: Student | None) -> list[evaluate.Spec]:
         """One request per benchmark, of the base or of `student`."""
         c = self.config
         return [
@@ -148,3 +166,9 @@ class Pipeline:
             )
             for b in c.evaluate.benchmarks
         ]
+
+
+def _seeded(student: Student, i: int) -> Student:
+    """The same student from the training seed that lies `i` behind."""
+    config = student.distill
+    return student.model_copy(update={"distill": config.model_copy(update={"seed": config.seed + i})})

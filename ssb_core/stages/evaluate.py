@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import problems, prompts, verify
+from ..baselines import Student
 from ..config import Benchmark, Decoding, Example
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
@@ -32,7 +33,7 @@ class Spec(BaseSpec):
     stage: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 2
     model: ResolvedModel
-    student: distill.Spec | None
+    student: Student | None
     benchmark: Benchmark
     decoding: Decoding
     samples: int
@@ -40,12 +41,12 @@ class Spec(BaseSpec):
 
     @property
     def model_name(self) -> str:
-        """The name in tables: ``base`` or ``ssb``."""
-        return "ssb" if self.student else "base"
+        """The name in tables: ``base``, or the method that trained the student."""
+        return self.student.method if self.student else "base"
 
     @property
-    def names(self) -> dict[str, str]:
-        return {"model": self.model_name, "benchmark": self.benchmark.name}
+    def names(self) -> dict[str, Any]:
+        return {**(self.student.names if self.student else {"model": "base"}), "benchmark": self.benchmark.name}
 
     @property
     def problem_set(self) -> tuple[Problem, ...]:

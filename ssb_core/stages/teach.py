@@ -43,18 +43,23 @@ class Solutions(BaseSpec):
     select: select.Spec
     decoding: Decoding
     few_shot: tuple[Example, ...] = ()
+    wrong_shown: bool = True
 
     def how(self) -> dict[str, Any]:
         return {
             "part": "solutions",
             "select": self.select.recipe.hash,
-            "prompt": digest([prompts.hinted_messages("", "", "", self.few_shot), LEAK.pattern]),
+            "prompt": digest([self.shown("", "", ""), LEAK.pattern]),
             "verify": {**verify.versions(), "form": self.select.form},
             "decoding": self.decoding.recipe,
         }
 
     def inputs(self) -> list[str]:
         return [self.select.fingerprint]
+
+    def shown(self, question: str, correct: str, wrong: str) -> prompts.Messages:
+        """What the teacher is shown."""
+        return prompts.hinted_messages(question, correct, wrong if self.wrong_shown else None, self.few_shot)
 
     @property
     def samples_with(self) -> str:
@@ -80,6 +85,10 @@ class Spec(BaseSpec):
         execution = selected.execution
         solutions = Solutions(select=selected, decoding=decoding, few_shot=few_shot, execution=execution)
         return cls(solutions=solutions, codec=config.codec, k=config.k, temperature=temperature, execution=execution)
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {} if self.solutions.wrong_shown else {"model": "ssb-no-wrong"}
 
     @property
     def model(self) -> models.ResolvedModel:
@@ -108,7 +117,7 @@ def write(
     """One hinted solution for each pair of every shard, verified, with the reason if it cannot be used."""
 
     def ask(pair: ContrastivePair) -> list[Request]:
-        shown = prompts.hinted_messages(pair.problem.question, pair.correct.text, pair.wrong.text, spec.few_shot)
+        shown = spec.shown(pair.problem.question, pair.correct.text, pair.wrong.text)
         return draws(sampler, shown, "teach", spec.decoding.seed, pair.problem.id, 1)
 
     groups = (((key, pairs), [r for p in pairs for r in ask(p)]) for key, pairs in shards)

@@ -14,12 +14,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..config import ConfigError
 from ..models import pick_device
 from ..progress import Progress
 from ..store import StoreError
-from . import distill
+from . import distill, module
 from .__main__ import Told
 
 
@@ -48,7 +49,7 @@ def train(spec: distill.Spec, work: Path, checkpoint: Path | None, progress: Pro
     )
     with _heard(work / "progress", progress) as pipe:
         try:
-            elastic_launch(config, _train)(spec.model_dump_json(), work, checkpoint, pipe)
+            elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), work, checkpoint, pipe)
         except ChildFailedError as e:
             rank, failure = e.get_first_failure()
             raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
@@ -64,7 +65,7 @@ def _refuse_too_few(n: int, device: str) -> None:
         )
 
 
-def _train(spec: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
+def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
     """What every process does; only the first has somebody who listens."""
     import torch
     from torch.distributed.elastic.multiprocessing.errors import record
@@ -73,7 +74,8 @@ def _train(spec: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)  # the model's device is "cuda", which means this one then
     progress = Told(pipe.open("w")) if rank == 0 else Progress()
-    record(distill.train)(distill.Spec.model_validate_json(spec), work, checkpoint, progress)
+    request: Any = module(stage).Spec.model_validate_json(spec)
+    record(distill.train)(request, work, checkpoint, progress)
 
 
 @contextmanager

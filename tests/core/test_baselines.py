@@ -1,0 +1,132 @@
+"""Baselines: what each learns from, that they share what SSB made, and that several seeds are told apart."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssb_core import models, presets, prompts
+from ssb_core.baselines import ABLATIONS, rft, ssb_no_wrong
+from ssb_core.config import RunConfig
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.runs import Run
+from ssb_core.stages import distill, execute, required, select
+from ssb_core.store import Store
+from ssb_core.traces import Traces
+from tests.conftest import SMALL, run_stages
+
+
+@pytest.fixture(scope="module")
+def compared() -> RunConfig:
+    return presets.load("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]", "seeds=2"])
+
+
+@pytest.fixture(scope="module")
+def run(compared: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with baselines and two seeds, in a copy of the store that a run without them left."""
+    root = tmp_path_factory.mktemp("compared")
+    shutil.copytree(quick_run.store.root, root / "store")
+    return run_stages(compared, Store(root / "store"), root / "runs" / "compared")
+
+
+def students(settings: RunConfig, store: Store) -> dict[tuple[str, int], distill.Spec]:
+    walk = (r.spec for r in Pipeline.of(settings, store.root).walk(store))
+    return {(s.method, s.distill.seed): s for s in walk if isinstance(s, distill.Spec)}
+
+
+def test_baselines_share_what_ssb_made_and_every_model_is_scored_with_every_seed(run: Run) -> None:
+    made = {(s.stage, s.model, s.seed): s.status for s in run.stages if s.stage not in ("rollouts", "select")}
+    assert made["teach", "", None] == "cached" and made["teach", "ssb-no-wrong", None] == "ran"
+    assert made["distill", "ssb", 0] == "cached" and made["distill", "ssb", 1] == "ran"
+    (benchmark,) = run.summary["benchmarks"].values()
+    assert list(benchmark["models"]) == ["base", "ssb", "sft", "rft", "ssb-no-wrong"]
+    assert {s.status for s in run.stages if (s.stage, s.model) == ("evaluate", "base")} == {"cached"}
+
+
+def test_what_a_baseline_was_taught_does_not_count_as_yield(run: Run, quick_run: Run) -> None:
+    assert run.summary["yield"] == quick_run.summary["yield"]
+    assert run.summary["signal"] == quick_run.summary["signal"]
+    assert run.manifests("teach") == quick_run.manifests("teach")
+
+
+def test_seeds_give_other_students_of_the_same_traces(run: Run, compared: RunConfig) -> None:
+    found = students(compared, run.store)
+    assert set(found) == {(m, i) for m in ("ssb", *ABLATIONS) for i in (0, 1)}
+    weights = [load_file(found["ssb", i].adapter(run.store) / "adapter_model.safetensors") for i in (0, 1)]
+    assert all(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert found["ssb", 0].teach == found["ssb", 1].teach
+
+
+def test_rft_learns_the_correct_rollout_of_every_problem_that_was_taught(
+    run: Run, compared: RunConfig, tmp_path: Path
+) -> None:
+    spec = students(compared, run.store)["rft", 0]
+    taught = [required(t, run.store) for t in spec.teach]
+    n = rft.lay_out(spec, run.store, taught, tmp_path / "rollouts.arrow")
+    distill.lay_out(spec, run.store, taught, tmp_path / "solutions.arrow")
+    learned, solutions = Traces(tmp_path / "rollouts.arrow"), Traces(tmp_path / "solutions.arrow")
+    assert n == len(learned) == len(solutions) == spec.limit
+    chosen = spec.teach[0].solutions.select
+    pairs = select.pairs(
+        run.store, required(chosen, run.store), required(chosen.rollouts, run.store), chosen.rollouts.wave
+    )
+    tokenizer = models.load_tokenizer(spec.teach[0].model)
+    correct = {prompts.encode(tokenizer, prompts.tutor_messages(p.problem.question)): p.correct for p in pairs}
+    for row, solution in zip(learned, solutions, strict=True):
+        assert row["prompt_ids"].tolist() == solution["prompt_ids"].tolist()
+        assert tuple(row["completion_ids"].tolist()) == correct[tuple(row["prompt_ids"].tolist())].completion_ids
+        assert row["signal"] == {}
+
+
+@pytest.mark.parametrize("method", ["sft", "rft"])
+def test_the_first_loss_of_text_baselines_is_the_bases_cross_entropy(
+    method: str, run: Run, compared: RunConfig, tmp_path: Path
+) -> None:
+    spec = students(compared, run.store)[method, 0]
+    layout: Any = rft.lay_out if method == "rft" else distill.lay_out
+    layout(spec, run.store, [required(t, run.store) for t in spec.teach], tmp_path / "t.arrow")
+    model, traces = models.load_model(spec.teach[0].model, "cpu"), Traces(tmp_path / "t.arrow")
+    first = torch.randperm(len(traces), generator=torch.Generator().manual_seed(spec.distill.seed))[:4].tolist()
+    total, tokens = 0.0, 0
+    for row in (traces[i] for i in first):
+        ids = torch.cat([row["prompt_ids"], row["completion_ids"]])[None]
+        logits = model(ids).logits[0, len(row["prompt_ids"]) - 1 : -1]
+        total += torch.nn.functional.cross_entropy(logits, row["completion_ids"], reduction="sum").item()
+        tokens += len(row["completion_ids"])
+    log = distill.read_log(spec.directory(run.store))
+    assert log[0]["loss"] == pytest.approx(total / tokens, rel=1e-4)
+    assert sum(r["loss"] for r in log[6:]) < sum(r["loss"] for r in log[:6])
+
+
+def test_without_the_wrong_rollout_the_teacher_sees_the_correct_one_only(run: Run, compared: RunConfig) -> None:
+    spec = students(compared, run.store)["ssb-no-wrong", 0]
+    ssb = students(compared, run.store)["ssb", 0]
+    assert spec.teach == tuple(ssb_no_wrong.teach_of(t) for t in ssb.teach) != ssb.teach
+    tokenizer = models.load_tokenizer(spec.teach[0].model)
+    shown = [
+        tokenizer.decode(ids)
+        for t in run.store.tables(required(spec.teach[0], run.store))
+        for ids in t["teacher_prompt_ids"].to_pylist()
+    ]
+    assert shown and all("correct solution" in text and "wrong solution" not in text for text in shown)
+
+
+def test_a_student_of_a_baseline_is_made_in_several_processes_too(
+    run: Run, compared: RunConfig, tmp_path: Path
+) -> None:
+    spec = students(compared, run.store)["rft", 0]
+    expected = distill.read_log(spec.directory(run.store))
+    shutil.copytree(run.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    shutil.rmtree(store.root / "rft")
+    together = spec.model_copy(update={"execution": spec.execution.model_copy(update={"train_processes": 2})})
+    execute(together, store, Progress())
+    assert [r["loss"] for r in distill.read_log(together.directory(store))] == pytest.approx(
+        [r["loss"] for r in expected], rel=1e-3
+    )
