@@ -195,6 +195,21 @@ class Store:
         write_json(self.directory(recipe) / "manifests" / f"{manifest.fingerprint}.json", asdict(manifest))
         return manifest
 
+    def add_seconds(self, recipe: Recipe, fingerprint: str, seconds: float) -> None:
+        """Note time spent on a request that was begun, beside its manifest: equal work must give equal manifests."""
+        if not self.directory(recipe).exists():
+            return
+        path = self._seconds(recipe, fingerprint)
+        write_json(path, {"seconds": round(self.seconds(recipe, fingerprint) + seconds, 3)})
+
+    def seconds(self, recipe: Recipe, fingerprint: str) -> float:
+        """What was noted of a request so far."""
+        path = self._seconds(recipe, fingerprint)
+        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+
+    def _seconds(self, recipe: Recipe, fingerprint: str) -> Path:
+        return self.directory(recipe) / "seconds" / f"{fingerprint}.json"
+
     def tables(self, manifest: Manifest, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The shards of a request as tables, in order, page checksums verified.
 
@@ -241,7 +256,8 @@ class Store:
         """Delete a request's manifest, files and work, so that it is made again."""
         self.drop_work(manifest)
         directory = self.root / manifest.stage / manifest.recipe
-        (directory / "manifests" / f"{manifest.fingerprint}.json").unlink(missing_ok=True)
+        for kind in ("manifests", "seconds"):
+            (directory / kind / f"{manifest.fingerprint}.json").unlink(missing_ok=True)
         for entry in manifest.entries:
             for path in (directory / entry.path, (directory / entry.path).with_suffix(".json")):
                 path.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import Any
 
 from . import problems, statistics
+from .baselines import Student
+from .costs import cost
 from .runs import SUMMARY_FORMAT, StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from .store import Manifest, Store, digest
@@ -30,6 +32,7 @@ def summarise(
         "yield": _yield(store, own),
         "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in specs if type(s) is distill.Spec]),
+        "costs": _costs(store, [s for s in specs if isinstance(s, distill.Spec)]),
         "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
@@ -125,6 +128,12 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     rate = speed["tokens"] / speed["seconds"]
     told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
     return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}
+
+
+def _costs(store: Store, students: Sequence[Student]) -> dict[str, Any]:
+    """What the first student of each method took."""
+    first = {s.method: s for s in reversed(students)}
+    return {method: asdict(cost(student, store)) for method, student in reversed(first.items())}
 
 
 def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ kept; the rest is made; the manifest is written last.
 from __future__ import annotations
 
 import importlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -126,7 +127,21 @@ def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if manifest is not None:
         store.drop_work(manifest)
         return Outcome(manifest, 0, manifest.units)
-    return module(spec.stage).run(spec, store, progress)
+    started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
+    told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts)
+    try:
+        return module(spec.stage).run(spec, store, progress)
+    finally:
+        told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts) - told  # what the parts note themselves
+        store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
+
+
+def lineage(spec: Spec) -> list[Spec]:
+    """A request and all that it builds on, each once."""
+    found = {spec.fingerprint: spec}
+    for upstream in upstreams(spec):
+        found |= {s.fingerprint: s for s in lineage(upstream)}
+    return list(found.values())
 
 
 def forget(spec: Spec, store: Store) -> None:

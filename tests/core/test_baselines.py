@@ -16,7 +16,7 @@ from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import distill, execute, required, select
+from ssb_core.stages import distill, execute, forget, required, select
 from ssb_core.store import Store
 from ssb_core.traces import Traces
 from tests.conftest import SMALL, run_stages
@@ -130,3 +130,37 @@ def test_a_student_of_a_baseline_is_made_in_several_processes_too(
     assert [r["loss"] for r in distill.read_log(together.directory(store))] == pytest.approx(
         [r["loss"] for r in expected], rel=1e-3
     )
+
+
+def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: Run, compared: RunConfig) -> None:
+    costs = run.summary["costs"]
+    assert list(costs) == ["ssb", "sft", "rft", "ssb-no-wrong"]
+    sampled = sum(m.facts["tokens"] for m in run.manifests("rollouts"))
+    written = sum(m.facts["written_tokens"] for m in run.manifests("teach"))
+    assert costs["rft"]["tokens"] == sampled
+    assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
+    assert costs["ssb-no-wrong"]["tokens"] > sampled
+    assert {c["problems"] for c in costs.values()} == {run.summary["yield"]["problems"]}
+    assert {c["traces"] for c in costs.values()} == {compared.target_traces}
+    assert 0 < costs["rft"]["seconds"] < costs["sft"]["seconds"] and costs["ssb"]["seconds"] > 0
+
+
+def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 1]
+    spent = store.seconds(spec.recipe, spec.fingerprint)
+    execute(spec, store, Progress())
+    assert store.seconds(spec.recipe, spec.fingerprint) == spent > 0
+    forget(spec, store)
+    assert store.seconds(spec.recipe, spec.fingerprint) == 0
+
+    class Broken(Progress):
+        def advance(self, n: int = 1) -> None:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        execute(spec, store, Broken())
+    broken = store.seconds(spec.recipe, spec.fingerprint)
+    execute(spec, store, Progress())
+    assert store.seconds(spec.recipe, spec.fingerprint) > broken > 0

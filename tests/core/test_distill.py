@@ -427,17 +427,14 @@ def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have
     assert same(adapter(wild, store), weights)
 
 
-def test_what_a_training_process_refuses_is_said_by_its_own_words(
-    small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_training_process_refuses_is_said_by_its_own_words(small: RunConfig, store: Store) -> None:
     spec = with_execution(spec_of(small, store), train_processes=2)
-    monkeypatch.setattr(distill, "lay_out", laid_out_with_another_soft_cap)
     with pytest.raises(StoreError, match=r"training process \d of 2 failed: .*has the soft_cap 30.0"):
-        distill.run(spec, store, Progress())
+        distill.run(spec, store, Progress(), laid_out_with_another_soft_cap)
 
 
-def laid_out_with_another_soft_cap(store: Store, taught: Any, limit: int, path: Path) -> int:
-    n = lay_out(store, taught, limit, path)
+def laid_out_with_another_soft_cap(spec: distill.Spec, store: Store, taught: Any, path: Path) -> int:
+    n = distill.lay_out(spec, store, taught, path)
     table = pa.ipc.open_file(str(path)).read_all()
     origins = [o | {"soft_cap": 30.0} for o in json.loads(table.schema.metadata[METADATA])]
     with pa.ipc.new_file(str(path), table.schema.with_metadata({METADATA: json.dumps(origins)})) as writer:

@@ -1,0 +1,39 @@
+"""What a student took to make: problems, generated tokens and seconds, over its request and all that it builds on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .baselines import Student
+from .stages import lineage, required, rollouts, teach
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`tokens` are completion tokens, sampled for the student; `traces` what it learned from.
+
+    `seconds` were spent in whichever runs made the parts, loading of models included; a killed process's are lost.
+    """
+
+    problems: int
+    tokens: int
+    traces: int
+    seconds: float
+
+
+def cost(student: Student, store: Store) -> Cost:
+    """What a finished student took. Its share of work that other students share is counted in full.
+
+    rft needs no teacher: that it is given the problems which were taught only makes it comparable.
+    """
+    parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
+    facts = {s.fingerprint: required(s, store).facts for s in parts}
+    asked = [s for s in parts if isinstance(s, rollouts.Spec)]
+    written = sum(facts[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
+    return Cost(
+        problems=sum(s.stop - s.start for s in asked),
+        tokens=sum(facts[s.fingerprint]["tokens"] for s in asked) + written,
+        traces=facts[student.fingerprint]["traces"],
+        seconds=round(sum(store.seconds(s.recipe, s.fingerprint) for s in parts), 2),
+    )
