@@ -28,7 +28,7 @@ class FormName(StrEnum):
 
 
 class StageName(StrEnum):
-    """The five stages and the baselines, for options that name one."""
+    """The stages, for options that name one."""
 
     rollouts = "rollouts"
     select = "select"
@@ -37,6 +37,7 @@ class StageName(StrEnum):
     sft = "sft"
     rft = "rft"
     ssb_no_wrong = "ssb-no-wrong"
+    merge = "merge"
     evaluate = "evaluate"
 
 

@@ -22,6 +22,7 @@ from ssb_core.summary import summarise
 from tasks import caching
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
+from tasks import merge as merge_task
 from tasks import rft as rft_task
 from tasks import rollouts as rollouts_task
 from tasks import select as select_task
@@ -37,6 +38,7 @@ TASKS: dict[str, Any] = {
     "sft": sft_task,
     "rft": rft_task,
     "ssb-no-wrong": ssb_no_wrong_task,
+    "merge": merge_task,
     "evaluate": evaluate_task,
 }
 
@@ -85,5 +87,6 @@ def refuse_early(request: Request, store: Store, start: str) -> None:
     Raises:
         ConfigError: it would have to be made, which ``--from`` forbids.
     """
-    if STAGES.index(request.spec.stage) < STAGES.index(start) and finished(request.spec, store) is None:
+    before = STAGES.index(request.spec.stage) < STAGES.index(start) and request.spec.round == 1
+    if before and finished(request.spec, store) is None:
         raise ConfigError(f"--from {start} needs {request.label} in the store; run without --from to make it")

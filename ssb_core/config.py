@@ -315,6 +315,7 @@ class RunConfig(Frozen):
         "as text), rft (the correct rollouts as text), ssb-no-wrong (a teacher that sees no wrong rollout).",
     )
     seeds: int = Field(1, ge=1, description="Train every student so often, with seeds from distill.seed on.")
+    rounds: int = Field(1, ge=1, description="Bootstrap so often: a round's student is the base of the next.")
     evaluate: EvaluateConfig
     execution: Execution = Execution()
 

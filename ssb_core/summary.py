@@ -11,6 +11,7 @@ from typing import Any
 from . import problems, statistics
 from .baselines import Student
 from .costs import cost
+from .rounds import rounds
 from .runs import SUMMARY_FORMAT, StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from .store import Manifest, Store, digest
@@ -20,7 +21,7 @@ def summarise(
     name: str, preset: str, store: Store, specs: Sequence[Spec], ran: Sequence[StageRun], seconds: float
 ) -> dict[str, Any]:
     """The summary of a run that went through the given requests; what it did not reach is empty."""
-    own = [s for s in specs if not (isinstance(s, teach.Spec) and s.names)]  # not those of a baseline
+    own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.names)]  # not a baseline's
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
     return {
@@ -31,8 +32,9 @@ def summarise(
         "stages": {stage: _stage(runs) for stage, runs in reached.items()},
         "yield": _yield(store, own),
         "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
-        "training": _training(store, [s for s in specs if type(s) is distill.Spec]),
-        "costs": _costs(store, [s for s in specs if isinstance(s, distill.Spec)]),
+        "training": _training(store, [s for s in own if type(s) is distill.Spec]),
+        "rounds": [asdict(r) for r in rounds(store, specs)],
+        "costs": _costs(store, [s for s in own if isinstance(s, distill.Spec)]),
         "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),

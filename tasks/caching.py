@@ -114,5 +114,6 @@ def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, forc
         made=made,
         reused=reused,
         rows=manifest.rows,
+        round=spec.round,
         **spec.names,
     )

@@ -84,7 +84,7 @@ def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "
         status = "resumed" if outcome.made and outcome.reused else "ran" if outcome.made else "cached"
         specs.append(request.spec)
         told = (request.label, m.recipe, m.fingerprint, status, 0.0, outcome.made, outcome.reused, m.rows)
-        ran.append(StageRun(m.stage, *told, **request.spec.names))
+        ran.append(StageRun(m.stage, *told, **request.spec.names, round=request.spec.round))
     run.finish(ran, summary.summarise(run.name, "quickstart", store, specs, ran, time.monotonic() - started))
     return run
 

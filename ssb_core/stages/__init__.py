@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..engines import Sampler
 
 BASELINES = ("sft", "rft", "ssb-no-wrong")
-STAGES = ("rollouts", "select", "teach", "distill", *BASELINES, "evaluate")
+STAGES = ("rollouts", "select", "teach", "distill", *BASELINES, "merge", "evaluate")
 
 
 class Spec(Frozen, ABC):
@@ -63,6 +63,11 @@ class Spec(Frozen, ABC):
     def names(self) -> dict[str, Any]:
         """What people call the parts of the request, as a run notes it."""
         return {}
+
+    @property
+    def round(self) -> int:
+        """Which round of bootstrapping it belongs to: the first has the base that was given."""
+        return max((u.round for u in upstreams(self)), default=1)
 
     @property
     def uses_model(self) -> bool:

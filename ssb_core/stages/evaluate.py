@@ -41,12 +41,15 @@ class Spec(BaseSpec):
 
     @property
     def model_name(self) -> str:
-        """The name in tables: ``base``, or the method that trained the student."""
-        return self.student.method if self.student else "base"
+        """The name in tables: ``base``, or the method that trained the student, with its round after the first."""
+        if self.student is None:
+            return "base"
+        return self.student.method + (f"-round-{self.round}" if self.round > 1 else "")
 
     @property
     def names(self) -> dict[str, Any]:
-        return {**(self.student.names if self.student else {"model": "base"}), "benchmark": self.benchmark.name}
+        seed = self.student.names["seed"] if self.student else None
+        return {"model": self.model_name, "seed": seed, "benchmark": self.benchmark.name}
 
     @property
     def problem_set(self) -> tuple[Problem, ...]:

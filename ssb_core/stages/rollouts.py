@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import SerializeAsAny, field_validator
+
 from .. import problems, prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
@@ -17,7 +19,7 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Rollout
 from ..store import Store, digest
-from . import Input, Outcome, run_shards, sampled_table, shard_inputs
+from . import Input, Outcome, required, run_shards, sampled_table, shard_inputs
 from . import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -35,6 +37,19 @@ class Spec(BaseSpec):
     stop: int
     rollouts: RolloutsConfig
     few_shot: tuple[Example, ...] = ()
+    merged: SerializeAsAny[BaseSpec] | None = None
+    """The request that makes `model`, in rounds after the first."""
+
+    @field_validator("merged", mode="before")
+    @classmethod
+    def _read(cls, value: Any) -> Any:
+        from . import merge  # which stands on students, and so on rollouts
+
+        return merge.Spec.model_validate(value) if isinstance(value, dict) else value
+
+    @property
+    def round(self) -> int:
+        return self.merged.round + 1 if self.merged else 1
 
     def how(self) -> dict[str, Any]:
         return {
@@ -92,7 +107,12 @@ def facts(table: pa.Table) -> dict[str, Any]:
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Sample every shard that is not in the store yet."""
 
-    inputs = shard_inputs(spec.wave, spec.execution.shard_size)
+    weights = None
+    if spec.merged:
+        from . import merge
+
+        weights = merge.weights(required(spec.merged, store))
+    inputs = shard_inputs(spec.wave, spec.execution.shard_size, weights)
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
         each = spec.rollouts.samples
