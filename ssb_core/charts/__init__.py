@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from . import findings
+from .. import findings
+from . import compared
+from .canvas import BASE, INK, PALE, SOFT, STUDENT, axes_of, canvas, colour, dress, png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,20 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from .runs import Run
-    from .store import Manifest
+    from ..runs import Run
+    from ..store import Manifest
 
-INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
-BASE, STUDENT = "#8c939d", "#0072b2"
-OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INCHES, DPI = 7.4, 150
 DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "JSD"}
 
 
 def charts(run: Run) -> dict[str, bytes]:
-    """PNGs by name: accuracy, training, yield, lengths; what the run has no data for is left out."""
+    """PNGs by name: accuracy, training, yield, lengths, costs, rounds; what the run has no data for is left out."""
     figures = {"accuracy": accuracy(run), "training": training(run), "yield": funnel(run), "lengths": lengths(run)}
-    return {name: _png(figure) for name, figure in figures.items() if figure}
+    figures |= {"costs": compared.costs(run), "rounds": compared.rounds(run)}
+    return {name: png(figure) for name, figure in figures.items() if figure}
 
 
 def accuracy(run: Run) -> Figure | None:
@@ -36,13 +34,13 @@ def accuracy(run: Run) -> Figure | None:
     models = _models(benchmarks)
     if not models:
         return None
-    figure = _figure(3.2)
-    axes = _axes(figure, "Accuracy, with 95% intervals", ylabel="% correct")
+    figure = canvas(3.2)
+    axes = axes_of(figure, "Accuracy, with 95% intervals", ylabel="% correct")
     width = min(0.8 / len(models), 0.3)
     for i, model in enumerate(models):
         shift = (i - (len(models) - 1) / 2) * width
         scores = {at + shift: b["models"][model] for at, b in enumerate(benchmarks.values()) if model in b["models"]}
-        _bars(axes, scores, width, _colour(model, models), model)
+        _bars(axes, scores, width, colour(model, models), model)
     axes.set_xticks(range(len(benchmarks)), list(benchmarks))
     axes.set_xlim(-0.75, len(benchmarks) - 0.25)
     axes.set_ylim(0, min(112.0, axes.get_ylim()[1] * 1.08))
@@ -77,17 +75,17 @@ def training(run: Run) -> Figure | None:
     log = findings.training_log(run)
     if not log:
         return None
-    figure = _figure(4.2)
+    figure = canvas(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     asked = findings.configuration(run).distill
     mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
-    _dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
+    dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
     _curve(upper, log, "loss")
     if held_out := [(row["step"], row["held_out_loss"]) for row in log if "held_out_loss" in row]:
         upper.plot(*zip(*held_out, strict=True), color=INK, linewidth=1, marker="o", markersize=4, label="held out")
     upper.legend(frameon=False, loc="best")
     clip = asked.max_grad_norm
-    _dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")
+    dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")
     _curve(lower, log, "grad_norm")
     if clip <= lower.get_ylim()[1]:
         lower.axhline(clip, color=INK, linewidth=1, linestyle="--")
@@ -117,8 +115,8 @@ def funnel(run: Run) -> Figure | None:
     steps = findings.funnel(run)
     if not steps:
         return None
-    figure = _figure(0.55 + 0.72 * len(steps))
-    axes = _axes(figure, "Problems kept by each step")
+    figure = canvas(0.55 + 0.72 * len(steps))
+    axes = axes_of(figure, "Problems kept by each step")
     whole = steps[0].kept
     for at, step in enumerate(steps):
         axes.barh(at, step.kept + sum(step.dropped.values()), 0.46, color=PALE)
@@ -148,13 +146,13 @@ def lengths(run: Run) -> Figure | None:
     every = np.concatenate(list(shown.values()))
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
-    figure = _figure(2.9)
-    axes = _axes(figure, f"Completion length on {first[0].benchmark}", xlabel="tokens", ylabel="% of samples")
+    figure = canvas(2.9)
+    axes = axes_of(figure, f"Completion length on {first[0].benchmark}", xlabel="tokens", ylabel="% of samples")
     for model, tokens in shown.items():
-        colour, share = _colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))
+        hue, share = colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))
         label = f"{model} (mean {tokens.mean():.0f})"
-        axes.hist(tokens, edges, weights=share, color=colour, alpha=0.35)
-        axes.hist(tokens, edges, weights=share, color=colour, histtype="step", linewidth=1.8, label=label)
+        axes.hist(tokens, edges, weights=share, color=hue, alpha=0.35)
+        axes.hist(tokens, edges, weights=share, color=hue, histtype="step", linewidth=1.8, label=label)
     axes.legend(frameon=False, loc="upper right")
     return figure
 
@@ -167,38 +165,3 @@ def _completion_lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
 
     table = pa.concat_tables(run.store.tables(manifest, ["completion_ids"]))
     return np.asarray(pc.list_value_length(table["completion_ids"]))
-
-
-def _colour(model: str, models: Sequence[str]) -> str:
-    """Grey for the base, blue for SSB, the palette's others in order for baselines."""
-    others = [m for m in models if m not in ("base", "ssb")]
-    return {"base": BASE, "ssb": STUDENT}.get(model) or OTHERS[others.index(model) % len(OTHERS)]
-
-
-def _figure(height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained", facecolor="white")
-
-
-def _axes(figure: Figure, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
-    return _dress(figure.subplots(), title, xlabel, ylabel)
-
-
-def _dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
-    """Title at the left, light grid behind, no box."""
-    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
-    axes.set_xlabel(xlabel, color=SOFT)
-    axes.set_ylabel(ylabel, color=SOFT)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(PALE)
-    axes.tick_params(colors=INK, color=PALE)
-    axes.grid(axis="y", color=PALE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    return axes
-
-
-def _png(figure: Figure) -> bytes:
-    out = BytesIO()
-    figure.savefig(out, format="png")
-    return out.getvalue()

@@ -1,0 +1,51 @@
+"""What every chart is drawn on: sizes, colours that are told apart by the colour-blind (Okabe and Ito), light axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
+BASE, STUDENT = "#8c939d", "#0072b2"
+OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INCHES, DPI = 7.4, 150
+
+
+def colour(model: str, models: Sequence[str]) -> str:
+    """Grey for the base, blue for SSB, the palette's others in order for baselines."""
+    others = [m for m in models if m not in ("base", "ssb")]
+    return {"base": BASE, "ssb": STUDENT}.get(model) or OTHERS[others.index(model) % len(OTHERS)]
+
+
+def canvas(height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def axes_of(figure: Figure, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
+    return dress(figure.subplots(), title, xlabel, ylabel)
+
+
+def dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
+    """Title at the left, light grid behind, no box."""
+    axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
+    axes.set_xlabel(xlabel, color=SOFT)
+    axes.set_ylabel(ylabel, color=SOFT)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    axes.tick_params(colors=INK, color=PALE)
+    axes.grid(axis="y", color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def png(figure: Figure) -> bytes:
+    out = BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()

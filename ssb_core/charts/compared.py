@@ -1,0 +1,83 @@
+"""Charts that set methods and rounds against each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .canvas import INK, SOFT, axes_of, canvas, colour, dress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..runs import Run
+
+COSTS = {"tokens": "tokens sampled for it", "seconds": "seconds to make it"}
+
+
+def costs(run: Run) -> Figure | None:
+    """Accuracy on the first benchmark against what each method took; for runs with baselines."""
+    summary = run.summary
+    if len(summary["costs"]) < 2 or not summary["benchmarks"]:
+        return None
+    name, benchmark = next(iter(summary["benchmarks"].items()))
+    figure = canvas(3.4)
+    figure.suptitle(f"Accuracy on {name}, with 95% intervals, and what it took", x=0.01, ha="left", color=INK, size=11)
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    for axes, (unit, words) in zip(panels, COSTS.items(), strict=True):
+        dress(axes, "", xlabel=words, ylabel="% correct" if unit == "tokens" else "")
+        _points(axes, benchmark["models"], {m: c[unit] for m, c in summary["costs"].items()})
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _points(axes: Axes, scores: dict[str, dict[str, Any]], spent: dict[str, float]) -> None:
+    """A point with whiskers for every method, and a line where the base is."""
+    methods = [m for m in spent if m in scores]
+    for method in methods:
+        score = scores[method]
+        low, high = ([100 * abs(score["accuracy"] - bound)] for bound in score["ci95"])
+        at, height, hue = [spent[method]], [100 * score["accuracy"]], colour(method, methods)
+        axes.errorbar(at, height, [low, high], fmt="o", markersize=7, capsize=4, color=hue, label=method)
+    if "base" in scores:
+        axes.axhline(100 * scores["base"]["accuracy"], color=SOFT, linewidth=1.2, linestyle="--", label="base")
+    axes.set_xlim(0, 1.12 * max(spent.values()))
+    axes.xaxis.set_major_locator(_few())
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+
+
+def _few() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4)
+
+
+def rounds(run: Run) -> Figure | None:
+    """Accuracy by round on every benchmark, and the hinted teacher's; for runs of several."""
+    summary = run.summary
+    if len(summary["rounds"]) < 2 or not summary["benchmarks"]:
+        return None
+    figure = canvas(3.4)
+    axes = axes_of(figure, "Accuracy by round, with 95% intervals", xlabel="round", ylabel="% correct")
+    names = list(summary["benchmarks"])
+    for name in names:
+        models = summary["benchmarks"][name]["models"]
+        line = [models[m] for m in _by_round(models)]
+        heights = [100 * s["accuracy"] for s in line]
+        whiskers = [[abs(h - 100 * s["ci95"][side]) for h, s in zip(heights, line, strict=True)] for side in (0, 1)]
+        axes.errorbar(
+            range(len(line)), heights, yerr=whiskers, color=colour(name, names), marker="o", capsize=4, label=name
+        )
+    hinted = [(r["number"], 100 * r["hinted_accuracy"]) for r in summary["rounds"] if r["hinted_accuracy"] is not None]
+    axes.plot(*zip(*hinted, strict=True), color=INK, linestyle=":", marker="s", label="hinted teacher, as sampled")
+    last = max(len(summary["rounds"]), 1)
+    axes.set_xticks(range(last + 1), ["base", *map(str, range(1, last + 1))])
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
+def _by_round(models: dict[str, Any]) -> list[str]:
+    """Base, student, and the students of later rounds, as far as they were evaluated."""
+    later = sorted((m for m in models if m.startswith("ssb-round-")), key=lambda m: int(m.rsplit("-", 1)[1]))
+    return [m for m in ("base", "ssb", *later) if m in models]
