@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ class Spec(BaseSpec):
 
     stage: ClassVar[str] = "grpo"
     version: ClassVar[int] = 1
+    method: Literal["grpo"] = "grpo"
     model: ResolvedModel
     problems: ProblemsConfig
     start: int
@@ -58,6 +59,10 @@ class Spec(BaseSpec):
     def wave(self) -> tuple[Problem, ...]:
         """The problems asked for."""
         return problems.load(self.problems)[self.start : self.stop]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        return {"model": self.method, "seed": self.grpo.seed}
 
     def directory(self, store: Store) -> Path:
         return store.directory(self.recipe) / self.fingerprint
@@ -110,7 +115,6 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         release()
         train(spec, asked, prompt_ids, work, checkpoint, progress)
         log = distill.read_log(work / "result")
-        distill.refuse_divergence(log, "grpo.learning_rate")
         return distill.commit(spec, store, work, facts(log, len({p.id for p in asked})), distill.step(checkpoint))
 
 

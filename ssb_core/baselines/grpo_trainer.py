@@ -66,6 +66,12 @@ class Trainer(GRPOTrainer):
         pairs = zip(completions, (self.answers[problem_id] for problem_id in prompts), strict=True)
         return [float(verdict.status == "correct") for verdict in self.verifier.grade(pairs)]
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As TRL does, unless the step diverged: that is refused at once."""
+        if "loss" in logs:
+            distill.refuse_divergence([{"step": self.state.global_step, **logs}], "grpo.learning_rate")
+        super().log(logs, start_time)
+
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """TRL would render them itself, by other rules for system turns and dates."""
         return [list(self.prompt_ids[problem_id]) for problem_id in prompts], None, {}
@@ -84,6 +90,7 @@ def training_arguments(config: GrpoConfig, work: Path, use_cpu: bool) -> GRPOCon
         max_completion_length=config.max_new_tokens,
         temperature=config.temperature,
         top_k=config.top_k,
+        generation_kwargs={"remove_invalid_values": True},  # a diverged student samples on, to be refused by its loss
         beta=config.beta,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
