@@ -51,7 +51,7 @@ class Trainer(GRPOTrainer):
             training_arguments(spec.grpo, work, use_cpu=base.device.type == "cpu"),
             Dataset.from_dict({"prompt": [p.id for p in asked]}),
             processing_class=models.load_tokenizer(spec.model),
-            callbacks=[Report(progress, self.speed, spec.stage)],
+            callbacks=[Report(progress, spec.stage, self.speed)],
             peft_config=distill.lora(spec.grpo.lora_rank, spec.grpo.lora_alpha),
         )
         distill.sort_targets(self.model)
