@@ -334,7 +334,7 @@ def refuse_missing(report_to: Iterable[str]) -> None:
             raise ConfigError(f"execution.report_to: {name} is not installed\n  remedy: pip install {name}")
 
 
-Baseline = Literal["sft", "rft", "ssb-no-wrong"]
+Baseline = Literal["grpo", "sft", "rft", "ssb-no-wrong"]
 
 
 class RunConfig(Frozen):

@@ -71,6 +71,21 @@ class Spec(BaseSpec):
         return self.directory(store) / "adapter"
 
 
+def of(ssb: distill.Spec, config: GrpoConfig) -> Spec:
+    """What is compared with the student `ssb`: the same base on all problems that were sampled for it."""
+    sampled = [request.solutions.select.rollouts for request in ssb.teach]
+    first, last = sampled[0], sampled[-1]
+    return Spec(
+        model=first.model,
+        problems=first.problems,
+        start=first.start,
+        stop=last.stop,
+        grpo=config,
+        few_shot=first.few_shot,
+        execution=ssb.execution,
+    )
+
+
 def refuse_missing() -> None:
     """Refuse to train without TRL, which only an extra installs.
 

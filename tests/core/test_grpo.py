@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from ssb_core import problems, prompts, verify
-from ssb_core.baselines import grpo
-from ssb_core.config import ConfigError, Execution, GrpoConfig, ProblemsConfig
+from ssb_core.baselines import curves, grpo
+from ssb_core.config import ConfigError, Execution, GrpoConfig, ProblemsConfig, RunConfig
 from ssb_core.engines.transformers_engine import TransformersSampler
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
+from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
 from ssb_core.store import Store, StoreError
+from tests.conftest import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
 STEPS, ASKED = 5, 15  # of 16 problems
@@ -242,3 +245,18 @@ def test_without_trl_it_is_refused_before_any_work(
 def test_passes_that_are_no_whole_samples_are_refused() -> None:
     with pytest.raises(ValueError, match="accumulation"):
         GrpoConfig(prompts_per_step=3, samples=4, accumulation=5)
+
+
+def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_student(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(quick_run.store.root, tmp_path / "store")
+    wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16})}
+    run = run_stages(small.model_copy(update=wanted), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
+    sampled = sum(m.facts["samples"] for m in run.manifests("rollouts"))
+    (trained,) = run.manifests("grpo")
+    assert trained.facts["problems"] == trained.facts["steps"] * 16 == sampled // CONFIG.samples
+    (benchmark,) = run.summary["benchmarks"].values()
+    assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
+    log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
+    assert curves.rewards(log).startswith(b"\x89PNG")
