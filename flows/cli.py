@@ -37,6 +37,7 @@ class StageName(StrEnum):
     sft = "sft"
     rft = "rft"
     ssb_no_wrong = "ssb-no-wrong"
+    grpo = "grpo"
     merge = "merge"
     evaluate = "evaluate"
 

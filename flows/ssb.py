@@ -22,6 +22,7 @@ from ssb_core.summary import summarise
 from tasks import caching
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
+from tasks import grpo as grpo_task
 from tasks import merge as merge_task
 from tasks import rft as rft_task
 from tasks import rollouts as rollouts_task
@@ -38,6 +39,7 @@ TASKS: dict[str, Any] = {
     "sft": sft_task,
     "rft": rft_task,
     "ssb-no-wrong": ssb_no_wrong_task,
+    "grpo": grpo_task,
     "merge": merge_task,
     "evaluate": evaluate_task,
 }

@@ -11,14 +11,13 @@ from .store import Store
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`tokens` are completion tokens, sampled for the student; `traces` what it learned from.
+    """`problems` were sampled from for the student, `tokens` is how many completion tokens.
 
     `seconds` were spent in whichever runs made the parts, loading of models included; a killed process's are lost.
     """
 
     problems: int
     tokens: int
-    traces: int
     seconds: float
 
 
@@ -29,11 +28,11 @@ def cost(student: Student, store: Store) -> Cost:
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
     facts = {s.fingerprint: required(s, store).facts for s in parts}
+    seconds = round(sum(store.seconds(s.recipe, s.fingerprint) for s in parts), 2)
+    if student.method == "grpo":
+        own = facts[student.fingerprint]
+        return Cost(own["problems"], own["tokens"], seconds)
     asked = [s for s in parts if isinstance(s, rollouts.Spec)]
     written = sum(facts[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
-    return Cost(
-        problems=sum(s.stop - s.start for s in asked),
-        tokens=sum(facts[s.fingerprint]["tokens"] for s in asked) + written,
-        traces=facts[student.fingerprint]["traces"],
-        seconds=round(sum(store.seconds(s.recipe, s.fingerprint) for s in parts), 2),
-    )
+    sampled = sum(facts[s.fingerprint]["tokens"] for s in asked)
+    return Cost(sum(s.stop - s.start for s in asked), sampled + written, seconds)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import engines, models, problems, prompts
-from .baselines import ABLATIONS, Student, ssb_no_wrong
+from .baselines import ABLATIONS, Student, grpo, ssb_no_wrong
 from .config import Decoding, RunConfig, refuse_missing
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, merge, required, rollouts, select, teach
@@ -59,6 +59,8 @@ class Pipeline:
             ConfigError: the model, the problems or a benchmark cannot be had.
         """
         refuse_missing(config.execution.report_to)
+        if "grpo" in config.baselines:
+            grpo.refuse_missing()
         pipeline = cls(config, models.resolve(config.model, store_root), problems.load(config.problems))
         for request in pipeline.evaluations(None):
             request.problem_set  # noqa: B018  reading it is the check
@@ -74,6 +76,8 @@ class Pipeline:
         first = prompts.tutor_messages(self.problems[0].question, c.prompts.few_shot)
         wanted = {"rollouts.max_new_tokens": (first, c.rollouts.max_new_tokens)}
         wanted["teach.max_new_tokens"] = (first, c.teach.max_new_tokens)
+        if "grpo" in c.baselines:
+            wanted["grpo.max_new_tokens"] = (first, c.grpo.max_new_tokens)
         for request in self.evaluations(None):
             asked = prompts.tutor_messages(request.problem_set[0].question, request.few_shot)
             wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, c.evaluate.max_new_tokens)
@@ -168,7 +172,9 @@ class Pipeline:
         first = self.distillation(waves)
         if self.merged:
             return [first]
-        methods = [first, *(ABLATIONS[name].of(first) for name in self.config.baselines)]
+        methods: list[Student] = [first]
+        for name in self.config.baselines:
+            methods.append(grpo.of(first, self.config.grpo) if name == "grpo" else ABLATIONS[name].of(first))
         return [_seeded(student, i) for student in methods for i in range(self.config.seeds)]
 
     def evaluations(self, student: Student | None) -> list[evaluate.Spec]:
@@ -195,5 +201,6 @@ def _taught(waves: Sequence[Wave], store: Store) -> int:
 
 def _seeded(student: Student, i: int) -> Student:
     """The same student from the training seed that lies `i` behind."""
-    config = student.distill
-    return student.model_copy(update={"distill": config.model_copy(update={"seed": config.seed + i})})
+    name = "grpo" if isinstance(student, grpo.Spec) else "distill"
+    config = getattr(student, name)
+    return student.model_copy(update={name: config.model_copy(update={"seed": config.seed + i})})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .pipeline import Pipeline
-from .stages import Spec, distill, evaluate, finished, rollouts, shard_inputs, upstreams
+from .stages import BASELINES, Spec, evaluate, finished, rollouts, shard_inputs, upstreams
 from .store import Store, StoreError
 
 
@@ -54,8 +54,8 @@ def _shard_names(spec: Spec) -> list[str]:
     if isinstance(spec, evaluate.Spec):
         return [i.name for i in shard_inputs(spec.problem_set, spec.execution.shard_size)]
     while not isinstance(spec, rollouts.Spec):
-        if isinstance(spec, distill.Spec):
-            return []  # a student is one directory
+        if spec.stage in ("distill", *BASELINES, "merge"):
+            return []  # each is one directory
         (spec,) = upstreams(spec)
     return [i.name for i in shard_inputs(spec.wave, spec.execution.shard_size)]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from . import problems, statistics
-from .baselines import Student
+from .baselines import Student, grpo
 from .costs import cost
 from .rounds import rounds
 from .runs import SUMMARY_FORMAT, StageRun, versions
@@ -34,7 +34,7 @@ def summarise(
         "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
         "rounds": [asdict(r) for r in rounds(store, specs)],
-        "costs": _costs(store, [s for s in own if isinstance(s, distill.Spec)]),
+        "costs": _costs(store, [s for s in own if isinstance(s, (distill.Spec, grpo.Spec))]),
         "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),

@@ -56,7 +56,7 @@ class DistillTrainer(Trainer):
         self.speed = Speed(work / "speed.json")
         arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
         self.order = Order(traces, config, arguments.per_device_train_batch_size * arguments.world_size)
-        callbacks: list[TrainerCallback] = [_Report(progress, label, self.speed), _EachEpoch(self.order)]
+        callbacks: list[TrainerCallback] = [Report(progress, label, self.speed), _EachEpoch(self.order)]
         if config.patience:
             callbacks.append(EarlyStoppingCallback(config.patience))
         super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
@@ -214,7 +214,9 @@ class Speed:
         write_json(self.path, {"tokens": self.tokens, "seconds": self.before + time.monotonic() - self.started})
 
 
-class _Report(TrainerCallback):
+class Report(TrainerCallback):
+    """Tells of every step, under the name `label`, and keeps the speed beside every checkpoint."""
+
     def __init__(self, progress: Progress, label: str, speed: Speed) -> None:
         self.progress = progress
         self.label = label

@@ -12,9 +12,9 @@ from typing import Annotated
 from pydantic import Field
 
 from ..stages import distill
-from . import rft, sft, ssb_no_wrong
+from . import grpo, rft, sft, ssb_no_wrong
 
-Student = Annotated[distill.Spec | sft.Spec | rft.Spec | ssb_no_wrong.Spec, Field(discriminator="method")]
+Student = Annotated[distill.Spec | sft.Spec | rft.Spec | ssb_no_wrong.Spec | grpo.Spec, Field(discriminator="method")]
 
 ABLATIONS: dict[str, ModuleType] = {"sft": sft, "rft": rft, "ssb-no-wrong": ssb_no_wrong}
 """Baselines that are SSB with something left out; ``of`` of each makes its request from SSB's."""

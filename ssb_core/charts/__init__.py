@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import findings
 from . import compared
-from .canvas import BASE, INK, PALE, SOFT, STUDENT, axes_of, canvas, colour, dress, png
+from .canvas import BASE, INK, PALE, SOFT, STUDENT, axes_of, canvas, colour, curve, dress, png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,34 +80,16 @@ def training(run: Run) -> Figure | None:
     asked = findings.configuration(run).distill
     mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
     dress(upper, f"Distillation loss ({DIVERGENCES[asked.divergence]} times T²{mixed}, nats a token)")
-    _curve(upper, log, "loss")
+    curve(upper, log, "loss")
     if held_out := [(row["step"], row["held_out_loss"]) for row in log if "held_out_loss" in row]:
         upper.plot(*zip(*held_out, strict=True), color=INK, linewidth=1, marker="o", markersize=4, label="held out")
     upper.legend(frameon=False, loc="best")
     clip = asked.max_grad_norm
     dress(lower, f"Gradient norm (clipped at {clip:g})", xlabel="optimiser step")
-    _curve(lower, log, "grad_norm")
+    curve(lower, log, "grad_norm")
     if clip <= lower.get_ylim()[1]:
         lower.axhline(clip, color=INK, linewidth=1, linestyle="--")
     return figure
-
-
-def _curve(axes: Axes, log: Sequence[dict[str, Any]], key: str) -> None:
-    points = [(row["step"], row[key]) for row in log if key in row]
-    if points:
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, color=BASE, alpha=0.55, linewidth=1, label="each step")
-        axes.plot(steps, smooth(values), color=STUDENT, linewidth=2, label="moving average")
-    axes.set_ylim(bottom=0)
-
-
-def smooth(values: Sequence[float]) -> NDArray[np.float64]:
-    """The centred moving average over a tenth of the values; windows shrink at the ends."""
-    import numpy as np
-
-    window = np.ones(len(values) // 20 * 2 + 1)
-    total = np.convolve(np.asarray(values, dtype=float), window, "same")
-    return np.asarray(total / np.convolve(np.ones(len(values)), window, "same"))
 
 
 def funnel(run: Run) -> Figure | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
 BASE, STUDENT = "#8c939d", "#0072b2"
@@ -43,6 +45,24 @@ def dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
     axes.grid(axis="y", color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
     return axes
+
+
+def curve(axes: Axes, log: Sequence[dict[str, Any]], key: str) -> None:
+    points = [(row["step"], row[key]) for row in log if key in row]
+    if points:
+        steps, values = zip(*points, strict=True)
+        axes.plot(steps, values, color=BASE, alpha=0.55, linewidth=1, label="each step")
+        axes.plot(steps, smooth(values), color=STUDENT, linewidth=2, label="moving average")
+    axes.set_ylim(bottom=0)
+
+
+def smooth(values: Sequence[float]) -> NDArray[np.float64]:
+    """The centred moving average over a tenth of the values; windows shrink at the ends."""
+    import numpy as np
+
+    window = np.ones(len(values) // 20 * 2 + 1)
+    total = np.convolve(np.asarray(values, dtype=float), window, "same")
+    return np.asarray(total / np.convolve(np.ones(len(values)), window, "same"))
 
 
 def png(figure: Figure) -> bytes:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from ..engines import Sampler
 
-BASELINES = ("sft", "rft", "ssb-no-wrong")
+BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
 STAGES = ("rollouts", "select", "teach", "distill", *BASELINES, "merge", "evaluate")
 
 

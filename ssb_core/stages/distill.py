@@ -56,23 +56,30 @@ class Spec(BaseSpec):
 
 def make_student(spec: Spec) -> Any:
     """The base model with fresh, seeded LoRA weights (float32) on all linear layers but the head."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
     from transformers import set_seed
 
     set_seed(spec.distill.seed)
     how = spec.execution
     base = models.load_model(spec.teach[0].model, how.device, sharded=how.train_processes if how.train_sharded else 1)
-    config = LoraConfig(
-        r=spec.distill.lora_rank,
-        lora_alpha=spec.distill.lora_alpha,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
+    student: Any = get_peft_model(
+        base, lora(spec.distill.lora_rank, spec.distill.lora_alpha), autocast_adapter_dtype=True
     )
-    student: Any = get_peft_model(base, config, autocast_adapter_dtype=True)
-    adapted = student.peft_config["default"]
-    adapted.target_modules = sorted(adapted.target_modules)  # a set, in another order in every process
+    sort_targets(student)
     return student
+
+
+def lora(rank: int, alpha: int) -> Any:
+    """LoRA on all linear layers but the head, as every student has it."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def sort_targets(student: Any) -> None:
+    """Put the names of adapted layers, a set in another order in every process, in order, as they are saved."""
+    adapted = student.peft_config["default"]
+    adapted.target_modules = sorted(adapted.target_modules)
 
 
 def weights(manifest: Manifest) -> Entry:
@@ -117,15 +124,20 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
 
 def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path | None) -> Outcome:
     """Make what was trained in `work` the request's result."""
-    directory, log = spec.directory(store), read_log(work / "result")
-    _refuse_divergence(log)
-    before = _step(checkpoint)
-    shutil.copy(work / "speed.json", work / "result" / "speed.json")
-    shutil.rmtree(directory, ignore_errors=True)
-    (work / "result").rename(directory)
+    log = read_log(work / "result")
+    refuse_divergence(log, "distill.learning_rate")
     facts = {"traces": traces, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
     if held_out := [row["held_out_loss"] for row in log if "held_out_loss" in row]:
         facts |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
+    return commit(spec, store, work, facts, step(checkpoint))
+
+
+def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: int) -> Outcome:
+    """Make ``work/result`` the result of a request that trains; `before` of its steps were made earlier."""
+    directory = spec.directory(store)
+    shutil.copy(work / "speed.json", work / "result" / "speed.json")
+    shutil.rmtree(directory, ignore_errors=True)
+    (work / "result").rename(directory)
     entries = tuple(
         Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
         for p in sorted(directory.rglob("*"))
@@ -134,15 +146,16 @@ def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path 
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries, sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
     store.drop_work(manifest)
-    return Outcome(manifest, len(log) - before, before)
+    return Outcome(manifest, facts["steps"] - before, before)
 
 
-def _refuse_divergence(log: Sequence[dict[str, Any]]) -> None:
+def refuse_divergence(log: Sequence[dict[str, Any]], field: str) -> None:
+    """Refuse a training log whose loss or gradient is no number; `field` is what to lower."""
     for row in log:
         if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
             raise StoreError(
                 f"training diverged at step {row['step']} (loss {row['loss']}, gradient norm {row['grad_norm']}); "
-                "lower distill.learning_rate"
+                f"lower {field}"
             )
 
 
@@ -159,7 +172,7 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
         student, learned, held_out, spec.distill, work, progress, spec.execution.report_to, spec.stage
     )
     if "tensorboard" in spec.execution.report_to:
-        trainer.draw_curves(work / "result" / CURVES, _step(checkpoint))
+        trainer.draw_curves(work / "result" / CURVES, step(checkpoint))
     if checkpoint and trainer.had_stopped(checkpoint):
         trainer.take_best(checkpoint)
     else:
@@ -169,7 +182,7 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
         _write_log(work / "result", trainer.state.log_history)
 
 
-def _step(checkpoint: Path | None) -> int:
+def step(checkpoint: Path | None) -> int:
     """Optimiser steps that a checkpoint was written after."""
     return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 

@@ -141,7 +141,6 @@ def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: 
     assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
     assert costs["ssb-no-wrong"]["tokens"] > sampled
     assert {c["problems"] for c in costs.values()} == {run.summary["yield"]["problems"]}
-    assert {c["traces"] for c in costs.values()} == {compared.target_traces}
     assert 0 < costs["rft"]["seconds"] < costs["sft"]["seconds"] and costs["ssb"]["seconds"] > 0
 
 

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from ssb_core import charts, findings, problems, report, story, survey
+from ssb_core.charts import canvas
 from ssb_core.config import Benchmark, ConfigError, ProblemsConfig, RunConfig
 from ssb_core.records import Rejection
 from ssb_core.runs import Run
@@ -238,10 +239,10 @@ def test_charts_are_pngs_wide_enough_to_read(quick_run: Run) -> None:
 
 def test_smoothing_averages_over_shrinking_windows() -> None:
     values = [float(i % 2) for i in range(20)]  # a window of three
-    smoothed = charts.smooth(values)
+    smoothed = canvas.smooth(values)
     assert smoothed[:3].tolist() == pytest.approx([1 / 2, 1 / 3, 2 / 3])
     assert smoothed[-1] == pytest.approx(1 / 2)
-    assert charts.smooth([3.0]).tolist() == [3.0]
+    assert canvas.smooth([3.0]).tolist() == [3.0]
 
 
 def test_cells_are_formatted_for_reading() -> None:

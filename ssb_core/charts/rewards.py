@@ -1,0 +1,20 @@
+"""The training curves of baseline grpo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .canvas import canvas, curve, dress, png
+
+
+def rewards(log: Sequence[dict[str, Any]]) -> bytes:
+    """Mean reward and mean completion length by optimiser step, raw and smoothed, as a PNG."""
+    figure = canvas(4.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    dress(upper, "GRPO: mean reward (share of correct answers)")
+    curve(upper, log, "reward")
+    upper.legend(frameon=False, loc="best")
+    dress(lower, "Tokens per completion", xlabel="optimiser step")
+    curve(lower, log, "mean_length")
+    return png(figure)
