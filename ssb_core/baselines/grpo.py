@@ -4,9 +4,9 @@ The student sees the bare questions that SSB samples, answers each as often as S
 for a correct verdict, else 0. One epoch over the same problems therefore costs as many samples as SSB's rollouts; the
 facts count problems and generated tokens, so that both budgets can be compared.
 
-Sampling, losses and prompts follow TRL and this package as `trainer` says. Training goes on from its last whole
-checkpoint, which holds the states of the random generators: a resumed student ends with the bits of an uninterrupted
-one. TRL trains here in one process, and samples with transformers, whatever `execution` says of both.
+What is TRL's and what is ours, `grpo_trainer` says. Training goes on from its last whole checkpoint, which holds the
+states of the random generators: a resumed student ends with the bits of an uninterrupted one. TRL trains here in one
+process and samples with transformers, whatever `execution` says of either.
 """
 
 from __future__ import annotations

@@ -207,6 +207,16 @@ def test_how_the_work_is_done_is_not_in_the_recipe(spec: grpo.Spec) -> None:
     assert spec.model_copy(update={"stop": 23}).fingerprint != spec.fingerprint
 
 
+def test_passes_and_recomputed_activations_change_neither_samples_nor_loss(
+    spec: grpo.Spec, trained: Trained, tmp_path: Path
+) -> None:
+    frugal = Trained(changed(spec, accumulation=3, checkpointing=True), Store(tmp_path))
+    assert frugal.completions == trained.completions
+    for row, expected in zip(frugal.log, trained.log, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+        assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
 def test_every_epoch_asks_every_problem_in_another_order_and_no_step_is_short(spec: grpo.Spec) -> None:
     config = CONFIG.model_copy(update={"epochs": 3})
     asked = [p.id for p in grpo.schedule(spec.wave, config)]
