@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import findings
 from . import compared
-from .canvas import BASE, INK, PALE, SOFT, STUDENT, axes_of, canvas, colour, curve, dress, png
+from .canvas import INK, PALE, SOFT, STUDENT, axes_of, blank, colour, curve, dress, png
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +33,7 @@ def accuracy(run: Run) -> Figure | None:
     models = _models(benchmarks)
     if not models:
         return None
-    figure = canvas(3.2)
+    figure = blank(3.2)
     axes = axes_of(figure, "Accuracy, with 95% intervals", ylabel="% correct")
     width = min(0.8 / len(models), 0.3)
     for i, model in enumerate(models):
@@ -75,7 +74,7 @@ def training(run: Run) -> Figure | None:
     log = findings.training_log(run)
     if not log:
         return None
-    figure = canvas(4.2)
+    figure = blank(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     asked = findings.configuration(run).distill
     mixed = f", {asked.cross_entropy:.0%} cross-entropy" if asked.cross_entropy else ""
@@ -97,7 +96,7 @@ def funnel(run: Run) -> Figure | None:
     steps = findings.funnel(run)
     if not steps:
         return None
-    figure = canvas(0.55 + 0.72 * len(steps))
+    figure = blank(0.55 + 0.72 * len(steps))
     axes = axes_of(figure, "Problems kept by each step")
     whole = steps[0].kept
     for at, step in enumerate(steps):
@@ -128,7 +127,7 @@ def lengths(run: Run) -> Figure | None:
     every = np.concatenate(list(shown.values()))
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
-    figure = canvas(2.9)
+    figure = blank(2.9)
     axes = axes_of(figure, f"Completion length on {first[0].benchmark}", xlabel="tokens", ylabel="% of samples")
     for model, tokens in shown.items():
         hue, share = colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))

@@ -24,7 +24,7 @@ def colour(model: str, models: Sequence[str]) -> str:
     return {"base": BASE, "ssb": STUDENT}.get(model) or OTHERS[others.index(model) % len(OTHERS)]
 
 
-def canvas(height: float) -> Figure:
+def blank(height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained", facecolor="white")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .canvas import INK, SOFT, axes_of, canvas, colour, dress
+from .canvas import INK, SOFT, axes_of, blank, colour, dress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ def costs(run: Run) -> Figure | None:
     if len(summary["costs"]) < 2 or not summary["benchmarks"]:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))
-    figure = canvas(3.4)
+    figure = blank(3.4)
     figure.suptitle(f"Accuracy on {name}, with 95% intervals, and what it took", x=0.01, ha="left", color=INK, size=11)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (unit, words) in zip(panels, COSTS.items(), strict=True):
@@ -58,7 +58,7 @@ def rounds(run: Run) -> Figure | None:
     summary = run.summary
     if len(summary["rounds"]) < 2 or not summary["benchmarks"]:
         return None
-    figure = canvas(3.4)
+    figure = blank(3.4)
     axes = axes_of(figure, "Accuracy by round, with 95% intervals", xlabel="round", ylabel="% correct")
     names = list(summary["benchmarks"])
     for name in names:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .canvas import canvas, curve, dress, png
+from .canvas import blank, curve, dress, png
 
 
 def rewards(log: Sequence[dict[str, Any]]) -> bytes:
     """Mean reward and mean completion length by optimiser step, raw and smoothed, as a PNG."""
-    figure = canvas(4.2)
+    figure = blank(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     dress(upper, "GRPO: mean reward (share of correct answers)")
     curve(upper, log, "reward")
