@@ -91,7 +91,7 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     low, high = paired["ci95"]
     base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
     relation, noise = "cannot be told apart from", "not distinguishable from noise"
-    if _significant(paired):
+    if significant(paired):
         relation, noise = "is better than" if low > 0 else "is worse than", "distinguishable from noise"
     return (
         f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
@@ -114,7 +114,8 @@ def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
     )
 
 
-def _significant(paired: dict[str, Any]) -> bool:
+def significant(paired: dict[str, Any]) -> bool:
+    """Whether a paired difference, as the summary has it, is distinguishable from noise."""
     low, high = paired["ci95"]
     return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
 
@@ -137,10 +138,10 @@ def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
             f" The {_percent(abs(gap))} points between the two are formatting: right answers in another notation than "
             f"the reference's, which SSB gives {'less' if gap > 0 else 'more'} often than its base."
         )
-    if _significant(ours) != _significant(literal):
+    if significant(ours) != significant(literal):
         return (
             " Part of this may be formatting: it is distinguishable from noise only where answers are compared "
-            f"{'by their value' if _significant(ours) else 'letter for letter'}."
+            f"{'by their value' if significant(ours) else 'letter for letter'}."
         )
     return ""
 

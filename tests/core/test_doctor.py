@@ -19,7 +19,9 @@ from ssb_core.estimate import Lengths, Sizes
 from ssb_core.runs import Run
 from tests.tiny import write_gguf
 
-NANO = Sizes(problems=64, evaluated=48, prompt_bytes=400, hidden_size=128, vocabulary=256, lora_width=9728)
+NANO = Sizes(
+    problems=64, evaluated=48, answered=192, prompt_bytes=400, hidden_size=128, vocabulary=256, lora_width=9728
+)
 
 
 def examined(settings: RunConfig | None, store: Path) -> dict[str, Check]:
