@@ -128,17 +128,17 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
         f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
         f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
         f"{_points(paired['string_match']['difference'])} points under plain string match."
-        f"{_power(paired)}{_seeds(benchmark['models'])}"
+        f"{_power(paired, benchmark['n'])}{_seeds(benchmark['models'])}"
         f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], paired)}"
         f"{_unverified(benchmark['models'])}{_against_others(benchmark)}"
     )
 
 
-def _power(paired: dict[str, Any]) -> str:
+def _power(paired: dict[str, Any], n: int) -> str:
     """Discordant problems, and what difference there would have to be to be found."""
     return (
-        f" SSB did better on {paired['wins']:,} problems and worse on {paired['losses']:,}; this benchmark could have "
-        f"shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% power)."
+        f" SSB did better on {paired['wins']:,} and worse on {paired['losses']:,} of {n:,} problems; this benchmark "
+        f"could have shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% power)."
     )
 
 

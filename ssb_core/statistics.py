@@ -166,7 +166,7 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
         wins=int((differences > 0).sum()),
         losses=int((differences < 0).sum()),
         standard_error=of.standard_error,
-        minimum_detectable_effect=detectable(of, n),
+        minimum_detectable_effect=detectable(of, n * min(a.shape[2], b.shape[2])),
     )
 
 

@@ -294,7 +294,10 @@ def test_the_headline_tells_the_difference_under_plain_string_match() -> None:
 
 def test_the_headline_counts_discordant_problems_and_says_what_could_have_been_shown() -> None:
     told = report.verdict_in_words(benchmark(0.02, (-0.02, 0.06), 0.4))
-    assert "SSB did better on 70 problems and worse on 8; this benchmark could have shown a difference of 5.1 " in told
+    assert (
+        "SSB did better on 70 and worse on 8 of 500 problems; this benchmark could have shown a difference of 5.1 "
+        in told
+    )
 
 
 def test_seeds_and_baselines_are_told_in_the_table_and_in_words() -> None:

@@ -136,6 +136,11 @@ def test_where_nothing_differs_the_minimum_detectable_effect_is_about_what_mcnem
     assert paired(same[:1], same[:1]).minimum_detectable_effect == 1.0
 
 
+def test_fewer_discordant_problems_than_mcnemar_needs_do_not_make_a_benchmark_sharper() -> None:
+    found = [paired(*_outcomes(wins, 0, 32 - wins)).minimum_detectable_effect for wins in (0, 1, 2, 8)]
+    assert found[0] == found[1] == found[2] < found[3]
+
+
 def test_the_variance_over_seeds_is_that_of_the_random_effects_model() -> None:
     rng = np.random.default_rng(6)
     rates = rng.normal(size=(4, 1)) + rng.normal(size=(1, 30)) + rng.normal(size=(4, 30))
