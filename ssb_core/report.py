@@ -138,7 +138,8 @@ def _power(paired: dict[str, Any], n: int) -> str:
     """Discordant problems, and what difference there would have to be to be found."""
     return (
         f" SSB did better on {paired['wins']:,} and worse on {paired['losses']:,} of {n:,} problems; this benchmark "
-        f"could have shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% power)."
+        f"could have shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% "
+        "power)."
     )
 
 
