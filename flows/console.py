@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,7 +30,7 @@ from ssb_core.records import Rejection
 
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
-ROOM = {"string match": 100, "vs base": 120}  # how wide a terminal must be for these columns of the results table
+SPARED = ("vs base", "string match", "pass@k", "truncated", "no answer")  # left out in this order where room is short
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
 GUTTERS = (0, 7, 14)  # columns of a check before what was found: indent, status, name
@@ -103,8 +104,17 @@ def print_check(check: Check) -> None:
 
 
 def results(rows: list[dict[str, str]]) -> Table:
-    """The results table, as in the report; what is told in words below it is left out where the terminal is narrow."""
-    shown = [name for name in rows[0] if console.width >= ROOM.get(name, 0)]
+    """The results table, as in the report; where the terminal is narrow, without what words or the report tell too."""
+    shown = list(rows[0])
+    unlimited = console.options.update(max_width=sys.maxsize)
+    for name in SPARED:
+        if Measurement.get(console, unlimited, _results(rows, shown)).maximum <= console.width:
+            break
+        shown = [column for column in shown if column != name]
+    return _results(rows, shown)
+
+
+def _results(rows: list[dict[str, str]], shown: list[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in shown:
         table.add_column(name, justify="left" if name in ("benchmark", "model") else "right")

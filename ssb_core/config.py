@@ -72,6 +72,10 @@ class Benchmark(ProblemsConfig):
     name: str = Field(description="Name in tables and in summary.json.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     split: str = Field("test", description="Hub split.")
     few_shot: bool = Field(False, description="Ask with the worked examples of prompts.few_shot.")
+    samples: int | None = Field(None, ge=1, description="Samples per problem, if other than evaluate's.")
+    temperature: float | None = Field(None, ge=0, description="If other than evaluate's.")
+    top_k: int | None = Field(None, ge=0, description="If other than evaluate's.")
+    max_new_tokens: int | None = Field(None, ge=1, description="If other than evaluate's.")
 
 
 class Example(Frozen):
@@ -240,9 +244,22 @@ class EvaluateConfig(Decoding):
         names = [b.name for b in self.benchmarks]
         if len(set(names)) < len(names):
             raise ValueError(f"benchmark names must be unique, got {names}")
-        if self.temperature == 0 and self.samples > 1:
-            raise ValueError("greedy decoding gives the same sample again: set samples to 1 or a temperature above 0")
+        for b in self.benchmarks:
+            if self.decoding(b).temperature == 0 and self.samples_of(b) > 1:
+                raise ValueError(
+                    "greedy decoding gives the same sample again: set samples to 1 or a temperature above 0 "
+                    f"(benchmark {b.name})"
+                )
         return self
+
+    def decoding(self, benchmark: Benchmark) -> Decoding:
+        """How `benchmark` is sampled: as here, but for what it states itself."""
+        own = benchmark.model_dump(include=set(Decoding.model_fields), exclude_none=True)
+        return Decoding.model_validate(self.recipe | own)
+
+    def samples_of(self, benchmark: Benchmark) -> int:
+        """Samples per problem of `benchmark`."""
+        return self.samples if benchmark.samples is None else benchmark.samples
 
 
 Engine = Literal["transformers", "vllm", "openai"]

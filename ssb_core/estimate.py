@@ -34,11 +34,13 @@ class Sizes:
     """What of the model and the problem sets decides how large a store gets.
 
     `lora_width` sums inputs and outputs of the layers that get an adapter, so its parameters are that times the rank.
-    `converted` is what the model itself takes in the store, if it has to be converted.
+    `evaluated` counts benchmark problems, `answered` one model's samples on them. `converted` is what the model itself
+    takes in the store, if it has to be converted.
     """
 
     problems: int
     evaluated: int
+    answered: int
     prompt_bytes: int
     hidden_size: int
     vocabulary: int
@@ -57,7 +59,8 @@ class Lengths:
     @classmethod
     def caps(cls, config: RunConfig) -> Self:
         """As long as the configuration allows."""
-        return cls(config.rollouts.max_new_tokens, config.teach.max_new_tokens, config.evaluate.max_new_tokens)
+        longest = max(config.evaluate.decoding(b).max_new_tokens for b in config.evaluate.benchmarks)
+        return cls(config.rollouts.max_new_tokens, config.teach.max_new_tokens, longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,6 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
     vectors = tokens.teach * _signal(config, sizes)
     adapter = FLOAT32 * config.distill.lora_rank * sizes.lora_width
     asked = config.rollouts.samples * sizes.problems
-    answered = 2 * config.evaluate.samples * sizes.evaluated  # by the base and by the student
     shards, graded = _shards(config, sizes.problems), _shards(config, sizes.evaluated, len(config.evaluate.benchmarks))
     return StoreEstimate(
         rollouts=2 * shards + _rows(asked, sizes.prompt_bytes + TOKEN * tokens.rollouts + 2 * ROW),  # and verdicts
@@ -105,7 +107,8 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
         adapter=adapter + ADAPTER_FILES,
         checkpoints=CHECKPOINTS * (STATES * adapter + ADAPTER_FILES),
         training=_rows(min(traces, config.target_traces), hinted + vectors + WIDE_ROW),
-        samples=2 * graded + _rows(answered, TOKEN * tokens.evaluate + ROW),
+        # by the base and by the student
+        samples=2 * graded + _rows(2 * sizes.answered, TOKEN * tokens.evaluate + ROW),
         model=sizes.converted,
     )
 

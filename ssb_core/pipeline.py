@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import engines, models, problems, prompts
 from .baselines import ABLATIONS, Student, grpo, ssb_no_wrong
-from .config import Decoding, RunConfig, refuse_missing
+from .config import RunConfig, refuse_missing
 from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, merge, required, rollouts, select, teach
 from .store import Store
@@ -80,7 +80,8 @@ class Pipeline:
             wanted["grpo.max_new_tokens"] = (first, c.grpo.max_new_tokens)
         for request in self.evaluations(None):
             asked = prompts.tutor_messages(request.problem_set[0].question, request.few_shot)
-            wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, c.evaluate.max_new_tokens)
+            cap = request.decoding.max_new_tokens
+            wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, cap)
         models.check(self.model, c.execution.device, wanted)
         engines.check(c.execution)
 
@@ -185,8 +186,8 @@ class Pipeline:
                 model=self.model,
                 student=student,
                 benchmark=b,
-                decoding=Decoding.model_validate(c.evaluate.recipe),
-                samples=c.evaluate.samples,
+                decoding=c.evaluate.decoding(b),
+                samples=c.evaluate.samples_of(b),
                 few_shot=c.prompts.few_shot if b.few_shot else (),
                 execution=c.execution,
             )

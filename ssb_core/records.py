@@ -143,11 +143,12 @@ class TeacherTrace:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Answer number `index` of an evaluated model to one benchmark problem, graded."""
+    """Answer number `index` of an evaluated model to one benchmark problem, graded; `prompt_hash` is of its prompt."""
 
     problem_id: str
     index: int
     seed: int
+    prompt_hash: str
     completion_ids: tuple[int, ...]
     text: str
     finish_reason: FinishReason
@@ -156,10 +157,13 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkScore:
-    """One model on one benchmark. Accuracy is avg@k; `ci95` is its 95% interval; tokens are per sample.
+    """One model on one benchmark, in rates of its samples unless said otherwise; tokens are per sample.
 
-    `string_match` is the accuracy if answers had to be written just as the reference answers are, `unverified` the rate
-    of answers that the verifier gave up on; they count as not correct.
+    `accuracy` is avg@k; `standard_error` and `ci95` (95%) are clustered by problem, and include the spread of `seeds`,
+    the accuracy of each training, where there are several (`seed_sd`, 0 for one). `pass_at_k` is by k, `maj_at_k` that
+    of all samples. `string_match` is the accuracy if answers had to be written just as the reference answers are,
+    `unverified` the rate of answers that the verifier gave up on, `timeouts` of those among them for lack of time;
+    they count as not correct.
     """
 
     benchmark: str
@@ -168,20 +172,35 @@ class BenchmarkScore:
     samples: int
     accuracy: float
     ci95: tuple[float, float]
+    standard_error: float
+    pass_at_k: dict[str, float]
+    maj_at_k: float
+    string_match: float
     no_answer: float
     truncated: float
-    mean_tokens: float
-    string_match: float
     unverified: float
+    timeouts: float
+    mean_tokens: float
+    p95_tokens: float
+    seeds: tuple[float, ...]
+    seed_sd: float
 
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Accuracy of one model minus another on the same problems, with a 95% interval and a two-sided p-value."""
+    """Accuracy of one model minus another on the same problems, with a 95% interval and a two-sided p-value.
+
+    `wins` and `losses` count the problems on which the first does better, and worse. A true difference of
+    `minimum_detectable_effect` would have been found with 80% power.
+    """
 
     difference: float
     ci95: tuple[float, float]
     p_value: float
+    wins: int
+    losses: int
+    standard_error: float
+    minimum_detectable_effect: float
 
 
 def schema(record: type) -> pa.Schema:

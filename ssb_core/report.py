@@ -22,38 +22,69 @@ from .store import replacing
 if TYPE_CHECKING:
     from .runs import Run
 
-__all__ = ["charts", "page", "results_table", "verdict_in_words", "write"]
+__all__ = ["breakdown", "charts", "page", "results_table", "significant", "verdict_in_words", "write"]
 
 STORIES = 3
 SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
 SINGLED_OUT = 5  # tokens told in a table below the heat map
 HEAT = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # nats at which the heat map's colour gets one step darker
 TEMPLATE = "report.html.j2"
+OPTIONAL = ("seeds", "maj@k", "pass@k")  # columns of the results table that not every run has
 
 
 def results_table(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """One row of formatted cells for each model on each benchmark, the base first."""
-    return [
+    """One row of formatted cells for each model on each benchmark, the base first.
+
+    Majority vote, pass@k and training seeds have columns only where some row has several samples, or seeds.
+    """
+    rows = [
         _row(name, model, benchmark)
         for name, benchmark in summary["benchmarks"].items()
-        for model in sorted(benchmark["models"], key=lambda m: m != "base")
+        for model in _models(benchmark)
     ]
+    unused = {name for name in OPTIONAL if not any(row[name] for row in rows)}
+    return [{name: cell for name, cell in row.items() if name not in unused} for row in rows]
+
+
+def _models(benchmark: dict[str, Any]) -> list[str]:
+    return sorted(benchmark["models"], key=lambda m: m != "base")
 
 
 def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
     score, difference = benchmark["models"][model], benchmark["paired"].get(f"{model}-base")
     low, high = score["ci95"]
+    k = benchmark["samples"]
     return {
         "benchmark": name,
         "model": model,
         "accuracy": f"{_percent(score['accuracy'])}%",
         "95% interval": f"{_percent(low)} to {_percent(high)}",
+        "seeds": f"{len(score['seeds'])} (sd {_percent(score['seed_sd'])})" if "seeds" in score else "",
+        "maj@k": f"{_percent(score['maj_at_k'])}%" if k > 1 else "",
+        "pass@k": f"{_percent(score['pass_at_k'][str(k)])}%" if k > 1 else "",
         "string match": f"{_percent(score['string_match'])}%",
         "no answer": f"{_percent(score['no_answer'])}%",
         "truncated": f"{_percent(score['truncated'])}%",
         "tokens": f"{score['mean_tokens']:,.0f}",
         "vs base": _difference(difference) if difference else "",
     }
+
+
+def breakdown(summary: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
+    """Accuracy by level and by subject as rows of formatted cells, by title; nothing where problems have neither."""
+    return {
+        f"{name} by {label}": [_group(label, value, benchmark) for value in groups]
+        for name, benchmark in summary["benchmarks"].items()
+        for label in ("level", "subject")
+        if (groups := benchmark["models"][_models(benchmark)[0]][f"by_{label}"])
+    }
+
+
+def _group(label: str, value: str, benchmark: dict[str, Any]) -> dict[str, str]:
+    """One row: accuracy and 95% interval of every model on the problems of one level or subject."""
+    scores = {m: benchmark["models"][m][f"by_{label}"][value] for m in _models(benchmark)}
+    cells = {m: f"{_percent(s['accuracy'])}% ({' to '.join(map(_percent, s['ci95']))})" for m, s in scores.items()}
+    return {label: value, "problems": f"{next(iter(scores.values()))['n']:,}", **cells}
 
 
 def _difference(paired: dict[str, Any]) -> str:
@@ -91,15 +122,46 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     low, high = paired["ci95"]
     base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
     relation, noise = "cannot be told apart from", "not distinguishable from noise"
-    if _significant(paired):
+    if significant(paired):
         relation, noise = "is better than" if low > 0 else "is worse than", "distinguishable from noise"
     return (
         f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
         f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
         f"{_points(paired['string_match']['difference'])} points under plain string match."
+        f"{_power(paired, benchmark['n'])}{_seeds(benchmark['models'])}"
         f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], paired)}"
-        f"{_unverified(benchmark['models'])}"
+        f"{_unverified(benchmark['models'])}{_against_others(benchmark)}"
     )
+
+
+def _power(paired: dict[str, Any], n: int) -> str:
+    """Discordant problems, and what difference there would have to be to be found."""
+    return (
+        f" SSB did better on {paired['wins']:,} and worse on {paired['losses']:,} of {n:,} problems; this benchmark "
+        f"could have shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% "
+        "power)."
+    )
+
+
+def _seeds(models: dict[str, Any]) -> str:
+    """The spread over training seeds, where there are several."""
+    if "seeds" not in models["ssb"]:
+        return ""
+    each = ", ".join(f"{_percent(accuracy)}%" for accuracy in models["ssb"]["seeds"])
+    return f" SSB is the mean of {len(models['ssb']['seeds'])} training seeds ({each}), which the interval includes."
+
+
+def _against_others(benchmark: dict[str, Any]) -> str:
+    """SSB beside every baseline."""
+    found = ""
+    for other in benchmark["models"]:
+        if paired := benchmark["paired"].get(f"ssb-{other}") if other != "base" else None:
+            noise = "distinguishable" if significant(paired) else "not distinguishable"
+            found += (
+                f" Against {other} ({_percent(benchmark['models'][other]['accuracy'])}%): {_difference(paired)}, "
+                f"{noise} from noise."
+            )
+    return found
 
 
 def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
@@ -114,7 +176,8 @@ def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
     )
 
 
-def _significant(paired: dict[str, Any]) -> bool:
+def significant(paired: dict[str, Any]) -> bool:
+    """Whether a paired difference, as the summary has it, is distinguishable from noise."""
     low, high = paired["ci95"]
     return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
 
@@ -137,10 +200,10 @@ def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
             f" The {_percent(abs(gap))} points between the two are formatting: right answers in another notation than "
             f"the reference's, which SSB gives {'less' if gap > 0 else 'more'} often than its base."
         )
-    if _significant(ours) != _significant(literal):
+    if significant(ours) != significant(literal):
         return (
             " Part of this may be formatting: it is distinguishable from noise only where answers are compared "
-            f"{'by their value' if _significant(ours) else 'letter for letter'}."
+            f"{'by their value' if significant(ours) else 'letter for letter'}."
         )
     return ""
 
@@ -175,6 +238,7 @@ def _content(run: Run) -> dict[str, Any]:
         "summary": summary,
         "headline": verdict_in_words(summary),
         "results": results_table(summary),
+        "breakdown": breakdown(summary),
         "funnel": findings.funnel(run),
         "reasons": story.REASONS,
         "left_out": problems.rejections(config.problems),

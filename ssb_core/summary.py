@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from . import problems, statistics
 from .baselines import Student, grpo
 from .costs import cost
+from .records import BenchmarkScore
 from .rounds import rounds
 from .runs import SUMMARY_FORMAT, StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
@@ -146,20 +149,44 @@ def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, A
 
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
-    benchmark = specs[0].benchmark
-    arrays = {s.model_name: evaluate.arrays(s, store) for s in specs}
+    """Every model's score, and the comparisons with the base and with SSB."""
+    benchmark, problem_set = specs[0].benchmark, specs[0].problem_set
+    arrays = _arrays(store, specs)
     scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
-    keep = ("accuracy", "ci95", "string_match", "no_answer", "unverified", "truncated", "mean_tokens")
     first = next(iter(scores.values()))
+    labels = {f"by_{label}": [getattr(p, label) for p in problem_set] for label in ("level", "subject")}
     return {
         "n": first.n,
         "samples": first.samples,
         "bad_gold": len(problems.rejections(benchmark)),
-        "models": {m: {k: asdict(s)[k] for k in keep} for m, s in scores.items()},
-        "paired": {
-            f"{m}-base": _paired(a, arrays["base"]) for m, a in arrays.items() if m != "base" and "base" in arrays
+        "models": {
+            m: _model(s) | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}
+            for m, s in scores.items()
         },
+        "paired": {f"{a}-{b}": _paired(arrays[a], arrays[b]) for a, b in _comparisons(list(arrays))},
     }
+
+
+def _arrays(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, dict[str, Any]]:
+    """Graded samples of every model as (seeds, problems, samples): requests of one name are trainings of one method."""
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for spec in specs:
+        by_model.setdefault(spec.model_name, []).append(evaluate.arrays(spec, store))
+    return {model: {name: np.stack([a[name] for a in of]) for name in of[0]} for model, of in by_model.items()}
+
+
+def _model(score: BenchmarkScore) -> dict[str, Any]:
+    """A score without what the benchmark says already; accuracies by seed only where there are several seeds."""
+    told = asdict(score)
+    unsaid = {"benchmark", "model", "n", "samples"} | ({"seeds", "seed_sd"} if len(score.seeds) == 1 else set())
+    return {name: value for name, value in told.items() if name not in unsaid}
+
+
+def _comparisons(models: Sequence[str]) -> list[tuple[str, str]]:
+    """Every model with the base, then SSB with every other."""
+    others = [m for m in models if m != "base"]
+    with_base = [(m, "base") for m in others if "base" in models]
+    return with_base + [("ssb", m) for m in others if m != "ssb" and "ssb" in models]
 
 
 def _paired(model: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:

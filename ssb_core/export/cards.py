@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from .. import findings, problems, prompts, report
-from ..config import ConfigError, EvaluateConfig, ProblemsConfig
+from ..config import ConfigError, Decoding, ProblemsConfig
 from ..records import Problem
 from ..store import write_json
 from .origin import Origin, student_turns
@@ -83,6 +83,8 @@ def _content(card: Card, origin: Origin) -> dict[str, Any]:
         "results": report.results_table(summary) if summary["benchmarks"] else [],
         "funnel": findings.funnel(origin.run),
         "sampling": _sampling(config.evaluate),
+        "sampled": {b.name: _sampling(config.evaluate.decoding(b)) for b in config.evaluate.benchmarks},
+        "caps": {b.name: config.evaluate.decoding(b).max_new_tokens for b in config.evaluate.benchmarks},
         "messages": student_turns(tokenizer, QUESTION),
         "prompt": tokenizer.decode(prompts.encode(tokenizer, prompts.tutor_messages(QUESTION))),
         "dated": "strftime_now" in tokenizer.chat_template,
@@ -119,7 +121,7 @@ def _named(origin: Origin) -> dict[str, Any]:
     return {"source": origin.base, "revision": origin.model.revision, **origin.model.recipe}
 
 
-def _sampling(decoding: EvaluateConfig) -> str:
+def _sampling(decoding: Decoding) -> str:
     """How an evaluation sampled, in words."""
     if not decoding.temperature:
         return "greedy decoding"

@@ -19,6 +19,7 @@ from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Sample, Verdict
+from ..statistics import NO_VOTE
 from ..store import Store, digest
 from . import Input, Outcome, distill, required, run_shards, sampled_table, shard_inputs
 from . import Spec as BaseSpec
@@ -31,7 +32,7 @@ class Spec(BaseSpec):
     """Samples of `model` (with the adapter of `student`, if given) on one benchmark."""
 
     stage: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     model: ResolvedModel
     student: Student | None
     benchmark: Benchmark
@@ -93,7 +94,7 @@ def answer(
         yield (
             key,
             [
-                Sample(p.id, i, r.seed, c.completion_ids, c.text, c.finish_reason, verdict)
+                Sample(p.id, i, r.seed, digest(r.prompt_ids), c.completion_ids, c.text, c.finish_reason, verdict)
                 for (p, i), (r, c), verdict in zip(names, completed, verdicts, strict=True)
             ],
         )
@@ -132,8 +133,8 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
 
 def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
-    """(problems, samples) arrays of a finished request: tokens (int); the rest bool: correct, no_answer, truncated,
-    string_match, unverified.
+    """(problems, samples) arrays of a finished request, as `statistics.score` takes them: tokens and votes (int); the
+    rest bool: correct, no_answer, truncated, string_match, unverified, timeouts.
 
     Raises:
         StoreError: the request is not finished.
@@ -149,5 +150,19 @@ def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
             columns["truncated"].append(row["finish_reason"] != "stop")
             columns["tokens"].append(len(row["completion_ids"]))
             columns["unverified"].append(verdict.unverified)
+            columns["timeouts"].append(verdict.status == "timeout")
+            columns["votes"].append(_vote(verdict))
             columns["string_match"].append(verdict.matches_literally(gold[row["problem_id"]]))
+    columns["votes"] = _numbered(columns["votes"])
     return {name: np.array(values).reshape(-1, spec.samples) for name, values in columns.items()}
+
+
+def _vote(verdict: Verdict) -> str | None:
+    """What a sample votes for in maj@k: its canonical key, or its answer as written where it has none."""
+    return f"key {verdict.key}" if verdict.key is not None else verdict.answer and f"text {verdict.answer}"
+
+
+def _numbered(votes: Sequence[str | None]) -> list[int]:
+    """Equal votes as equal numbers."""
+    numbers = {vote: i for i, vote in enumerate(dict.fromkeys(votes))}
+    return [numbers[vote] if vote else NO_VOTE for vote in votes]

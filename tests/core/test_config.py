@@ -49,6 +49,9 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
         ("execution.train_processes=3", "must divide what a pass of distill.batch_size is (4 traces)"),
         ("execution.train_sharded=true", "execution.train_processes: set that too"),
         ("evaluate.temperature=0", "samples to 1"),
+        ("evaluate.benchmarks.1.temperature=0", "samples to 1 or a temperature above 0 (benchmark nano-hard)"),
+        ("evaluate.benchmarks.0.max_new_tokens=0", "evaluate.benchmarks.0.max_new_tokens"),
+        ("evaluate.benchmarks.0.seed=1", "evaluate.benchmarks.0.seed: no such field"),
         ("evaluate.benchmarks.7.limit=5", "not a place"),
         ("model.source.x=5", "not a place"),
         ("rollouts", "section.field=value"),
@@ -84,3 +87,19 @@ def test_completions_are_boxed_whatever_the_data_set_does_but_for_choices() -> N
         form: ProblemsConfig(source="x", form=form).completion_form for form in ("boxed", "hash", "choice", "exact")
     }
     assert forms == {"boxed": "boxed", "hash": "boxed", "choice": "choice", "exact": "boxed"}
+
+
+def test_a_benchmark_is_sampled_as_evaluate_says_but_for_what_it_states_itself() -> None:
+    overrides = ["evaluate.benchmarks.1.temperature=0", "evaluate.benchmarks.1.samples=1", "evaluate.top_k=7"]
+    asked = presets.load("quickstart", overrides=[*overrides, "evaluate.benchmarks.0.max_new_tokens=9"]).evaluate
+    first, second = (asked.decoding(b) for b in asked.benchmarks)
+    assert [asked.samples_of(b) for b in asked.benchmarks] == [4, 1]
+    assert (first.temperature, first.top_k, first.max_new_tokens, first.seed) == (0.8, 7, 9, asked.seed)
+    assert (second.temperature, second.top_k, second.max_new_tokens) == (0.0, 7, asked.max_new_tokens)
+
+
+def test_greedy_benchmarks_may_all_state_their_own_samples() -> None:
+    asked = presets.load(
+        "paper", overrides=["evaluate.samples=4", *(f"evaluate.benchmarks.{i}.temperature=0.6" for i in (0, 1))]
+    )
+    assert [asked.evaluate.decoding(b).temperature for b in asked.evaluate.benchmarks] == [0.6, 0.6]

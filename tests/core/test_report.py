@@ -60,13 +60,15 @@ def benchmark(
 ) -> dict[str, Any]:
     """A summary with one benchmark on which the base scores 30%; `literal` is difference and p under string match."""
     score = {"string_match": 0.25, "no_answer": 0.012, "unverified": 0.0, "truncated": 0.0, "mean_tokens": 1234.5}
+    score |= {"pass_at_k": {"1": 0.3}, "maj_at_k": 0.3, "by_level": {}, "by_subject": {}}
     models = {
         "ssb": {"accuracy": 0.3 + difference, "ci95": [0.2, 0.4], **score},
         "base": {"accuracy": 0.3, "ci95": [0.25, 0.35], **score},
     }
     shift, p_literal = (literal[0] - difference, literal[1]) if literal else (0.0, p)
     same = {"difference": difference + shift, "ci95": [x + shift for x in ci95], "p_value": p_literal}
-    paired = {"ssb-base": {"difference": difference, "ci95": list(ci95), "p_value": p, "string_match": same}}
+    ours = {"difference": difference, "ci95": list(ci95), "p_value": p, "string_match": same}
+    paired = {"ssb-base": ours | {"wins": 70, "losses": 8, "minimum_detectable_effect": 0.051}}
     return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired}}}
 
 
@@ -123,6 +125,8 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
         low, high = map(float, row["95% interval"].split(" to "))
         assert (low, high) == pytest.approx([100 * x for x in score["ci95"]], abs=0.0501)
         assert float(row["tokens"].replace(",", "")) == pytest.approx(score["mean_tokens"], abs=0.501)
+        assert float(row["maj@k"].rstrip("%")) == pytest.approx(100 * score["maj_at_k"], abs=0.0501)
+        assert float(row["pass@k"].rstrip("%")) == pytest.approx(100 * score["pass_at_k"]["4"], abs=0.0501)
     paired = summary["benchmarks"]["nano-test"]["paired"]["ssb-base"]
     shown = [float(x) for x in re.findall(r"[+-]\d+\.\d+", rows[1]["vs base"])]
     assert shown == pytest.approx([100 * paired["difference"], *(100 * x for x in paired["ci95"])], abs=0.0501)
@@ -286,7 +290,51 @@ def test_the_headline_says_whether_it_is_noise(
 
 def test_the_headline_tells_the_difference_under_plain_string_match() -> None:
     (line,) = report.verdict_in_words(benchmark(0.1, (0.04, 0.16), 0.01, (0.09, 0.01))).split("\n")
-    assert line.endswith("p = 0.010); +9.0 points under plain string match.")
+    assert "p = 0.010); +9.0 points under plain string match. " in line
+
+
+def test_the_headline_counts_discordant_problems_and_says_what_could_have_been_shown() -> None:
+    told = report.verdict_in_words(benchmark(0.02, (-0.02, 0.06), 0.4))
+    assert (
+        "SSB did better on 70 and worse on 8 of 500 problems; this benchmark could have shown a difference of 5.1 "
+        in told
+    )
+
+
+def test_seeds_and_baselines_are_told_in_the_table_and_in_words() -> None:
+    summary = benchmark(0.1, (0.04, 0.16), 0.01)
+    found = summary["benchmarks"]["math500"]
+    found["models"]["ssb"] |= {"seeds": [0.38, 0.4, 0.42], "seed_sd": 0.02}
+    found["models"]["grpo"] = found["models"]["base"]
+    found["paired"] |= {"ssb-grpo": found["paired"]["ssb-base"] | {"difference": 0.01, "ci95": [-0.01, 0.03]}}
+    told = report.verdict_in_words(summary)
+    assert "SSB is the mean of 3 training seeds (38.0%, 40.0%, 42.0%), which the interval includes." in told
+    assert "Against grpo (30.0%): +1.0 (-1.0 to +3.0), p = 0.010, not distinguishable from noise." in told
+    assert [row["seeds"] for row in report.results_table(summary)] == ["", "3 (sd 2.0)", ""]
+
+
+def test_majority_vote_and_pass_at_k_have_columns_only_where_problems_have_several_samples() -> None:
+    summary = benchmark(0.1, (0.04, 0.16))
+    assert not {"maj@k", "pass@k", "seeds"} & set(report.results_table(summary)[0])
+    other = benchmark(0.1, (0.04, 0.16))["benchmarks"]["math500"] | {"samples": 4}
+    for score in other["models"].values():
+        score |= {"pass_at_k": {"1": 0.3, "2": 0.4, "4": 0.5}, "maj_at_k": 0.35}
+    summary["benchmarks"]["aime2024"] = other
+    rows = report.results_table(summary)
+    assert [(r["maj@k"], r["pass@k"]) for r in rows] == [("", "")] * 2 + [("35.0%", "50.0%")] * 2
+
+
+def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run) -> None:
+    found = quick_run.summary["benchmarks"]["nano-test"]
+    heading, *rows = Page(report.page(quick_run)).tables["nano-test-by-level"]
+    assert heading == ["level", "problems", "base", "ssb"]
+    assert [row[0] for row in rows] == list(found["models"]["base"]["by_level"]) == ["1", "2", "3"]
+    for level, n, *cells in rows:
+        for model, cell in zip(("base", "ssb"), cells, strict=True):
+            group = found["models"][model]["by_level"][level]
+            shown = [float(x) for x in re.findall(r"[\d.]+", cell)]
+            assert shown == pytest.approx([100 * x for x in (group["accuracy"], *group["ci95"])], abs=0.0501)
+            assert int(n) == group["n"]
 
 
 @pytest.mark.parametrize(
@@ -307,17 +355,24 @@ def test_a_difference_that_is_partly_formatting_is_called_so(
     assert words in told and "formatting" in told
 
 
-def test_the_results_fit_a_terminal_of_100_columns(quick_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("width", "spared"),
+    [(80, {"vs base", "string match", "pass@k", "truncated"}), (100, {"vs base", "string match"}), (180, set())],
+)
+def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
+    quick_run: Run, monkeypatch: pytest.MonkeyPatch, width: int, spared: set[str]
+) -> None:
     from flows import console
 
-    narrow = Console(width=100, file=io.StringIO(), markup=False, highlight=False)
+    narrow = Console(width=width, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
     rows = report.results_table(quick_run.summary)
     narrow.print(console.results(rows))
     printed = narrow.file.getvalue()  # type: ignore[attr-defined]
     heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
-    assert [cell for cell in rows[0] if cell in heading] == [name for name in rows[0] if name != "vs base"]
-    assert len(lines) == len(rows)
+    shown = [name for name in rows[0] if name not in spared]
+    assert [cell for cell in rows[0] if cell in heading] == shown
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [[r[n] for n in shown if r[n]] for r in rows]
 
 
 def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:

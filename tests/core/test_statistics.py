@@ -1,13 +1,16 @@
-"""Estimators against known values, and intervals against their promise."""
+"""Estimators and tests against known values, scipy and statsmodels; `test_coverage` has what intervals promise."""
 
+import itertools
 import math
-from dataclasses import astuple
-from itertools import chain
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from ssb_core.statistics import bootstrap_mean, paired, score, wilson
+from ssb_core.intervals import estimate
+from ssb_core.statistics import NO_VOTE, accuracy, by_label, maj_at_k, paired, pass_at_k, score, wilson
 
 
 def _score(correct, **others):
@@ -17,49 +20,33 @@ def _score(correct, **others):
         "nano-test",
         "base",
         grid,
-        **{"no_answer": no, "unverified": no, "truncated": no, "tokens": ~no, "string_match": grid, **others},
+        **{
+            **{"no_answer": no, "unverified": no, "timeouts": no, "truncated": no, "tokens": ~no},
+            **{"string_match": grid, "votes": grid, **others},
+        },
     )
 
 
-def _numbers(record) -> list[float]:
-    values = [v for v in astuple(record) if not isinstance(v, str)]
-    return list(chain.from_iterable(v if isinstance(v, tuple) else [v] for v in values))
+def _numbers(value: Any) -> list[float]:
+    """Every number in nested mappings and sequences."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [n for v in value for n in _numbers(v)]
+    return [] if isinstance(value, str) else [value]
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 30), (4, 30), (188, 500), (500, 500)])
 def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
-    from scipy.stats import binomtest
-
-    expected = binomtest(successes, n).proportion_ci(method="wilson")
+    expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
     assert wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_wilson_covers() -> None:
-    from scipy.stats import binom
-
     n, intervals = 60, [wilson(s, 60) for s in range(61)]
     for p in np.linspace(0.05, 0.95, 19):
-        covered = sum(binom.pmf(s, n, p) for s, (low, high) in enumerate(intervals) if low <= p <= high)
+        covered = sum(stats.binom.pmf(s, n, p) for s, (low, high) in enumerate(intervals) if low <= p <= high)
         assert 0.91 < covered < 0.99
-
-
-def test_bootstrap_approaches_the_normal_interval() -> None:
-    values = np.random.default_rng(1).normal(3, 2, size=2000)
-    half = 1.96 * values.std() / math.sqrt(2000)
-    assert bootstrap_mean(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
-
-
-def test_clustered_bootstrap_covers_where_pooling_the_samples_would_not() -> None:
-    rng, truth = np.random.default_rng(2), 0.4
-    covered = pooled = 0
-    for _ in range(150):
-        ability = rng.beta(0.4, 0.6, size=(80, 1))
-        correct = rng.random((80, 4)) < ability
-        low, high = _score(correct).ci95
-        covered += low <= truth <= high
-        low, high = wilson(int(correct.sum()), correct.size)
-        pooled += low <= truth <= high
-    assert covered > 0.89 * 150 > pooled
 
 
 def test_score_of_single_samples() -> None:
@@ -70,6 +57,147 @@ def test_score_of_single_samples() -> None:
     assert (got.accuracy, got.no_answer, got.truncated, got.mean_tokens) == (0.75, 0.25, 0.0, 3.0)
     assert got.string_match == 0.25
     assert got.ci95 == wilson(3, 4)
+    assert got.pass_at_k == {"1": 0.75} and got.seeds == (0.75,) and got.seed_sd == 0.0
+    assert got.p95_tokens == pytest.approx(np.percentile([1, 2, 3, 6], 95))
+
+
+@pytest.mark.parametrize(("samples", "named"), [(2, "1 2"), (4, "1 2 4"), (6, "1 2 4 6")])
+def test_pass_at_k_is_told_for_powers_of_two_and_all_samples(samples: int, named: str) -> None:
+    assert list(_score(np.eye(samples)).pass_at_k) == named.split()
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_pass_at_k_is_the_mean_over_every_choice_of_k_samples(k: int) -> None:
+    correct = np.random.default_rng(0).random((7, 5)) < 0.3
+    choices = [correct[:, list(some)].any(axis=1).mean() for some in itertools.combinations(range(5), k)]
+    assert pass_at_k(correct, k) == pytest.approx(np.mean(choices))
+
+
+@pytest.mark.parametrize("k", [0, 5])
+def test_pass_at_k_refuses_k_beyond_the_samples_drawn(k: int) -> None:
+    with pytest.raises(ValueError, match=f"pass@{k} needs at least .* there are 4"):
+        pass_at_k(np.ones((3, 4)), k)
+
+
+@pytest.mark.parametrize(
+    ("votes", "correct", "worth"),
+    [
+        ([1, 1, 2, 3], [1, 1, 0, 0], 1.0),
+        ([1, 2, 2, 3], [1, 0, 0, 0], 0.0),
+        ([1, 1, 2, 2], [1, 1, 0, 0], 1 / 2),
+        ([2, 1, 3, NO_VOTE], [0, 1, 0, 0], 1 / 3),
+        ([1, NO_VOTE, NO_VOTE, NO_VOTE], [1, 0, 0, 0], 1.0),
+        ([NO_VOTE] * 4, [0, 0, 0, 0], 0.0),
+    ],
+)
+def test_majority_ties_are_worth_their_expectation_and_no_answer_has_no_vote(
+    votes: list[int], correct: list[int], worth: float
+) -> None:
+    assert maj_at_k([correct], [votes]) == pytest.approx(worth)
+    assert maj_at_k([[correct], [[1] * 4]], [[votes], [[0] * 4]]) == pytest.approx((worth + 1) / 2)
+
+
+def test_the_standard_error_is_clustered_as_statsmodels_has_it() -> None:
+    import statsmodels.api as sm
+
+    correct = np.random.default_rng(3).random((50, 4)) < np.linspace(0, 1, 50)[:, None]
+    groups = np.repeat(np.arange(50), 4)
+    fitted = sm.OLS(correct.ravel().astype(float), np.ones(200)).fit(
+        cov_type="cluster", cov_kwds={"groups": groups, "use_correction": False}
+    )
+    expected = fitted.bse[0] * math.sqrt(50 / 49)  # ours divides by n - 1
+    assert _score(correct).standard_error == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "samples"), [(64, 1), (100, 4)])
+def test_the_paired_interval_is_the_t_tests_and_near_the_bootstraps(n: int, samples: int) -> None:
+    rng = np.random.default_rng(4)
+    a, b = rng.random((n, samples)) < 0.6, rng.random((n, samples)) < 0.5
+    d, got = a.mean(1) - b.mean(1), paired(a, b)
+    assert got.ci95 == pytest.approx(stats.ttest_1samp(d, 0).confidence_interval(0.95))
+    resampled = stats.bootstrap((d,), np.mean, n_resamples=4000, rng=rng).confidence_interval
+    assert got.ci95 == pytest.approx(resampled, abs=0.15 * np.ptp(got.ci95))
+
+
+@pytest.mark.parametrize("n", [30, 100, 500])
+def test_the_minimum_detectable_effect_has_the_power_that_statsmodels_gives(n: int) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    rng = np.random.default_rng(5)
+    a, b = rng.random((n, 4)) < 0.6, rng.random((n, 4)) < 0.5
+    d = a.mean(1) - b.mean(1)
+    effect = paired(a, b).minimum_detectable_effect / d.std(ddof=1)
+    assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=0.01)
+
+
+def test_where_nothing_differs_the_minimum_detectable_effect_is_about_what_mcnemar_needs() -> None:
+    same = np.ones((500, 1))
+    assert paired(same, same).minimum_detectable_effect == pytest.approx(6 / 500, rel=0.1)  # 6 to 0: p = 0.03
+    assert paired(same[:1], same[:1]).minimum_detectable_effect == 1.0
+
+
+def test_fewer_discordant_problems_than_mcnemar_needs_do_not_make_a_benchmark_sharper() -> None:
+    found = [paired(*_outcomes(wins, 0, 32 - wins)).minimum_detectable_effect for wins in (0, 1, 2, 8)]
+    assert found[0] == found[1] == found[2] < found[3]
+
+
+def test_the_variance_over_seeds_is_that_of_the_random_effects_model() -> None:
+    rng = np.random.default_rng(6)
+    rates = rng.normal(size=(4, 1)) + rng.normal(size=(1, 30)) + rng.normal(size=(4, 30))
+    seeds, problems = np.indices(rates.shape)
+    import pandas as pd
+    import statsmodels.formula.api as smf
+    from statsmodels.stats.anova import anova_lm
+
+    table = pd.DataFrame({"y": rates.ravel(), "s": seeds.ravel(), "p": problems.ravel()})
+    squares = anova_lm(smf.ols("y ~ C(s) + C(p)", table).fit())["mean_sq"]
+    expected = (squares["C(s)"] + squares["C(p)"] - squares["Residual"]) / rates.size
+    assert squares["C(s)"] > squares["Residual"]
+    got = estimate(rates.mean(axis=0), [rates])
+    assert got.standard_error**2 == pytest.approx(expected)
+    assert [df for _, df in got.components] == [29, 3]
+
+
+def test_the_p_value_over_seeds_agrees_with_the_interval() -> None:
+    rng = np.random.default_rng(10)
+    for gain in np.linspace(0, 0.3, 40):
+        got = paired(rng.random((3, 64, 2)) < 0.4 + gain, rng.random((64, 2)) < 0.4)
+        assert (got.p_value < 0.05) == (not got.ci95[0] <= 0 <= got.ci95[1])
+    one = rng.normal(size=30)
+    assert estimate(one, []).p_value == pytest.approx(stats.ttest_1samp(one, 0).pvalue)
+    assert estimate(one + 1e9, []).p_value == pytest.approx(1e-12)
+
+
+def test_several_seeds_have_a_mean_a_spread_and_a_wider_interval_than_one() -> None:
+    rng = np.random.default_rng(7)
+    correct = rng.random((3, 80, 2)) < np.array([0.3, 0.5, 0.7])[:, None, None]
+    got = _score(correct)
+    assert (got.n, got.samples) == (80, 2)
+    assert got.seeds == pytest.approx(correct.mean((1, 2))) and got.accuracy == pytest.approx(correct.mean())
+    assert got.seed_sd == pytest.approx(np.std(got.seeds, ddof=1))
+    assert np.ptp(got.ci95) > 2 * max(np.ptp(_score(one).ci95) for one in correct)
+    base = rng.random((80, 2)) < 0.3
+    difference = paired(correct, base)
+    assert difference.difference == pytest.approx(correct.mean() - base.mean())
+    assert difference.ci95[0] < 0 < max(paired(one, base).ci95[0] for one in correct)
+
+
+def test_one_seed_is_what_no_seed_axis_is() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.random((40, 4)) < 0.5, rng.random((40, 4)) < 0.4
+    assert _score(a[None]) == _score(a) and paired(a[None], b[None]) == paired(a, b)
+    assert paired(a[None, :, :1], b[:, :1]) == paired(a[:, :1], b[:, :1])
+
+
+def test_accuracy_by_label_is_that_of_the_problems_with_it() -> None:
+    correct, labels = np.random.default_rng(9).random((3, 6, 4)) < 0.5, ["10", "2", "", "2", "10", "2"]
+    got = by_label(correct, labels)
+    assert list(got) == ["2", "10"] and [g["n"] for g in got.values()] == [3, 2]
+    of, ci95 = accuracy(correct[:, [1, 3, 5]])
+    assert (got["2"]["accuracy"], got["2"]["ci95"]) == (of.mean, ci95)
+    assert by_label(correct, [""] * 6) == {}
+    with pytest.raises(ValueError, match="2 labels for 6 problems"):
+        by_label(correct, ["1", "2"])
 
 
 def test_score_averages_samples_and_is_repeatable() -> None:
@@ -93,12 +221,11 @@ def _outcomes(wins: int, losses: int, ties: int) -> tuple[np.ndarray, np.ndarray
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 5), (9, 2), (0, 12), (300, 200)])
 def test_mcnemar_agrees_with_scipy(wins: int, losses: int) -> None:
-    from scipy.stats import binomtest
-
     got = paired(*_outcomes(wins, losses, 40))
-    expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+    expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert got.p_value == pytest.approx(expected)
     assert got.difference == pytest.approx((wins - losses) / (wins + losses + 40))
+    assert (got.wins, got.losses) == (wins, losses)
 
 
 def test_sign_flip_agrees_with_the_exact_distribution() -> None:
@@ -128,19 +255,26 @@ def test_sign_flip_p_values_are_uniform_without_a_difference() -> None:
     assert 0.4 < np.mean(p) < 0.62
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 1), (5, 4)])
+def test_more_samples_on_one_side_do_not_make_equal_rates_differ() -> None:
+    a, b = np.tile([True, False, False], (10, 2)), np.tile([True, False, False], (10, 1))
+    a[0, 0], b[0, 0] = False, False
+    got = paired(a, b)
+    assert (got.wins, got.losses) == (1, 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 4), (5, 1), (5, 4), (3, 1, 1), (3, 1, 4), (3, 5, 1)])
 @pytest.mark.parametrize("value", [False, True])
-def test_degenerate_input_stays_finite(shape: tuple[int, int], value: bool) -> None:
+def test_degenerate_input_stays_finite(shape: tuple[int, ...], value: bool) -> None:
     same = np.full(shape, value)
-    assert np.isfinite(_numbers(_score(same))).all()
+    assert np.isfinite(_numbers(asdict(_score(same)))).all()
     for other in (same, ~same):
-        assert np.isfinite(_numbers(paired(same, other))).all()
+        assert np.isfinite(_numbers(asdict(paired(same, other)))).all()
     assert paired(same, same).p_value == 1.0
-
-
-def test_many_problems_fit_in_memory() -> None:
-    low, high = bootstrap_mean(np.arange(2_000) % 2)
-    assert 0.47 < low < 0.5 < high < 0.53
+    mixed = same.copy()
+    mixed[0] = ~mixed[0]
+    assert np.isfinite(
+        _numbers([asdict(_score(mixed)), asdict(paired(mixed, same)), asdict(paired(mixed, ~same))])
+    ).all()
 
 
 def test_bad_input_is_named() -> None:
@@ -155,8 +289,8 @@ def test_bad_input_is_named() -> None:
         paired(ok, ok[:2])
     with pytest.raises(ValueError, match=r"correct_b .* got shape \(3,\)"):
         paired(ok, ok[:, 0])
-    with pytest.raises(ValueError, match="values_per_problem must be a non-empty array"):
-        bootstrap_mean([])
+    with pytest.raises(ValueError, match=r"votes has shape \(3, 1\), correct has \(3, 2\)"):
+        maj_at_k(ok, ok[:, :1])
     for successes, n in [(0, 0), (3, 2), (-1, 2)]:
         with pytest.raises(ValueError, match=f"got {successes} of {n}"):
             wilson(successes, n)
