@@ -57,6 +57,12 @@ SetOption = Annotated[
 ]
 StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Ask at most N problems of every benchmark: a smoke run, marked as partial everywhere."
+    ),
+]
 NameOption = Annotated[
     str | None,
     typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
@@ -68,6 +74,7 @@ def run(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    limit: LimitOption = None,
     from_stage: Annotated[
         StageName, typer.Option("--from", help="Take everything before this stage from the store, or refuse.")
     ] = StageName.rollouts,
@@ -81,12 +88,13 @@ def run(
 ) -> None:
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
     with clean_errors():
-        settings = _load(preset, config, overrides)
+        settings = _load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         launch.refuse_bad_part(*part)
         name = launch.name_of(name, preset, config, settings)
         launch.refuse_bad_input(settings, store, runs, from_stage.value)
         launch.note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
+        launch.note_overlap(settings, str(runs / name / "report.html"), to_stage.value)
         launch.tell(launch.start(settings, store, runs, name, preset or "custom", *part), runs / name)
 
 
@@ -95,6 +103,7 @@ def plan(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    limit: LimitOption = None,
     store: StoreOption = Path("store"),
 ) -> None:
     """Say what a run would do: what is cached, partly there, missing, or stale and why. Changes nothing."""
@@ -104,10 +113,11 @@ def plan(
 
         from . import console
 
-        settings = _load(preset, config, overrides)
+        settings = _load(preset, config, overrides, limit)
         rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
         launch.note_left_out(settings, "the run's report.html")
+        launch.note_overlap(settings, "the run's report.html")
 
 
 @app.command()
@@ -315,10 +325,11 @@ def clean_errors(
         raise typer.Exit(130) from None
 
 
-def _load(preset: str | None, config: Path | None, overrides: list[str] | None) -> RunConfig:
+def _load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
     from ssb_core import presets
 
-    return presets.load(preset, config, overrides or ())
+    limited = [f"evaluate.limit={limit}"] if limit else []
+    return presets.load(preset, config, [*(overrides or ()), *limited])
 
 
 def _store(path: Path) -> Store:

@@ -29,7 +29,7 @@ from ssb_core.records import Rejection
 
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
-ROOM = {"string match": 100, "vs base": 120}  # how wide a terminal must be for these columns of the results table
+ROOM = {"string match": 108, "vs base": 120}  # how wide a terminal must be for these columns of the results table
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
 GUTTERS = (0, 7, 14)  # columns of a check before what was found: indent, status, name

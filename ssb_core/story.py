@@ -106,7 +106,7 @@ def tell(run: Run, problem_id: str) -> Story:
     if left_out:
         return Story(problem, origin, left_out=left_out)
     if origin != TRAINING:
-        benchmarks = findings.configuration(run).evaluate.benchmarks
+        benchmarks = findings.configuration(run).evaluate.asked
         where = {b.name for b in benchmarks if problem in problems.load(b)}  # ids are only unique within a set
         asked = [e for e in findings.evaluations(run) if e.benchmark in where]
         samples = [(f"{e.model} on {e.benchmark}", _rows(run, [e.manifest], Sample, problem.id)) for e in asked]
@@ -128,7 +128,7 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     An id that stands in several sets means the training problem, one that is left out only if it stands in no other.
     """
     config = findings.configuration(run)
-    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.benchmarks}}
+    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.asked}}
     found: list[tuple[Problem, str, Rejection | None]] = []
     found += [(p, origin, None) for origin, s in sets.items() for p in problems.load(s)]
     found += [(p, origin, why) for origin, s in sets.items() for why, p in problems.excluded(s).items()]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import problems, statistics
+from . import benchmarks, problems, statistics
 from .runs import SUMMARY_FORMAT, StageRun, versions
 from .stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from .store import Manifest, Store, digest
@@ -29,7 +29,7 @@ def summarise(
         "yield": _yield(store, specs),
         "signal": _signal(store, [s for s in specs if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in specs if isinstance(s, distill.Spec)]),
-        "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
+        "benchmarks": _benchmarks(store, specs),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
@@ -126,11 +126,16 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}
 
 
-def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, Any]:
+def _benchmarks(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
     by_benchmark: dict[str, list[evaluate.Spec]] = {}
-    for spec in evaluated:
-        by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
-    return {name: _benchmark(store, specs) for name, specs in by_benchmark.items()}
+    for spec in specs:
+        if isinstance(spec, evaluate.Spec):
+            by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
+    trained = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
+    return {
+        name: _benchmark(store, evaluated) | benchmarks.statement(evaluated[0], trained)
+        for name, evaluated in by_benchmark.items()
+    }
 
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
