@@ -5,36 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import launch
+from .options import (
+    ConfigOption,
+    FormName,
+    LimitOption,
+    NameOption,
+    PresetOption,
+    RunsOption,
+    SetOption,
+    StageName,
+    StoreOption,
+)
 
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
     from ssb_core.store import Store
-
-
-class FormName(StrEnum):
-    """How a completion commits to its answer."""
-
-    boxed = "boxed"
-    hash = "hash"
-    choice = "choice"
-    exact = "exact"
-
-
-class StageName(StrEnum):
-    """The five stages, for options that name one."""
-
-    rollouts = "rollouts"
-    select = "select"
-    teach = "teach"
-    distill = "distill"
-    evaluate = "evaluate"
 
 
 app = typer.Typer(
@@ -46,27 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-PresetOption = Annotated[
-    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
-]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
-]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, metavar="N", help="Ask at most N problems of every benchmark: a smoke run, marked as partial everywhere."
-    ),
-]
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
-]
 
 
 @app.command()
@@ -181,6 +151,43 @@ def signal(
         from . import signal_command
 
         signal_command.run(Run.named(runs, run_name, _store(store)), traces, top, as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="What to compare with: RUN or RUN:MODEL, or 'latest'.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="What is compared: RUN or RUN:MODEL, or 'latest'.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model of both runs, if not named; by default ssb, else base.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Flipped problems of each kind to list; the page has all.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the HTML page goes; by default beside RUN's report.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every figure as JSON; a page is written only with --out.")
+    ] = False,
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Compare two evaluated models problem by problem: is the difference noise, and which problems flipped.
+
+    Problems are matched by id and content. What else differs between the runs is told. For example
+
+    ssb compare latest:base latest:ssb
+
+    says what training changed, and writes a page with both texts of every problem that flipped.
+
+    A difference above 0 means that the second is better.
+    """
+    with clean_errors("interrupted; no page is written"):
+        from ssb_core import compare as comparing
+
+        from . import compare_command
+
+        held = _store(store)
+        sides = [comparing.side(runs, text, model, held) for text in (first, second)]
+        compare_command.run(comparing.compare(*sides), top, as_json, out)
 
 
 @app.command()

@@ -187,7 +187,7 @@ def _rollouts_chapter(story: Story) -> Chapter:
             chosen.wrong: "shown to the teacher as majority wrong",
         }
     graded = zip(story.rollouts, verdicts, strict=True)
-    return Chapter("Rollouts", outcome, tuple(_answer(r, v, r.index, roles.get(r.index, "")) for r, v in graded))
+    return Chapter("Rollouts", outcome, tuple(answer(r, v, r.index, roles.get(r.index, "")) for r, v in graded))
 
 
 def _outcome(s: Selection) -> str:
@@ -200,7 +200,7 @@ def _outcome(s: Selection) -> str:
 
 
 def _solution_chapter(trace: TeacherTrace) -> Chapter:
-    answers = (_answer(trace, trace.verdict),) if trace.completion_ids else ()
+    answers = (answer(trace, trace.verdict),) if trace.completion_ids else ()
     if trace.dropped:
         length = f" Its prompt takes {len(trace.teacher_prompt_ids):,} tokens." if trace.dropped == "too_long" else ""
         return Chapter("Rejected solution", f"Dropped ({trace.dropped}): {REASONS[trace.dropped]}.{length}", answers)
@@ -209,11 +209,12 @@ def _solution_chapter(trace: TeacherTrace) -> Chapter:
 
 def _samples_chapter(what: str, samples: Sequence[Sample]) -> Chapter:
     correct = sum(s.verdict.status == "correct" for s in samples)
-    answers = tuple(_answer(s, s.verdict, s.index) for s in samples)
+    answers = tuple(answer(s, s.verdict, s.index) for s in samples)
     return Chapter(what, f"{correct} of {len(samples)} correct.", answers)
 
 
-def _answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:
+def answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:
+    """A completion with its verdict and all other facts in words."""
     facts = [
         VERDICTS[verdict.status] if index is None else f"#{index} {VERDICTS[verdict.status]}",
         f"answer {verdict.answer}" if verdict.answer is not None else "",
