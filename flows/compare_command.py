@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ssb_core import compare_page
 from ssb_core.compare import Answered, Compared, Comparison, Flip, figures
+from ssb_core.config import ConfigError
 
 from . import console
 
@@ -20,7 +21,13 @@ WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # fit 100 
 
 
 def run(comparison: Comparison, top: int, as_json: bool, out: Path | None) -> None:
-    """Print the comparison and write its page; as JSON, the page is written only where `out` says so."""
+    """Print the comparison and write its page; as JSON, the page is written only where `out` says so.
+
+    Raises:
+        ConfigError: `out` is a directory.
+    """
+    if out and out.is_dir():
+        raise ConfigError(f"--out {out} is a directory; give the name of an HTML file")
     if as_json:
         print(json.dumps(figures(comparison), indent=1, allow_nan=False))
     else:

@@ -20,6 +20,7 @@ from .. import findings, problems, prompts, report
 from ..config import ConfigError, EvaluateConfig, ProblemsConfig
 from ..records import Problem
 from ..store import write_json
+from ..wording import how_many
 from .origin import Origin, student_turns
 
 PAPER = "https://arxiv.org/abs/2512.05105"
@@ -59,7 +60,7 @@ def render(card: Card, origin: Origin) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"table": table, "fenced": fenced, "py": _literal}
+    environment.filters |= {"table": table, "fenced": fenced, "py": _literal, "how_many": how_many}
     return environment.get_template(f"{card.kind}.md.j2").render(_content(card, origin))
 
 
