@@ -5,41 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import launch
+from .options import (
+    ConfigOption,
+    FormName,
+    LimitOption,
+    NameOption,
+    PresetOption,
+    RunsOption,
+    SetOption,
+    StageName,
+    StoreOption,
+)
 
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
     from ssb_core.store import Store
-
-
-class FormName(StrEnum):
-    """How a completion commits to its answer."""
-
-    boxed = "boxed"
-    hash = "hash"
-    choice = "choice"
-    exact = "exact"
-
-
-class StageName(StrEnum):
-    """The stages, for options that name one."""
-
-    rollouts = "rollouts"
-    select = "select"
-    teach = "teach"
-    distill = "distill"
-    sft = "sft"
-    rft = "rft"
-    ssb_no_wrong = "ssb-no-wrong"
-    grpo = "grpo"
-    merge = "merge"
-    evaluate = "evaluate"
 
 
 app = typer.Typer(
@@ -52,27 +38,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-PresetOption = Annotated[
-    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
-]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
-]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
-]
-
 
 @app.command()
 def run(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    limit: LimitOption = None,
     from_stage: Annotated[
         StageName, typer.Option("--from", help="Take everything before this stage from the store, or refuse.")
     ] = StageName.rollouts,
@@ -86,12 +58,13 @@ def run(
 ) -> None:
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
     with clean_errors():
-        settings = _load(preset, config, overrides)
+        settings = _load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         launch.refuse_bad_part(*part)
         name = launch.name_of(name, preset, config, settings)
         launch.refuse_bad_input(settings, store, runs, from_stage.value)
         launch.note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
+        launch.note_overlap(settings, str(runs / name / "report.html"), to_stage.value)
         launch.tell(launch.start(settings, store, runs, name, preset or "custom", *part), runs / name)
 
 
@@ -100,6 +73,7 @@ def plan(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
+    limit: LimitOption = None,
     store: StoreOption = Path("store"),
 ) -> None:
     """Say what a run would do: what is cached, partly there, missing, or stale and why. Changes nothing."""
@@ -109,10 +83,11 @@ def plan(
 
         from . import console
 
-        settings = _load(preset, config, overrides)
+        settings = _load(preset, config, overrides, limit)
         rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
         launch.note_left_out(settings, "the run's report.html")
+        launch.note_overlap(settings, "the run's report.html")
 
 
 @app.command()
@@ -176,6 +151,43 @@ def signal(
         from . import signal_command
 
         signal_command.run(Run.named(runs, run_name, _store(store)), traces, top, as_json)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="What to compare with: RUN or RUN:MODEL, or 'latest'.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="What is compared: RUN or RUN:MODEL, or 'latest'.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model of both runs, if not named; by default ssb, else base.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Flipped problems of each kind to list; the page has all.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the HTML page goes; by default beside RUN's report.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every figure as JSON; a page is written only with --out.")
+    ] = False,
+    store: StoreOption = Path("store"),
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Compare two evaluated models problem by problem: is the difference noise, and which problems flipped.
+
+    Problems are matched by id and content. What else differs between the runs is told. For example
+
+    ssb compare latest:base latest:ssb
+
+    says what training changed, and writes a page with both texts of every problem that flipped.
+
+    A difference above 0 means that the second is better.
+    """
+    with clean_errors("interrupted; no page is written"):
+        from ssb_core import compare as comparing
+
+        from . import compare_command
+
+        held = _store(store)
+        sides = [comparing.side(runs, text, model, held) for text in (first, second)]
+        compare_command.run(comparing.compare(*sides), top, as_json, out)
 
 
 @app.command()
@@ -320,10 +332,11 @@ def clean_errors(
         raise typer.Exit(130) from None
 
 
-def _load(preset: str | None, config: Path | None, overrides: list[str] | None) -> RunConfig:
+def _load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
     from ssb_core import presets
 
-    return presets.load(preset, config, overrides or ())
+    limited = [f"evaluate.limit={limit}"] if limit else []
+    return presets.load(preset, config, [*(overrides or ()), *limited])
 
 
 def _store(path: Path) -> Store:

@@ -77,6 +77,18 @@ def note_left_out(settings: RunConfig, where: str, to_stage: str = "evaluate") -
             print(console.rejection_line(name, rejected, where), file=sys.stderr)
 
 
+def note_overlap(settings: RunConfig, where: str, to_stage: str = "evaluate") -> None:
+    """One line for every benchmark of the run with problems that stand among the training problems."""
+    from ssb_core import benchmarks, wording
+
+    if to_stage != "evaluate":
+        return
+    for b in settings.evaluate.asked:
+        found = {"overlap": benchmarks.contamination(settings.problems, b)}
+        if told := wording.contaminated(b.name, found):
+            print(f"warning: {told} {where} lists all", file=sys.stderr)
+
+
 def start(
     settings: RunConfig,
     store: Path,

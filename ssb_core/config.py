@@ -237,7 +237,15 @@ class EvaluateConfig(Decoding):
 
     temperature: float = Field(0.0, ge=0)
     samples: int = Field(1, ge=1, description="Samples per problem (k of avg@k).")
+    limit: int | None = Field(None, ge=1, description="Ask at most this many problems of every benchmark: a smoke run.")
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+
+    @property
+    def asked(self) -> tuple[Benchmark, ...]:
+        """The benchmarks as they are asked: of each no more than `limit` problems."""
+        if self.limit is None:
+            return self.benchmarks
+        return tuple(b.model_copy(update={"limit": min(b.limit or self.limit, self.limit)}) for b in self.benchmarks)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

@@ -191,7 +191,7 @@ class Pipeline:
                 few_shot=c.prompts.few_shot if b.few_shot else (),
                 execution=c.execution,
             )
-            for b in c.evaluate.benchmarks
+            for b in c.evaluate.asked
         ]
 
 

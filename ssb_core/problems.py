@@ -44,6 +44,16 @@ def load(config: ProblemsConfig) -> tuple[Problem, ...]:
     return _read(config)[0]
 
 
+def total(config: ProblemsConfig) -> int:
+    """How many usable problems the whole set holds, whatever `skip` and `limit` leave of it; as `load`."""
+    return _read(config)[2]
+
+
+def on_hub(config: ProblemsConfig) -> bool:
+    """Whether a set is from the hub, and neither a file nor embedded."""
+    return config.source not in EMBEDDED and Path(config.source).suffix not in FILES
+
+
 def rejections(config: ProblemsConfig) -> tuple[Rejection, ...]:
     """The problems of the whole set, whatever its limit, that are left out for their reference answer; as `load`."""
     return tuple(excluded(config))
@@ -55,8 +65,8 @@ def excluded(config: ProblemsConfig) -> Mapping[Rejection, Problem]:
 
 
 @lru_cache(maxsize=16)
-def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejection, Problem]]:
-    """Usable problems in the configured order; rejected ones in the source's."""
+def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejection, Problem], int]:
+    """Usable problems in the configured order, rejected ones in the source's, and how many usable ones there are."""
     usable, left_out = [], {}
     for problem in _everything(config):
         gold, reason = _gold(problem.answer, config)
@@ -73,7 +83,7 @@ def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejectio
     wanted = usable[config.skip :][: config.limit]
     if not wanted:
         raise ConfigError(f"{config.source}: skip is {config.skip}, but there are only {len(usable)} usable problems")
-    return tuple(wanted), left_out
+    return tuple(wanted), left_out, len(usable)
 
 
 def _distinct(problems: Iterable[Problem]) -> list[Problem]:

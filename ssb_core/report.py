@@ -18,14 +18,25 @@ from .charts import charts
 from .signal.marks import Mark, Marked, Shift
 from .stages import STAGES
 from .store import replacing
+from .wording import (
+    ANSWER_FORMS,
+    contaminated,
+    decoding,
+    how_many,
+    label,
+    named,
+    p_value,
+    percent,
+    points,
+    significant,
+)
 
 if TYPE_CHECKING:
     from .runs import Run
 
-__all__ = ["breakdown", "charts", "page", "results_table", "significant", "verdict_in_words", "write"]
+__all__ = ["breakdown", "charts", "page", "results_table", "verdict_in_words", "write"]
 
 STORIES = 3
-SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
 SINGLED_OUT = 5  # tokens told in a table below the heat map
 HEAT = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # nats at which the heat map's colour gets one step darker
 TEMPLATE = "report.html.j2"
@@ -55,16 +66,16 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
     low, high = score["ci95"]
     k = benchmark["samples"]
     return {
-        "benchmark": name,
+        "benchmark": label(name, benchmark),
         "model": model,
-        "accuracy": f"{_percent(score['accuracy'])}%",
-        "95% interval": f"{_percent(low)} to {_percent(high)}",
-        "seeds": f"{len(score['seeds'])} (sd {_percent(score['seed_sd'])})" if "seeds" in score else "",
-        "maj@k": f"{_percent(score['maj_at_k'])}%" if k > 1 else "",
-        "pass@k": f"{_percent(score['pass_at_k'][str(k)])}%" if k > 1 else "",
-        "string match": f"{_percent(score['string_match'])}%",
-        "no answer": f"{_percent(score['no_answer'])}%",
-        "truncated": f"{_percent(score['truncated'])}%",
+        "accuracy": f"{percent(score['accuracy'])}%",
+        "95% interval": f"{percent(low)} to {percent(high)}",
+        "seeds": f"{len(score['seeds'])} (sd {percent(score['seed_sd'])})" if "seeds" in score else "",
+        "maj@k": f"{percent(score['maj_at_k'])}%" if k > 1 else "",
+        "pass@k": f"{percent(score['pass_at_k'][str(k)])}%" if k > 1 else "",
+        "string match": f"{percent(score['string_match'])}%",
+        "no answer": f"{percent(score['no_answer'])}%",
+        "truncated": f"{percent(score['truncated'])}%",
         "tokens": f"{score['mean_tokens']:,.0f}",
         "vs base": _difference(difference) if difference else "",
     }
@@ -83,27 +94,13 @@ def breakdown(summary: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
 def _group(label: str, value: str, benchmark: dict[str, Any]) -> dict[str, str]:
     """One row: accuracy and 95% interval of every model on the problems of one level or subject."""
     scores = {m: benchmark["models"][m][f"by_{label}"][value] for m in _models(benchmark)}
-    cells = {m: f"{_percent(s['accuracy'])}% ({' to '.join(map(_percent, s['ci95']))})" for m, s in scores.items()}
+    cells = {m: f"{percent(s['accuracy'])}% ({' to '.join(map(percent, s['ci95']))})" for m, s in scores.items()}
     return {label: value, "problems": f"{next(iter(scores.values()))['n']:,}", **cells}
 
 
 def _difference(paired: dict[str, Any]) -> str:
     low, high = paired["ci95"]
-    return f"{_points(paired['difference'])} ({_points(low)} to {_points(high)}), {_p(paired['p_value'])}"
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f}"
-
-
-def _points(difference: float) -> str:
-    """Signed percentage points; more digits where one would round a bound to 0."""
-    text = f"{100 * difference:+.1f}"
-    return f"{100 * difference + 0.0:+.2f}" if float(text) == 0 else text
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    return f"{points(paired['difference'])} ({points(low)} to {points(high)}), {p_value(paired['p_value'])}"
 
 
 def verdict_in_words(summary: dict[str, Any]) -> str:
@@ -113,24 +110,26 @@ def verdict_in_words(summary: dict[str, Any]) -> str:
         return "This run did not evaluate its models."
     compared = {name: b for name, b in benchmarks.items() if "ssb-base" in b["paired"]}
     if not compared:
-        return f"Only the base was evaluated, on {', '.join(benchmarks)}; there is no student to compare with."
+        on = ", ".join(named(name, b) for name, b in benchmarks.items())
+        return f"Only the base was evaluated, on {on}; there is no student to compare with."
     return "\n".join(_sentence(name, b) for name, b in compared.items())
 
 
 def _sentence(name: str, benchmark: dict[str, Any]) -> str:
     paired = benchmark["paired"]["ssb-base"]
     low, high = paired["ci95"]
-    base, student = (_percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
+    base, student = (percent(benchmark["models"][m]["accuracy"]) for m in ("base", "ssb"))
     relation, noise = "cannot be told apart from", "not distinguishable from noise"
     if significant(paired):
         relation, noise = "is better than" if low > 0 else "is worse than", "distinguishable from noise"
     return (
-        f"On {name}, SSB ({student}%) {relation} its base ({base}%): {_points(paired['difference'])} points, {noise} "
-        f"(paired 95% interval {_points(low)} to {_points(high)}, {_p(paired['p_value'])}); "
-        f"{_points(paired['string_match']['difference'])} points under plain string match."
+        f"On {named(name, benchmark)}, SSB ({student}%) {relation} its base ({base}%): "
+        f"{points(paired['difference'])} points, {noise} "
+        f"(paired 95% interval {points(low)} to {points(high)}, {p_value(paired['p_value'])}); "
+        f"{points(paired['string_match']['difference'])} points under plain string match."
         f"{_power(paired, benchmark['n'])}{_seeds(benchmark['models'])}"
         f"{_formatting(paired, paired['string_match'])}{_unanswered(benchmark['models'], paired)}"
-        f"{_unverified(benchmark['models'])}{_against_others(benchmark)}"
+        f"{_unverified(benchmark['models'])}{_overlap(name, benchmark)}{_against_others(benchmark)}"
     )
 
 
@@ -138,7 +137,7 @@ def _power(paired: dict[str, Any], n: int) -> str:
     """Discordant problems, and what difference there would have to be to be found."""
     return (
         f" SSB did better on {paired['wins']:,} and worse on {paired['losses']:,} of {n:,} problems; this benchmark "
-        f"could have shown a difference of {_percent(paired['minimum_detectable_effect'])} points or more (at 80% "
+        f"could have shown a difference of {percent(paired['minimum_detectable_effect'])} points or more (at 80% "
         "power)."
     )
 
@@ -147,7 +146,7 @@ def _seeds(models: dict[str, Any]) -> str:
     """The spread over training seeds, where there are several."""
     if "seeds" not in models["ssb"]:
         return ""
-    each = ", ".join(f"{_percent(accuracy)}%" for accuracy in models["ssb"]["seeds"])
+    each = ", ".join(f"{percent(accuracy)}%" for accuracy in models["ssb"]["seeds"])
     return f" SSB is the mean of {len(models['ssb']['seeds'])} training seeds ({each}), which the interval includes."
 
 
@@ -158,7 +157,7 @@ def _against_others(benchmark: dict[str, Any]) -> str:
         if paired := benchmark["paired"].get(f"ssb-{other}") if other != "base" else None:
             noise = "distinguishable" if significant(paired) else "not distinguishable"
             found += (
-                f" Against {other} ({_percent(benchmark['models'][other]['accuracy'])}%): {_difference(paired)}, "
+                f" Against {other} ({percent(benchmark['models'][other]['accuracy'])}%): {_difference(paired)}, "
                 f"{noise} from noise."
             )
     return found
@@ -171,22 +170,21 @@ def _unanswered(models: dict[str, Any], paired: dict[str, Any]) -> str:
     if (base - student) * paired["difference"] <= 0 or abs(base - student) <= (high - low) / 2:
         return ""
     return (
-        f" {_percent(base)}% of the base's samples state no answer in the form asked for, {_percent(student)}% of "
+        f" {percent(base)}% of the base's samples state no answer in the form asked for, {percent(student)}% of "
         "SSB's: part of the difference is stating one."
     )
-
-
-def significant(paired: dict[str, Any]) -> bool:
-    """Whether a paired difference, as the summary has it, is distinguishable from noise."""
-    low, high = paired["ci95"]
-    return not low <= 0 <= high and bool(paired["p_value"] < SIGNIFICANT)
 
 
 def _unverified(models: dict[str, Any]) -> str:
     if not any(score["unverified"] for score in models.values()):
         return ""
-    rates = ", ".join(f"{_percent(score['unverified'])}% of {name}'s" for name, score in models.items())
+    rates = ", ".join(f"{percent(score['unverified'])}% of {name}'s" for name, score in models.items())
     return f" The verifier gave up on some answers, which count as not correct: {rates}."
+
+
+def _overlap(name: str, benchmark: dict[str, Any]) -> str:
+    told = contaminated(name, benchmark)
+    return f" Warning: {told} A student may know them." if told else ""
 
 
 def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
@@ -197,7 +195,7 @@ def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
     gap, (low, high) = literal["difference"] - ours["difference"], ours["ci95"]
     if abs(gap) > (high - low) / 2:
         return (
-            f" The {_percent(abs(gap))} points between the two are formatting: right answers in another notation than "
+            f" The {percent(abs(gap))} points between the two are formatting: right answers in another notation than "
             f"the reference's, which SSB gives {'less' if gap > 0 else 'more'} often than its base."
         )
     if significant(ours) != significant(literal):
@@ -217,15 +215,20 @@ def write(run: Run) -> Path:
 
 
 def page(run: Run) -> str:
-    """The whole report. Everything a model wrote is untrusted: the template escapes all it is given."""
+    """The whole report."""
+    return rendered(TEMPLATE, _content(run))
+
+
+def rendered(template: str, content: dict[str, Any]) -> str:
+    """A page from its template. Everything a model wrote is untrusted: the template escapes all it is given."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"duration": duration, "words": _words}
-    return environment.get_template(TEMPLATE).render(_content(run))
+    environment.filters |= {"duration": duration, "words": _words, "how_many": how_many, "decoding": decoding}
+    return environment.get_template(template).render(content)
 
 
 def _content(run: Run) -> dict[str, Any]:
@@ -241,6 +244,7 @@ def _content(run: Run) -> dict[str, Any]:
         "breakdown": breakdown(summary),
         "funnel": findings.funnel(run),
         "reasons": story.REASONS,
+        "answer_forms": ANSWER_FORMS,
         "left_out": problems.rejections(config.problems),
         "left_out_of": {b.name: problems.rejections(b) for b in config.evaluate.benchmarks},
         "hint": heat_map(survey.marked(run)),
@@ -283,7 +287,7 @@ def _hot(mark: Mark) -> dict[str, Any]:
 
 
 def _shift(shift: Shift) -> str:
-    return f"{shift.text!r} {_percent(shift.bare)}% → {_percent(shift.hinted)}%"
+    return f"{shift.text!r} {percent(shift.bare)}% → {percent(shift.hinted)}%"
 
 
 def duration(seconds: float) -> str:

@@ -106,7 +106,7 @@ def tell(run: Run, problem_id: str) -> Story:
     if left_out:
         return Story(problem, origin, left_out=left_out)
     if origin != TRAINING:
-        benchmarks = findings.configuration(run).evaluate.benchmarks
+        benchmarks = findings.configuration(run).evaluate.asked
         where = {b.name for b in benchmarks if problem in problems.load(b)}  # ids are only unique within a set
         asked = [e for e in findings.evaluations(run) if e.benchmark in where]
         samples = [(f"{e.model} on {e.benchmark}", _rows(run, [e.manifest], Sample, problem.id)) for e in asked]
@@ -128,7 +128,7 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     An id that stands in several sets means the training problem, one that is left out only if it stands in no other.
     """
     config = findings.configuration(run)
-    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.benchmarks}}
+    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.asked}}
     found: list[tuple[Problem, str, Rejection | None]] = []
     found += [(p, origin, None) for origin, s in sets.items() for p in problems.load(s)]
     found += [(p, origin, why) for origin, s in sets.items() for why, p in problems.excluded(s).items()]
@@ -187,7 +187,7 @@ def _rollouts_chapter(story: Story) -> Chapter:
             chosen.wrong: "shown to the teacher as majority wrong",
         }
     graded = zip(story.rollouts, verdicts, strict=True)
-    return Chapter("Rollouts", outcome, tuple(_answer(r, v, r.index, roles.get(r.index, "")) for r, v in graded))
+    return Chapter("Rollouts", outcome, tuple(answer(r, v, r.index, roles.get(r.index, "")) for r, v in graded))
 
 
 def _outcome(s: Selection) -> str:
@@ -200,7 +200,7 @@ def _outcome(s: Selection) -> str:
 
 
 def _solution_chapter(trace: TeacherTrace) -> Chapter:
-    answers = (_answer(trace, trace.verdict),) if trace.completion_ids else ()
+    answers = (answer(trace, trace.verdict),) if trace.completion_ids else ()
     if trace.dropped:
         length = f" Its prompt takes {len(trace.teacher_prompt_ids):,} tokens." if trace.dropped == "too_long" else ""
         return Chapter("Rejected solution", f"Dropped ({trace.dropped}): {REASONS[trace.dropped]}.{length}", answers)
@@ -209,11 +209,12 @@ def _solution_chapter(trace: TeacherTrace) -> Chapter:
 
 def _samples_chapter(what: str, samples: Sequence[Sample]) -> Chapter:
     correct = sum(s.verdict.status == "correct" for s in samples)
-    answers = tuple(_answer(s, s.verdict, s.index) for s in samples)
+    answers = tuple(answer(s, s.verdict, s.index) for s in samples)
     return Chapter(what, f"{correct} of {len(samples)} correct.", answers)
 
 
-def _answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:
+def answer(row: Rollout | TeacherTrace | Sample, verdict: Verdict, index: int | None = None, role: str = "") -> Answer:
+    """A completion with its verdict and all other facts in words."""
     facts = [
         VERDICTS[verdict.status] if index is None else f"#{index} {VERDICTS[verdict.status]}",
         f"answer {verdict.answer}" if verdict.answer is not None else "",

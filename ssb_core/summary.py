@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import problems, statistics
+from . import benchmarks, problems, statistics
 from .baselines import Student, grpo
 from .costs import cost
 from .records import BenchmarkScore
@@ -38,7 +38,7 @@ def summarise(
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
         "rounds": [asdict(r) for r in rounds(store, specs)],
         "costs": _costs(store, [s for s in own if isinstance(s, (distill.Spec, grpo.Spec))]),
-        "benchmarks": _benchmarks(store, [s for s in specs if isinstance(s, evaluate.Spec)]),
+        "benchmarks": _benchmarks(store, specs),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
@@ -141,11 +141,16 @@ def _costs(store: Store, students: Sequence[Student]) -> dict[str, Any]:
     return {method: asdict(cost(student, store)) for method, student in reversed(first.items())}
 
 
-def _benchmarks(store: Store, evaluated: Sequence[evaluate.Spec]) -> dict[str, Any]:
+def _benchmarks(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
     by_benchmark: dict[str, list[evaluate.Spec]] = {}
-    for spec in evaluated:
-        by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
-    return {name: _benchmark(store, specs) for name, specs in by_benchmark.items()}
+    for spec in specs:
+        if isinstance(spec, evaluate.Spec):
+            by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
+    trained = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
+    return {
+        name: _benchmark(store, evaluated) | benchmarks.statement(evaluated[0], trained)
+        for name, evaluated in by_benchmark.items()
+    }
 
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import findings
+from ..wording import how_many, named
 from . import compared
 from .canvas import INK, PALE, SOFT, STUDENT, axes_of, blank, colour, curve, dress, png
 
@@ -40,11 +41,15 @@ def accuracy(run: Run) -> Figure | None:
         shift = (i - (len(models) - 1) / 2) * width
         scores = {at + shift: b["models"][model] for at, b in enumerate(benchmarks.values()) if model in b["models"]}
         _bars(axes, scores, width, colour(model, models), model)
-    axes.set_xticks(range(len(benchmarks)), list(benchmarks))
+    axes.set_xticks(range(len(benchmarks)), [_ticked(name, b) for name, b in benchmarks.items()])
     axes.set_xlim(-0.75, len(benchmarks) - 0.25)
     axes.set_ylim(0, min(112.0, axes.get_ylim()[1] * 1.08))
     axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 1.16), ncols=len(models))
     return figure
+
+
+def _ticked(name: str, benchmark: dict[str, Any]) -> str:
+    return f"{name}\npartial: {how_many(benchmark)}" if benchmark["partial"] else name
 
 
 def _models(benchmarks: dict[str, Any]) -> list[str]:
@@ -128,7 +133,8 @@ def lengths(run: Run) -> Figure | None:
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
     figure = blank(2.9)
-    axes = axes_of(figure, f"Completion length on {first[0].benchmark}", xlabel="tokens", ylabel="% of samples")
+    where = named(first[0].benchmark, run.summary["benchmarks"][first[0].benchmark])
+    axes = axes_of(figure, f"Completion length on {where}", xlabel="tokens", ylabel="% of samples")
     for model, tokens in shown.items():
         hue, share = colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))
         label = f"{model} (mean {tokens.mean():.0f})"

@@ -39,7 +39,7 @@ class Patient:
     @property
     def wanted(self) -> dict[str, ProblemsConfig]:
         """Every problem set of the configuration by its name."""
-        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.benchmarks}
+        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.asked}
 
     def pipeline(self) -> Pipeline | None:
         """The run's requests, if the model and every problem set are there."""

@@ -76,8 +76,8 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
     to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
-        evaluated=sum(counts[b.name] for b in config.evaluate.benchmarks),
-        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.benchmarks),
+        evaluated=sum(counts[b.name] for b in config.evaluate.asked),
+        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.asked),
         prompt_bytes=sum(len(m["content"].encode()) for prompt in asked for m in prompt) // len(asked),
         hidden_size=shape.hidden_size,
         vocabulary=shape.vocabulary,

@@ -20,13 +20,13 @@ from .. import findings, problems, prompts, report
 from ..config import ConfigError, Decoding, ProblemsConfig
 from ..records import Problem
 from ..store import write_json
+from ..wording import how_many
 from .origin import Origin, student_turns
 
 PAPER = "https://arxiv.org/abs/2512.05105"
 QUESTION = "Ruth has 3 pens. She buys 4 more. How many pens does Ruth have now?"
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's MaxLoRARanks; to export takes no vLLM
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-FILES = (".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def render(card: Card, origin: Origin) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"table": table, "fenced": fenced, "py": _literal}
+    environment.filters |= {"table": table, "fenced": fenced, "py": _literal, "how_many": how_many}
     return environment.get_template(f"{card.kind}.md.j2").render(_content(card, origin))
 
 
@@ -88,7 +88,7 @@ def _content(card: Card, origin: Origin) -> dict[str, Any]:
         "messages": student_turns(tokenizer, QUESTION),
         "prompt": tokenizer.decode(prompts.encode(tokenizer, prompts.tutor_messages(QUESTION))),
         "dated": "strftime_now" in tokenizer.chat_template,
-        "benchmarks": [b for b in config.evaluate.benchmarks if b.name in summary["benchmarks"]],
+        "benchmarks": [b for b in config.evaluate.asked if b.name in summary["benchmarks"]],
         "provenance": _provenance(origin),
         "sets": _sets(origin),
         "vllm_rank": next((r for r in VLLM_RANKS if r >= config.distill.lora_rank), config.distill.lora_rank),
@@ -113,7 +113,7 @@ def _front_matter(card: Card, origin: Origin) -> dict[str, Any]:
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["semantic-soft-bootstrapping", "self-distillation", "lora"],
-        **({"datasets": [origin.config.problems.source]} if _on_hub(origin.config.problems) else {}),
+        **({"datasets": [origin.config.problems.source]} if problems.on_hub(origin.config.problems) else {}),
     }
 
 
@@ -148,7 +148,7 @@ def _sets(origin: Origin) -> list[dict[str, str]]:
     """The problem sets of the run: name, source, how many problems, digest of their contents."""
     config, summary = origin.config, origin.run.summary
     trained = _set("training", config.problems, summary["yield"]["problems"], origin.asked)
-    tested = [b for b in config.evaluate.benchmarks if b.name in summary["benchmarks"]]
+    tested = [b for b in config.evaluate.asked if b.name in summary["benchmarks"]]
     held_out = [_set(b.name, b, summary["benchmarks"][b.name]["n"], partial(origin.answered, b)) for b in tested]
     return [trained, *held_out]
 
@@ -165,13 +165,9 @@ def _source(config: ProblemsConfig) -> str:
     """Where a problem set is from; of a local file its name alone, as its folder is nobody's business."""
     if config.source in problems.EMBEDDED:
         return f"{config.source}, embedded in ssb"
-    if not _on_hub(config):
+    if not problems.on_hub(config):
         return Path(config.source).name
     return ", ".join(filter(None, (config.source, config.subset, f"split {config.split}")))
-
-
-def _on_hub(config: ProblemsConfig) -> bool:
-    return config.source not in problems.EMBEDDED and Path(config.source).suffix not in FILES
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ssb_core import report
+from ssb_core import wording
 from ssb_core.statistics import accuracy, paired
 
 EVALUATIONS = 2000
@@ -95,7 +95,7 @@ def test_a_student_identical_to_the_base_is_rarely_told_apart(seeds: int, n: int
     rng, noise = np.random.default_rng(seeds * n), 0
     for ability in rng.normal(-0.5, SPREAD, (500, n)):
         chance = _chance(ability)[:, None]
-        noise += not report.significant(
+        noise += not wording.significant(
             asdict(paired(rng.random((seeds, n, samples)) < chance, rng.random((n, samples)) < chance))
         )
     assert noise >= 0.94 * 500

@@ -270,7 +270,8 @@ def test_model_cards_state_the_summarys_numbers_and_no_others(
         ["nano-test", "nano-test, embedded in ssb", "48"],
     ]
     assert all(re.fullmatch("`[0-9a-f]{16}`", row[3]) for row in sets[1:])
-    assert "48 problems, 4 samples each; temperature 0.8, top-k 50, at most 240 tokens." in body
+    whole = "48 of 512 problems, a partial result, 4 samples each; temperature 0.8, top-k 50, at most 240 tokens."
+    assert whole in body
 
 
 def test_front_matter_is_what_the_hub_reads_and_leaves_the_license_to_the_user(exports: dict[Kind, Path]) -> None:

@@ -61,7 +61,10 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
     assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows"}
     bench = found["benchmarks"]["nano-test"]
-    assert set(bench) == {"n", "samples", "bad_gold", "models", "paired"}
+    assert set(bench) == {
+        "n", "samples", "bad_gold", "models", "paired", "partial", "of", "content", "source", "subset", "split", "form",
+        "answer_form", "prompt", "prompt_digest", "decoding", "overlap",
+    }  # fmt: skip
     assert set(bench["models"]) == {"base", "ssb"} and set(bench["paired"]) == {"ssb-base"}
     assert set(bench["models"]["ssb"]) == {
         "accuracy", "ci95", "string_match", "no_answer", "unverified", "truncated", "mean_tokens",

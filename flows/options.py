@@ -1,0 +1,55 @@
+"""Options that several commands of ``ssb`` share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class FormName(StrEnum):
+    """How a completion commits to its answer."""
+
+    boxed = "boxed"
+    hash = "hash"
+    choice = "choice"
+    exact = "exact"
+
+
+class StageName(StrEnum):
+    """The stages, for options that name one."""
+
+    rollouts = "rollouts"
+    select = "select"
+    teach = "teach"
+    distill = "distill"
+    sft = "sft"
+    rft = "rft"
+    ssb_no_wrong = "ssb-no-wrong"
+    grpo = "grpo"
+    merge = "merge"
+    evaluate = "evaluate"
+
+
+PresetOption = Annotated[
+    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
+]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
+]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
+RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Ask at most N problems of every benchmark: a smoke run, marked as partial everywhere."
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
+]
