@@ -24,7 +24,7 @@ from tests.conftest import SMALL, run_stages
 
 @pytest.fixture(scope="module")
 def compared() -> RunConfig:
-    return presets.load("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]", "seeds=2"])
+    return presets.load("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]"])
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,12 @@ def run(compared: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFa
     return run_stages(compared, Store(root / "store"), root / "runs" / "compared")
 
 
+def test_every_method_is_trained_with_every_seed(compared: RunConfig, run: Run) -> None:
+    pipeline = Pipeline.of(compared.model_copy(update={"seeds": 2}), run.store.root)
+    found = pipeline.students([pipeline.wave(0, 32)])
+    assert [s.names for s in found] == [{"model": m, "seed": i} for m in ("ssb", *ABLATIONS) for i in (0, 1)]
+
+
 def students(settings: RunConfig, store: Store) -> dict[tuple[str, int], distill.Spec]:
     walk = (r.spec for r in Pipeline.of(settings, store.root).walk(store))
     return {(s.method, s.distill.seed): s for s in walk if isinstance(s, distill.Spec)}
@@ -43,7 +49,7 @@ def students(settings: RunConfig, store: Store) -> dict[tuple[str, int], distill
 def test_baselines_share_what_ssb_made_and_every_model_is_scored_with_every_seed(run: Run) -> None:
     made = {(s.stage, s.model, s.seed): s.status for s in run.stages if s.stage not in ("rollouts", "select")}
     assert made["teach", "", None] == "cached" and made["teach", "ssb-no-wrong", None] == "ran"
-    assert made["distill", "ssb", 0] == "cached" and made["distill", "ssb", 1] == "ran"
+    assert made["distill", "ssb", 0] == "cached" and made["sft", "sft", 0] == "ran"
     (benchmark,) = run.summary["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "sft", "rft", "ssb-no-wrong"]
     assert {s.status for s in run.stages if (s.stage, s.model) == ("evaluate", "base")} == {"cached"}
@@ -55,12 +61,24 @@ def test_what_a_baseline_was_taught_does_not_count_as_yield(run: Run, quick_run:
     assert run.manifests("teach") == quick_run.manifests("teach")
 
 
-def test_seeds_give_other_students_of_the_same_traces(run: Run, compared: RunConfig) -> None:
-    found = students(compared, run.store)
-    assert set(found) == {(m, i) for m in ("ssb", *ABLATIONS) for i in (0, 1)}
+def test_seeds_give_other_students_of_the_same_traces_which_are_scored_together(
+    run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    twice = small.model_copy(update={"seeds": 2})
+    again = run_stages(twice, run.store, tmp_path / "runs" / "seeds")
+    found = students(twice, run.store)
+    assert list(found) == [("ssb", 0), ("ssb", 1)]
+    assert {s.seed: s.status for s in again.stages if s.stage == "distill"} == {0: "cached", 1: "ran"}
     weights = [load_file(found["ssb", i].adapter(run.store) / "adapter_model.safetensors") for i in (0, 1)]
     assert all(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert found["ssb", 0].teach == found["ssb", 1].teach
+    (benchmark,) = again.summary["benchmarks"].values()
+    score, (first, second) = benchmark["models"]["ssb"], benchmark["models"]["ssb"]["seeds"]
+    assert score["accuracy"] == pytest.approx((first + second) / 2)
+    (alone,) = run.summary["benchmarks"].values()
+    assert first == alone["models"]["ssb"]["accuracy"]
+    low, high = score["ci95"]
+    assert low < score["accuracy"] < high and "seeds" not in benchmark["models"]["base"]
 
 
 def test_rft_learns_the_correct_rollout_of_every_problem_that_was_taught(
@@ -147,7 +165,7 @@ def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: 
 def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 1]
+    spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
     spent = store.seconds(spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
     assert store.seconds(spec.recipe, spec.fingerprint) == spent > 0

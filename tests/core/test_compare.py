@@ -42,7 +42,7 @@ def answered(rights: str, answers: str = "") -> Answered:
         Verdict("correct" if right == "+" else "incorrect", letter if letter != " " else None)
         for right, letter in zip(rights, answers or "x" * len(rights), strict=True)
     ]
-    samples = (Sample("p", i, 0, (1,), "text", "stop", v) for i, v in enumerate(verdicts))
+    samples = (Sample("p", i, 0, "hash", (1,), "text", "stop", v) for i, v in enumerate(verdicts))
     return Answered(Problem("p", "?", "1"), tuple(samples))
 
 
@@ -168,12 +168,18 @@ def test_the_most_common_answer_is_none_where_most_samples_state_none() -> None:
     assert answered("---", "  b").answer is None
 
 
+def differs(difference: float, ci95: tuple[float, float], p_value: float) -> PairedDifference:
+    return PairedDifference(
+        difference, ci95, p_value, wins=8, losses=2, standard_error=0.03, minimum_detectable_effect=0.1
+    )
+
+
 @pytest.mark.parametrize(
     ("paired", "words"),
     [
-        (PairedDifference(0.1, (0.04, 0.16), 0.01), "is better than quick:base (30.0%): +10.0 points, distinguishable"),
-        (PairedDifference(-0.1, (-0.16, -0.04), 0.01), "is worse than quick:base (30.0%): -10.0 points, disting"),
-        (PairedDifference(0.1, (0.01, 0.2), 0.06), "cannot be told apart from quick:base (30.0%): +10.0 points, not"),
+        (differs(0.1, (0.04, 0.16), 0.01), "is better than quick:base (30.0%): +10.0 points, distinguishable"),
+        (differs(-0.1, (-0.16, -0.04), 0.01), "is worse than quick:base (30.0%): -10.0 points, disting"),
+        (differs(0.1, (0.01, 0.2), 0.06), "cannot be told apart from quick:base (30.0%): +10.0 points, not"),
     ],
 )
 def test_the_words_say_whether_it_is_noise(quick_run: Run, paired: PairedDifference, words: str) -> None:

@@ -420,7 +420,7 @@ def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have
     whole, weights = distill.run(wild, store, Progress()), adapter(wild, store)
     shutil.rmtree(store.directory(wild.recipe))
     with monkeypatch.context() as broken, pytest.raises(InterruptedError):
-        broken.setattr(distill, "_refuse_divergence", lambda log: StopsAfter(0).advance())
+        broken.setattr(distill, "refuse_divergence", lambda *log: StopsAfter(0).advance())
         distill.run(wild, store, Progress())
     again = distill.run(wild, store, Progress())
     assert again.made == 0 and again.manifest == whole.manifest

@@ -358,7 +358,11 @@ def test_a_difference_that_is_partly_formatting_is_called_so(
 
 @pytest.mark.parametrize(
     ("width", "spared"),
-    [(80, {"vs base", "string match", "pass@k", "truncated"}), (100, {"vs base", "string match"}), (180, set())],
+    [
+        (80, {"vs base", "string match", "pass@k", "truncated", "no answer"}),
+        (100, {"vs base", "string match", "pass@k"}),
+        (180, set()),
+    ],
 )
 def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
     quick_run: Run, monkeypatch: pytest.MonkeyPatch, width: int, spared: set[str]
