@@ -70,6 +70,7 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
         "model": model,
         "accuracy": f"{percent(score['accuracy'])}%",
         "95% interval": f"{percent(low)} to {percent(high)}",
+        "vs base": _difference(difference) if difference else "",
         "seeds": f"{len(score['seeds'])} (sd {percent(score['seed_sd'])})" if "seeds" in score else "",
         "maj@k": f"{percent(score['maj_at_k'])}%" if k > 1 else "",
         "pass@k": f"{percent(score['pass_at_k'][str(k)])}%" if k > 1 else "",
@@ -77,7 +78,6 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
         "no answer": f"{percent(score['no_answer'])}%",
         "truncated": f"{percent(score['truncated'])}%",
         "tokens": f"{score['mean_tokens']:,.0f}",
-        "vs base": _difference(difference) if difference else "",
     }
 
 
@@ -228,6 +228,8 @@ def rendered(template: str, content: dict[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"duration": duration, "words": _words, "how_many": how_many, "decoding": decoding}
+    environment.filters |= {"share": lambda x: "" if x is None else f"{percent(x)}%"}
+    environment.filters |= {"mean": lambda x: "" if x is None else f"{x:,.1f}"}
     return environment.get_template(template).render(content)
 
 
@@ -250,6 +252,7 @@ def _content(run: Run) -> dict[str, Any]:
         "hint": heat_map(survey.marked(run)),
         "images": images,
         "stories": [(s, story.chapters(s)) for s in stories],
+        "flipped": [(s, story.chapters(s)) for s in story.flipped(run)],
         "requests": run.stages,
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
         "environment": json.loads((run.directory / "env.json").read_text()),

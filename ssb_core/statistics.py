@@ -7,6 +7,7 @@ equal output. No NaN or infinity comes out.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .intervals import Estimate, Floats, detectable, difference, estimate, proportion, wilson
 from .records import BenchmarkScore, PairedDifference
 
-__all__ = ["NO_VOTE", "accuracy", "by_label", "maj_at_k", "paired", "pass_at_k", "score", "wilson"]
+__all__ = ["NO_VOTE", "accuracy", "by_label", "maj_at_k", "paired", "pass_at_k", "score", "vote_calibration", "wilson"]
 
 RESAMPLES = 10_000
 NO_VOTE = -1
@@ -134,6 +135,23 @@ def _majority(correct: Floats, votes: Floats) -> float:
     answers, first, counts = np.unique(votes, return_index=True, return_counts=True)
     counts[answers == NO_VOTE] = 0
     return float(correct[first[counts == counts.max()]].mean()) if counts.max() else 0.0
+
+
+def vote_calibration(correct: ArrayLike, votes: ArrayLike) -> list[dict[str, float]]:
+    """How often the most common answer is right, by how many of the k samples agree on it.
+
+    For every number of agreeing samples that occurs: `agree` (of k), `n` problems, and `accuracy`, the chance that the
+    most common answer is right, a tie counted at its expectation as in `maj_at_k`. Problems without an answer are left
+    out; several training seeds are counted together.
+    """
+    graded, cast = _grid("correct", correct), _grid("votes", votes)
+    found: dict[int, list[float]] = defaultdict(list)
+    k = graded.shape[2]
+    for right, voted in zip(graded.reshape(-1, k), cast.reshape(-1, k), strict=True):
+        if (voted != NO_VOTE).any():
+            agree = int(np.unique(voted[voted != NO_VOTE], return_counts=True)[1].max())
+            found[agree].append(_majority(right, voted))
+    return [{"agree": agree, "n": len(hits), "accuracy": float(np.mean(hits))} for agree, hits in sorted(found.items())]
 
 
 def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:

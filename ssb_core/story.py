@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -120,6 +121,30 @@ def tell(run: Run, problem_id: str) -> Story:
 def examples(run: Run, n: int = 1) -> list[Story]:
     """The stories of the first `n` taught problems."""
     return [tell(run, problem_id) for problem_id in islice(_taught_ids(run), n)]
+
+
+def flipped(run: Run, better: int = 2, worse: int = 1) -> list[Story]:
+    """Benchmark problems that the student does most better on than the base, and most worse, with both's samples."""
+    found = [e for e in findings.evaluations(run) if e.model in ("base", "ssb")]
+    first = {e.model: e for e in reversed(found) if e.benchmark == found[0].benchmark}
+    if len(first) < 2:
+        return []
+    base, student = (_right(run, first[model].manifest) for model in ("base", "ssb"))
+    change = {problem_id: student[problem_id] - base[problem_id] for problem_id in base if problem_id in student}
+    up = [i for i in sorted(change, key=lambda i: -change[i]) if change[i] > 0][:better]
+    down = [i for i in sorted(change, key=lambda i: change[i]) if change[i] < 0][:worse]
+    stories = [tell(run, problem_id) for problem_id in (*up, *down)]
+    both = {f"{model} on {e.benchmark}" for model, e in first.items()}
+    return [replace(s, samples=tuple((what, rows) for what, rows in s.samples if what in both)) for s in stories]
+
+
+def _right(run: Run, manifest: Manifest) -> Counter[str]:
+    """How many samples of each problem are correct."""
+    counted: Counter[str] = Counter()
+    for table in run.store.tables(manifest, ["problem_id", "verdict"]):
+        for row in table.to_pylist():
+            counted[row["problem_id"]] += row["verdict"]["status"] == "correct"
+    return counted
 
 
 def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:

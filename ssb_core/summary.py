@@ -165,7 +165,9 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
         "samples": first.samples,
         "bad_gold": len(problems.rejections(benchmark)),
         "models": {
-            m: _model(s) | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}
+            m: _model(s)
+            | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}
+            | {"vote_calibration": statistics.vote_calibration(arrays[m]["correct"], arrays[m]["votes"])}
             for m, s in scores.items()
         },
         "paired": {f"{a}-{b}": _paired(arrays[a], arrays[b]) for a, b in _comparisons(list(arrays))},

@@ -22,9 +22,9 @@ DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "J
 
 
 def charts(run: Run) -> dict[str, bytes]:
-    """PNGs by name: accuracy, training, yield, lengths, costs, rounds; what the run has no data for is left out."""
+    """PNGs by name; what the run has no data for is left out."""
     figures = {"accuracy": accuracy(run), "training": training(run), "yield": funnel(run), "lengths": lengths(run)}
-    figures |= {"costs": compared.costs(run), "rounds": compared.rounds(run)}
+    figures |= {"costs": compared.costs(run), "rounds": compared.rounds(run), "votes": compared.votes(run)}
     return {name: png(figure) for name, figure in figures.items() if figure}
 
 
@@ -44,7 +44,7 @@ def accuracy(run: Run) -> Figure | None:
     axes.set_xticks(range(len(benchmarks)), [_ticked(name, b) for name, b in benchmarks.items()])
     axes.set_xlim(-0.75, len(benchmarks) - 0.25)
     axes.set_ylim(0, min(112.0, axes.get_ylim()[1] * 1.08))
-    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 1.16), ncols=len(models))
+    figure.legend(frameon=False, loc="outside lower center", ncols=len(models))
     return figure
 
 
@@ -121,14 +121,14 @@ def funnel(run: Run) -> Figure | None:
 
 
 def lengths(run: Run) -> Figure | None:
-    """Tokens per completion of every model on the first benchmark."""
+    """Tokens per completion of base and student on the first benchmark."""
     import numpy as np
 
     found = findings.evaluations(run)
     first = [e for e in found if e.benchmark == found[0].benchmark]
     if not first:
         return None
-    shown = {e.model: _completion_lengths(run, e.manifest) for e in first}
+    shown = {e.model: _completion_lengths(run, e.manifest) for e in first if e.model in ("base", "ssb")}
     every = np.concatenate(list(shown.values()))
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..intervals import wilson
+from ..wording import named
 from .canvas import INK, SOFT, axes_of, blank, colour, dress
 
 if TYPE_CHECKING:
@@ -81,3 +83,34 @@ def _by_round(models: dict[str, Any]) -> list[str]:
     """Base, student, and the students of later rounds, as far as they were evaluated."""
     later = sorted((m for m in models if m.startswith("ssb-round-")), key=lambda m: int(m.rsplit("-", 1)[1]))
     return [m for m in ("base", "ssb", *later) if m in models]
+
+
+def votes(run: Run) -> Figure | None:
+    """How often the most common answer is right, by how many samples agree on it; for k > 1 on the first benchmark."""
+    benchmarks = run.summary["benchmarks"]
+    if not benchmarks:
+        return None
+    name, benchmark = next(iter(benchmarks.items()))
+    k, models = benchmark["samples"], {m: s for m, s in benchmark["models"].items() if m in ("base", "ssb")}
+    if k == 1:
+        return None
+    figure = blank(3.1)
+    title = f"Is a majority right? Votes on {named(name, benchmark)}"
+    axes = axes_of(
+        figure, title, xlabel=f"samples of {k} that agree on the most common answer", ylabel="% of them right"
+    )
+    for i, (model, score) in enumerate(models.items()):
+        at = [v["agree"] + (i - (len(models) - 1) / 2) * 0.06 for v in score["vote_calibration"]]
+        heights, whiskers = zip(*(_proportion(v) for v in score["vote_calibration"]), strict=True)
+        hue, reach = colour(model, list(models)), list(zip(*whiskers, strict=True))
+        axes.errorbar(at, heights, reach, fmt="o-", color=hue, capsize=3, label=model)
+    axes.set_xticks(range(1, k + 1))
+    axes.set_ylim(-4, 104)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _proportion(vote: dict[str, Any]) -> tuple[float, tuple[float, float]]:
+    """A share in percent, and how far its 95% interval reaches below and above."""
+    low, high = wilson(vote["accuracy"] * vote["n"], vote["n"])
+    return 100 * vote["accuracy"], (100 * max(0, vote["accuracy"] - low), 100 * max(0, high - vote["accuracy"]))
