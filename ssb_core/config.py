@@ -194,7 +194,7 @@ class DistillConfig(Objective):
 
 
 class GrpoConfig(Decoding):
-    """Baseline grpo: TRL's GRPO with a LoRA student.
+    """Baseline grpo: TRL's GRPO with the LoRA student of `distill`.
 
     Samples, temperature and top-k are those of SSB's rollouts. The rest is what public recipes for Qwen2.5 up to 3B on
     GSM8K share (W. Brown's GRPO demo for TRL, Unsloth's Qwen2.5-3B notebook): learning rate 5e-6, gradients clipped at
@@ -213,8 +213,6 @@ class GrpoConfig(Decoding):
     learning_rate: float = Field(5e-6, gt=0)
     beta: float = Field(0.04, ge=0, description="Coefficient of the KL divergence from the base model in the loss.")
     max_grad_norm: float = Field(0.1, gt=0)
-    lora_rank: int = Field(32, ge=1)
-    lora_alpha: int = Field(32, ge=1)
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
 
     @model_validator(mode="after")

@@ -42,6 +42,8 @@ class Spec(BaseSpec):
     start: int
     stop: int
     grpo: GrpoConfig
+    lora_rank: int
+    lora_alpha: int
     few_shot: tuple[Example, ...] = ()
 
     def how(self) -> dict[str, Any]:
@@ -50,6 +52,7 @@ class Spec(BaseSpec):
             "prompt": digest(prompts.tutor_messages("", self.few_shot)),
             "verify": {**verify.versions(), "form": self.problems.completion_form},
             "grpo": self.grpo.recipe,
+            "lora": {"rank": self.lora_rank, "alpha": self.lora_alpha},
         }
 
     def inputs(self) -> list[str]:
@@ -81,6 +84,8 @@ def of(ssb: distill.Spec, config: GrpoConfig) -> Spec:
         start=first.start,
         stop=last.stop,
         grpo=config,
+        lora_rank=ssb.distill.lora_rank,
+        lora_alpha=ssb.distill.lora_alpha,
         few_shot=first.few_shot,
         execution=ssb.execution,
     )

@@ -52,7 +52,7 @@ class Trainer(GRPOTrainer):
             Dataset.from_dict({"prompt": [p.id for p in asked]}),
             processing_class=models.load_tokenizer(spec.model),
             callbacks=[Report(progress, spec.stage, self.speed)],
-            peft_config=distill.lora(spec.grpo.lora_rank, spec.grpo.lora_alpha),
+            peft_config=distill.lora(spec.lora_rank, spec.lora_alpha),
         )
         distill.sort_targets(self.model)
         self.remove_callback(PrinterCallback)

@@ -32,7 +32,16 @@ STEPS, ASKED = 5, 15  # of 16 problems
 @pytest.fixture(scope="module")
 def spec(nano: ResolvedModel) -> grpo.Spec:
     wanted = ProblemsConfig(source="nano-train", limit=64)
-    return grpo.Spec(model=nano, problems=wanted, start=8, stop=24, grpo=CONFIG, execution=Execution(device="cpu"))
+    return grpo.Spec(
+        model=nano,
+        problems=wanted,
+        start=8,
+        stop=24,
+        grpo=CONFIG,
+        lora_rank=32,
+        lora_alpha=32,
+        execution=Execution(device="cpu"),
+    )
 
 
 def changed(spec: grpo.Spec, **config: Any) -> grpo.Spec:

@@ -174,7 +174,7 @@ def test_what_models_wrote_is_shown_as_text(quick_run: Run, tmp_path: Path) -> N
 def test_the_html_needs_nothing_from_outside(quick_run: Run) -> None:
     html = report.page(quick_run)
     sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
-    assert len(sources) == 4 and all(s.startswith("data:image/png;base64,") for s in sources)
+    assert len(sources) == 5 and all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(
         r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(SHOWN, "")
     )

@@ -50,8 +50,8 @@ def test_the_flow_gives_what_the_library_gives(folder: Path, quick_run: Run) -> 
 def test_the_summary_has_the_promised_names(folder: Path) -> None:
     found = summary(folder)
     assert set(found) == {
-        "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "benchmarks", "engines",
-        "seconds", "versions",
+        "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "rounds", "costs",
+        "benchmarks", "engines", "seconds", "versions",
     }  # fmt: skip
     assert set(found["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
@@ -67,11 +67,12 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     }  # fmt: skip
     assert set(bench["models"]) == {"base", "ssb"} and set(bench["paired"]) == {"ssb-base"}
     assert set(bench["models"]["ssb"]) == {
-        "accuracy", "ci95", "string_match", "no_answer", "unverified", "truncated", "mean_tokens",
+        "accuracy", "ci95", "standard_error", "pass_at_k", "maj_at_k", "vote_calibration", "string_match", "no_answer",
+        "unverified", "timeouts", "truncated", "mean_tokens", "p95_tokens", "by_level", "by_subject",
     }  # fmt: skip
     paired = bench["paired"]["ssb-base"]
-    assert set(paired) == {"difference", "ci95", "p_value", "string_match"}
-    assert set(paired["string_match"]) == {"difference", "ci95", "p_value"}
+    tested = {"difference", "ci95", "p_value", "wins", "losses", "standard_error", "minimum_detectable_effect"}
+    assert set(paired) == {*tested, "string_match"} and set(paired["string_match"]) == tested
 
 
 def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> None:
@@ -80,7 +81,7 @@ def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> 
     assert sorted(artifacts) == keys
     assert "data:image/png;base64," in artifacts["ssb-4-training"]["data"]
     rows = json.loads(artifacts["ssb-5-results"]["data"])
-    assert any("nano-test" in row.values() for row in rows)
+    assert any(row["benchmark"].startswith("nano-test") for row in rows)
 
 
 def test_without_a_server_the_same_command_is_all_cached_and_quick(folder: Path, alone: dict[str, str]) -> None:
@@ -92,7 +93,7 @@ def test_without_a_server_the_same_command_is_all_cached_and_quick(folder: Path,
     assert done.returncode == 0, done.stderr
     after = summary(folder)
     assert {s["status"] for s in after["stages"].values()} == {"cached"}
-    for key in ("fingerprints", "yield", "signal", "training", "benchmarks"):
+    for key in ("fingerprints", "yield", "signal", "training", "rounds", "costs", "benchmarks"):
         assert after[key] == before[key]
     assert seconds < 25
 
