@@ -32,7 +32,7 @@ def summarise(
         "run": name,
         "preset": preset,
         "fingerprints": {stage: _fingerprint(runs) for stage, runs in reached.items()},
-        "stages": {stage: _stage(runs) for stage, runs in reached.items()},
+        "stages": {stage: _stage(runs) | _tokens(store, stage, specs) for stage, runs in reached.items()},
         "yield": _yield(store, own),
         "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
@@ -59,6 +59,13 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
         "shards_reused": sum(r.reused for r in ran),
         "rows": sum(r.rows for r in ran),
     }
+
+
+def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
+    """Completion tokens that a stage sampled, now or before, if it samples."""
+    facts = [required(s, store).facts for s in specs if s.stage == stage]
+    found = [f.get("written_tokens", f.get("tokens")) for f in facts]
+    return {"tokens": sum(found)} if None not in found else {}
 
 
 def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssb_core import models, presets, prompts
+from ssb_core import models, presets, prompts, report
 from ssb_core.baselines import ABLATIONS, rft, ssb_no_wrong
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
@@ -20,6 +20,7 @@ from ssb_core.stages import distill, execute, forget, required, select
 from ssb_core.store import Store
 from ssb_core.traces import Traces
 from tests.conftest import SMALL, run_stages
+from tests.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,10 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
     broken = store.seconds(spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
     assert store.seconds(spec.recipe, spec.fingerprint) > broken > 0
+
+
+def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:
+    assert {"costs", "votes"} < set(report.charts(run)) and "rounds" not in report.charts(run)
+    rows = Page(report.page(run)).tables["costs"][1:]
+    expected = [[m, f"{c['problems']:,}", f"{c['tokens']:,}"] for m, c in run.summary["costs"].items()]
+    assert [row[:3] for row in rows] == expected

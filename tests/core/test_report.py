@@ -7,8 +7,8 @@ import itertools
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,35 +24,10 @@ from ssb_core.signal import marks
 from ssb_core.signal.marks import Mark, Marked, Shift
 from ssb_core.store import Recipe, Store, write_json
 from tests.conftest import run_stages
+from tests.pages import Page
 
 SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
-
-
-class Page(HTMLParser):
-    """Tables by id as rows of cell texts, and every start tag with its attributes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.rows: list[list[str]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag == "table":
-            self.rows = self.tables.setdefault(dict(attrs).get("id") or "", [])
-        elif tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-        if self.rows and self.rows[-1] and self.lasttag in ("td", "th", "code"):
-            self.rows[-1][-1] += data.strip()
 
 
 def benchmark(
@@ -156,7 +131,26 @@ def test_the_stage_table_is_the_summarys(quick_run: Run) -> None:
     for name, stage in summary["stages"].items():
         cells = (stage["status"], f"{stage['shards']:,}", f"{stage['shards_reused']:,}", f"{stage['rows']:,}")
         assert (rows[name][1], *rows[name][3:6]) == cells
-        assert rows[name][6] == summary["fingerprints"][name]
+        assert rows[name][6] == (f"{stage['tokens']:,}" if "tokens" in stage else "")
+        assert rows[name][7] == summary["fingerprints"][name]
+    for name in ("rollouts", "evaluate"):
+        assert summary["stages"][name]["tokens"] == sum(m.facts["tokens"] for m in quick_run.manifests(name))
+
+
+def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run) -> None:
+    told = story.flipped(quick_run, better=3, worse=2)
+    base, student = (e.manifest for e in findings.evaluations(quick_run))
+    tables = [quick_run.store.tables(m, ["problem_id", "verdict"]) for m in (base, student)]
+    rows = [[r for t in of for r in t.to_pylist()] for of in tables]
+    right = [Counter(r["problem_id"] for r in of if r["verdict"]["status"] == "correct") for of in rows]
+    changes = [right[1][s.problem.id] - right[0][s.problem.id] for s in told]
+    every = {i: right[1][i] - right[0][i] for i in right[0] | right[1]}
+    up, down = ([c for c in changes if keep(c)] for keep in (lambda c: c > 0, lambda c: c < 0))
+    assert up == sorted((c for c in every.values() if c > 0), reverse=True)[:3]
+    assert down == sorted(c for c in every.values() if c < 0)[:2]
+    assert [what for what, _ in told[0].samples] == ["base on nano-test", "ssb on nano-test"]
+    text = "".join(Page(report.page(quick_run)).text)
+    assert all(s.problem.question in text for s in told[:2])
 
 
 def test_what_models_wrote_is_shown_as_text(quick_run: Run, tmp_path: Path) -> None:

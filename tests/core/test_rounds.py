@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssb_core import models, presets, stages
+from ssb_core import models, presets, report, stages
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
@@ -18,6 +18,7 @@ from ssb_core.runs import Run
 from ssb_core.stages import Spec, finished, merge, rollouts
 from ssb_core.store import Manifest, Store
 from tests.conftest import SMALL, run_stages
+from tests.pages import Page
 
 TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epochs=1")
 
@@ -120,3 +121,10 @@ def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tm
     assert finished(spec, store) is None
     assert stages.execute(spec, store, Progress()).manifest == expected
     assert not list(store.root.rglob("*.work"))
+
+
+def test_the_report_tells_the_rounds(run: Run) -> None:
+    assert "rounds" in report.charts(run)
+    rows = Page(report.page(run)).tables["rounds"][1:]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.summary["rounds"]]

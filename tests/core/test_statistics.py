@@ -10,7 +10,17 @@ import pytest
 from scipy import stats
 
 from ssb_core.intervals import estimate
-from ssb_core.statistics import NO_VOTE, accuracy, by_label, maj_at_k, paired, pass_at_k, score, wilson
+from ssb_core.statistics import (
+    NO_VOTE,
+    accuracy,
+    by_label,
+    maj_at_k,
+    paired,
+    pass_at_k,
+    score,
+    vote_calibration,
+    wilson,
+)
 
 
 def _score(correct, **others):
@@ -302,3 +312,14 @@ def test_a_difference_that_is_the_same_on_every_problem_still_has_an_interval() 
     assert paired(none, none).ci95 == (-unseen, unseen)
     assert paired(all_, none).ci95 == (1 - unseen, 1.0)
     assert paired(none[:1], none[:1]).ci95[1] > 0.5
+
+
+def test_votes_are_counted_by_how_many_agree_with_ties_at_their_expectation() -> None:
+    votes = [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 2, NO_VOTE], [NO_VOTE] * 4, [5, 5, 5, NO_VOTE]]
+    correct = [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0] * 4, [0, 0, 0, 0]]
+    assert vote_calibration(correct, votes) == [
+        {"agree": 1, "n": 1, "accuracy": pytest.approx(1 / 3)},
+        {"agree": 2, "n": 1, "accuracy": 0.5},
+        {"agree": 3, "n": 2, "accuracy": 0.5},
+    ]
+    assert vote_calibration([correct, correct], [votes, votes])[2] == {"agree": 3, "n": 4, "accuracy": 0.5}

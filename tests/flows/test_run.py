@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.request
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     }  # fmt: skip
     assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
     assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
-    assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows"}
+    assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
     bench = found["benchmarks"]["nano-test"]
     assert set(bench) == {
         "n", "samples", "bad_gold", "models", "paired", "partial", "of", "content", "source", "subset", "split", "form",
@@ -77,9 +78,11 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
 
 def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> None:
     artifacts = {a["key"]: a for a in api(served, "/artifacts/filter") if a["key"]}
-    keys = ["ssb-1-rollouts", "ssb-2-yield", "ssb-3-example", "ssb-4-training", "ssb-5-results"]
+    keys = ["ssb-1-rollouts", "ssb-2-yield", "ssb-3-example", "ssb-4-training", "ssb-5-results", "ssb-6-charts"]
     assert sorted(artifacts) == keys
     assert "data:image/png;base64," in artifacts["ssb-4-training"]["data"]
+    shown = re.findall(r"!\[(\w+)\]\(data:image/png;base64,", artifacts["ssb-6-charts"]["data"])
+    assert shown == ["accuracy", "yield", "lengths", "votes"]
     rows = json.loads(artifacts["ssb-5-results"]["data"])
     assert any(row["benchmark"].startswith("nano-test") for row in rows)
 
