@@ -64,8 +64,8 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
 def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
     """Completion tokens that a stage sampled, now or before, if it samples."""
     facts = [required(s, store).facts for s in specs if s.stage == stage]
-    found = [f.get("written_tokens", f.get("tokens")) for f in facts]
-    return {"tokens": sum(found)} if None not in found else {}
+    found = [n for f in facts if (n := f.get("written_tokens", f.get("tokens"))) is not None]
+    return {"tokens": sum(found)} if found else {}
 
 
 def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
