@@ -54,7 +54,7 @@ def refuse_bad_input(settings: RunConfig, store: Path, runs: Path, start: str) -
     pipeline = Pipeline.of(settings, store)
     missing = [row for row in plan(pipeline, Store(store)) if row.status != "cached"]
     for row in missing:
-        if row.stage in STAGES[: STAGES.index(start)]:
+        if row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
             raise ConfigError(
                 f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
                 "  remedy: run without --from, or see `ssb plan`"

@@ -9,6 +9,8 @@ from .pipeline import Pipeline
 from .stages import BASELINES, Spec, evaluate, finished, rollouts, shard_inputs, upstreams
 from .store import Store, StoreError
 
+Status = Literal["cached", "partial", "missing", "stale", "waits"]
+
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
@@ -16,8 +18,9 @@ class PlanRow:
 
     stage: str
     label: str
-    status: Literal["cached", "partial", "missing", "stale", "waits"]
+    status: Status
     why: str = ""
+    round: int = 1
 
 
 def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
@@ -27,26 +30,32 @@ def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
         for request in pipeline.walk(store):
             rows.append(_row(store, request.spec, request.label))
     except StoreError:  # the last wave is not taught yet, so what follows is not known
+        if rows[-1].round > 1:
+            rows.append(PlanRow("distill", "the rest of the round", "waits", "for its yield", rows[-1].round))
+            return rows
         rows.append(PlanRow("distill", "distill", "waits", "the number of waves depends on their yield"))
         rows += [_row(store, s, f"evaluate base on {s.benchmark.name}") for s in pipeline.evaluations(None)]
+        rows += [PlanRow(name, name, "waits", "for the same yield") for name in pipeline.config.baselines]
         rows.append(PlanRow("evaluate", "evaluate ssb", "waits", "for the student"))
     return rows
 
 
 def _row(store: Store, spec: Spec, label: str) -> PlanRow:
+    return PlanRow(spec.stage, label, *_status(store, spec), spec.round)
+
+
+def _status(store: Store, spec: Spec) -> tuple[Status, str]:
     if finished(spec, store):
-        return PlanRow(spec.stage, label, "cached")
+        return "cached", ""
     wanted = _shard_names(spec)
     there = sum(store.has_shard(spec.recipe, name) for name in wanted)
     if there:
         why = f"{there} of {len(wanted)} shards are there"
-        return PlanRow(spec.stage, label, "partial", why + (", to be checked" if there == len(wanted) else ""))
+        return "partial", why + (", to be checked" if there == len(wanted) else "")
     if store.directory(spec.recipe).exists():
-        return PlanRow(spec.stage, label, "missing", "never run on these inputs")
+        return "missing", "never run on these inputs"
     changes = _nearest_changes(store, spec)
-    if changes:
-        return PlanRow(spec.stage, label, "stale", ", ".join(changes))
-    return PlanRow(spec.stage, label, "missing", "never run")
+    return ("stale", ", ".join(changes)) if changes else ("missing", "never run")
 
 
 def _shard_names(spec: Spec) -> list[str]:

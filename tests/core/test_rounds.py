@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from flows.launch import refuse_bad_input
 from ssb_core import models, presets, report, stages
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
+from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import Spec, finished, merge, rollouts
@@ -128,3 +130,17 @@ def test_the_report_tells_the_rounds(run: Run) -> None:
     rows = Page(report.page(run)).tables["rounds"][1:]
     assert [row[0] for row in rows] == ["1", "2"]
     assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.summary["rounds"]]
+
+
+def test_the_plan_of_a_later_round_waits_for_its_yield_and_may_come_after_a_later_stage(
+    run: Run, twice: RunConfig, tmp_path: Path
+) -> None:
+    shutil.copytree(run.store.root, tmp_path / "store")
+    store = Store(tmp_path / "store")
+    assert {row.status for row in plan(Pipeline.of(twice, store.root), store)} == {"cached"}
+    shutil.rmtree(store.root / "merge")
+    rows = [row for row in plan(Pipeline.of(twice, store.root), store) if row.status != "cached"]
+    told = [(row.label, row.status, row.round) for row in rows]
+    assert told[0] == ("merge (round 1)", "missing", 1) and told[-1] == ("the rest of the round", "waits", 2)
+    assert ("rollouts wave 1 (round 2)", "partial", 2) in told
+    refuse_bad_input(twice, store.root, tmp_path / "runs", "merge")
