@@ -30,7 +30,14 @@ from ssb_core.records import Rejection
 
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
-SPARED = ("vs base", "string match", "pass@k", "truncated", "no answer")  # left out in this order where room is short
+SPARED = (
+    "vs base",
+    "string match",
+    "pass@k",
+    "truncated",
+    "no answer",
+    "seeds",
+)  # left out in this order where room is short
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
 GUTTERS = (0, 7, 14)  # columns of a check before what was found: indent, status, name

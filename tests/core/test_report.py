@@ -230,7 +230,7 @@ def test_a_benchmarks_bad_golds_are_counted_and_listed_under_its_results(
 
 def test_charts_are_pngs_wide_enough_to_read(quick_run: Run) -> None:
     images = report.charts(quick_run)
-    assert list(images) == ["accuracy", "training", "yield", "lengths"]
+    assert list(images) == ["accuracy", "training", "yield", "lengths", "votes"]
     for png in images.values():
         assert png.startswith(b"\x89PNG\r\n\x1a\n")
         assert int.from_bytes(png[16:20], "big") >= 1000  # the header's width
