@@ -14,10 +14,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from ssb_core import models
-from ssb_core.config import Decoding, Execution
+from ssb_core.config import Decoding
 from ssb_core.engines import Request as Asked
 from ssb_core.engines.draw import uniforms
 from ssb_core.engines.transformers_engine import TransformersSampler
+from ssb_core.execution import Execution
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 

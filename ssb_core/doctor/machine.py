@@ -8,7 +8,8 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config import Execution, RunConfig
+from ..config import RunConfig
+from ..execution import Execution
 from .checks import Check, size
 from .installation import pip
 

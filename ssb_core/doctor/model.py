@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import humanize
 
-from ..config import ConfigError, Execution, RunConfig
+from ..config import ConfigError, RunConfig
+from ..execution import Execution
 from ..prompts import Messages, tutor_messages
 from .checks import Check, nearest, size
 from .machine import main_memory

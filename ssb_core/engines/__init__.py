@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from ..config import ConfigError, Decoding, Engine, Execution
+from ..config import ConfigError, Decoding
+from ..execution import Engine, Execution
 from ..models import ResolvedModel, pick_device
 from ..progress import Progress
 from ..prompts import Messages

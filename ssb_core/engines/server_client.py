@@ -14,7 +14,8 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..config import ConfigError, ServerOptions
+from ..config import ConfigError
+from ..execution import ServerOptions
 from . import EngineError
 from .loop import Tell
 

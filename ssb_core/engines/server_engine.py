@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .. import models
-from ..config import ConfigError, Decoding, Execution, ServerOptions
+from ..config import ConfigError, Decoding
+from ..execution import Execution, ServerOptions
 from ..models import ResolvedModel, turns
 from ..progress import Progress
 from ..records import Completion

@@ -16,7 +16,8 @@ import transformers
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from .. import models
-from ..config import Decoding, Execution
+from ..config import Decoding
+from ..execution import Execution
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion

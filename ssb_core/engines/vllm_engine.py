@@ -22,7 +22,8 @@ import numpy as np
 import torch
 
 from .. import models
-from ..config import ConfigError, Decoding, Execution
+from ..config import ConfigError, Decoding
+from ..execution import Execution
 from ..models import ResolvedModel, hub
 from ..progress import Progress
 from ..records import Completion

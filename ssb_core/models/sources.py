@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, Frozen, ModelConfig
+from ..config import ConfigError, ModelConfig
+from ..frozen import Frozen
 from . import gguf, hub
 
 NANO = Path(__file__).parents[1] / "nano" / "model"

@@ -222,8 +222,9 @@ def write(out: Path, settings: Settings, model: Qwen2ForCausalLM, tokenizer: Any
 
 def measure(directory: Path, n: int = 300) -> dict[str, float]:
     """Accuracy on `n` held-out problems: bare at T=0.8, bare greedy, and hinted at T=0.4."""
-    from ..config import Decoding, Execution, ModelConfig
+    from ..config import Decoding, ModelConfig
     from ..engines import Request, open_sampler, seed_for
+    from ..execution import Execution
     from ..models import resolve
     from ..progress import Progress
     from ..verify.extract import final_answer

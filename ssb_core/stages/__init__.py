@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..config import Execution, Frozen
+from ..execution import Execution
+from ..frozen import Frozen
 from ..problems import content_digest
 from ..progress import Progress
 from ..records import Problem, to_table

@@ -26,7 +26,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .. import engines
-from ..config import ConfigError, Execution
+from ..config import ConfigError
+from ..execution import Execution
 from ..models import pick_device
 from ..progress import Progress
 from ..store import Store, StoreError

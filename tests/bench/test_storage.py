@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from ssb_core import models, parquet, prompts
-from ssb_core.config import Decoding, Execution
+from ssb_core.config import Decoding
 from ssb_core.engines import Request, open_sampler
+from ssb_core.execution import Execution
 from ssb_core.nano import problems
 from ssb_core.progress import Progress
 from ssb_core.signal import codecs

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from ssb_core import config, models, problems, prompts
-from ssb_core.config import Decoding, Execution, ProblemsConfig
+from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.engines import Request, Sampler, keeping, open_sampler, release, seed_for
+from ssb_core.execution import Execution
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from tests.conftest import sampled

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from ssb_core import problems, prompts, verify
 from ssb_core.baselines import grpo
 from ssb_core.charts.rewards import rewards
-from ssb_core.config import ConfigError, Execution, GrpoConfig, ProblemsConfig, RunConfig
+from ssb_core.config import ConfigError, GrpoConfig, ProblemsConfig, RunConfig
 from ssb_core.engines.transformers_engine import TransformersSampler
+from ssb_core.execution import Execution
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.runs import Run

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from ssb_core import engines, stages
-from ssb_core.config import ConfigError, Execution, RunConfig
+from ssb_core.config import ConfigError, RunConfig
+from ssb_core.execution import Execution
 from ssb_core.pipeline import Pipeline, Wave
 from ssb_core.progress import Progress
 from ssb_core.runs import Run

@@ -21,9 +21,10 @@ import pytest
 from peft import LoraConfig, get_peft_model
 
 from ssb_core import models, presets, problems, prompts, stages
-from ssb_core.config import ConfigError, Decoding, Execution, ProblemsConfig, RolloutsConfig, ServerOptions
+from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RolloutsConfig
 from ssb_core.engines import EngineError, Request, open_sampler, seed_for, server_client, server_engine
 from ssb_core.engines.server_engine import ServerSampler
+from ssb_core.execution import Execution, ServerOptions
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.stages import rollouts

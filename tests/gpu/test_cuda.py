@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from ssb_core import models, problems, prompts
-from ssb_core.config import Decoding, Execution, ProblemsConfig, RunConfig
+from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.engines import Request, open_sampler, seed_for
+from ssb_core.execution import Execution
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.records import Completion

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from ssb_core import models, problems, prompts, stages
-from ssb_core.config import ConfigError, Decoding, Execution, ProblemsConfig, RunConfig, VllmOptions
+from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RunConfig
 from ssb_core.engines import Request, Sampler, choose, open_sampler, seed_for
+from ssb_core.execution import Execution, VllmOptions
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.records import Completion

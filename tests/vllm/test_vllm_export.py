@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ssb_core import models, problems, prompts
-from ssb_core.config import Decoding, Execution, ProblemsConfig
+from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.engines import Request, open_sampler
+from ssb_core.execution import Execution
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
 from tests.conftest import sampled
