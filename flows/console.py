@@ -31,9 +31,9 @@ from ssb_core.records import Rejection
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
 SPARED = (
-    "vs base",
     "string match",
     "pass@k",
+    "vs base",
     "truncated",
     "no answer",
     "seeds",

@@ -194,10 +194,10 @@ class DistillConfig(Objective):
 class GrpoConfig(Decoding):
     """Baseline grpo: TRL's GRPO with the LoRA student of `distill`.
 
-    Samples, temperature and top-k are those of SSB's rollouts. The rest is what public recipes for Qwen2.5 up to 3B on
-    GSM8K share (W. Brown's GRPO demo for TRL, Unsloth's Qwen2.5-3B notebook): learning rate 5e-6, gradients clipped at
-    0.1. They train with the KL coefficient 0.04 that was TRL's default at the time; 0, today's default, needs no
-    reference model.
+    Samples, temperature and top-k have to be those of SSB's rollouts. The rest is what public recipes for Qwen2.5 up to
+    3B on GSM8K share (W. Brown's GRPO demo for TRL, Unsloth's Qwen2.5-3B notebook): learning rate 5e-6, gradients
+    clipped at 0.1. They train with the KL coefficient 0.04 that was TRL's default at the time; 0, today's default,
+    needs no reference model.
     """
 
     temperature: float = Field(0.8, gt=0)
@@ -296,7 +296,11 @@ class RunConfig(Frozen):
         description="What else learns from the same problems: grpo (reinforcement learning), sft (the taught solutions "
         "as text), rft (the correct rollouts as text), ssb-no-wrong (a teacher that sees no wrong rollout).",
     )
-    seeds: int = Field(1, ge=1, description="Train every student so often, with seeds from distill.seed on.")
+    seeds: int = Field(
+        1,
+        ge=1,
+        description="Train every student so often, with seeds from distill.seed or grpo.seed on: 1, or 3 and more.",
+    )
     grpo: GrpoConfig = GrpoConfig()
     rounds: int = Field(1, ge=1, description="Bootstrap so often: a round's student is the base of the next.")
     evaluate: EvaluateConfig
@@ -311,6 +315,15 @@ class RunConfig(Frozen):
             )
         if self.execution.train_sharded and n == 1:
             raise ValueError("execution.train_sharded spreads the weights over execution.train_processes: set that too")
+        if self.seeds == 2:
+            raise ValueError("seeds: two say too little of how students differ for intervals to hold: 1, or 3 and more")
+        if "grpo" in self.baselines:
+            for name in ("samples", "temperature", "top_k"):
+                ours, theirs = getattr(self.rollouts, name), getattr(self.grpo, name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"grpo.{name} ({theirs}) is not rollouts.{name} ({ours}), so budgets would differ: set both"
+                    )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines must be named once each, got {list(self.baselines)}")
         if self.distill.held_out >= self.target_traces:

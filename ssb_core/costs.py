@@ -11,13 +11,15 @@ from .store import Store
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`problems` were sampled from for the student, `tokens` is how many completion tokens.
+    """`problems` were sampled from for the student, `tokens` is how many completion tokens; it learned from `traces`.
 
-    `seconds` were spent in whichever runs made the parts, loading of models included; a killed process's are lost.
+    `seconds` were spent in whichever runs made the parts, loading of models included. Not among them is what a killed
+    process spent, and what shards took that another request of the stage had made before (one of fewer problems, say).
     """
 
     problems: int
     tokens: int
+    traces: int | None
     seconds: float
 
 
@@ -31,8 +33,9 @@ def cost(student: Student, store: Store) -> Cost:
     seconds = round(sum(store.seconds(s.recipe, s.fingerprint) for s in parts), 2)
     if student.method == "grpo":
         own = facts[student.fingerprint]
-        return Cost(own["problems"], own["tokens"], seconds)
+        return Cost(own["problems"], own["tokens"], None, seconds)
     asked = [s for s in parts if isinstance(s, rollouts.Spec)]
     written = sum(facts[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
     sampled = sum(facts[s.fingerprint]["tokens"] for s in asked)
-    return Cost(sum(s.stop - s.start for s in asked), sampled + written, seconds)
+    traces = facts[student.fingerprint]["traces"]
+    return Cost(sum(s.stop - s.start for s in asked), sampled + written, traces, seconds)

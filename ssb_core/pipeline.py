@@ -88,17 +88,18 @@ class Pipeline:
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Request]:
         """Requests in the order they run, up to stage `stop`; each must be finished before the next is asked for.
 
-        A further round begins where the one before left a student, and ends them all if it teaches nothing. A run that
-        stops before teach has no yield to go by, so it is one wave.
+        A further round begins where the one before left a student, and ends them all if it teaches nothing to train on.
+        A run that stops before teach has no yield to go by, so it is one wave.
         """
         through = STAGES[: STAGES.index(stop) + 1]
         waves = yield from self._waves(store, through)
-        if "teach" not in through or (self.merged and not _taught(waves, store)):
+        if "teach" not in through or (self.merged and _taught(waves, store) <= self.config.distill.held_out):
             return
         students = self.students(waves)
         if "ssb-no-wrong" in self.config.baselines and "ssb-no-wrong" in through and not self.merged:
             for number, wave in enumerate(waves, 1):
                 yield Request(ssb_no_wrong.teach_of(wave.teach), f"teach wave {number} without the wrong rollout")
+        students = [s for s in students if not isinstance(s, ssb_no_wrong.Spec) or self._learns(s, store)]
         for student in students:
             if student.stage in through:
                 yield Request(student, f"{student.stage}{self._round}{self._of_seed(student)}")
@@ -112,6 +113,11 @@ class Pipeline:
             merged = merge.Spec(student=students[0], execution=self.config.execution)
             yield Request(merged, f"merge{self._round}")
             yield from replace(self, model=merged.model(store), merged=merged).walk(store, stop)
+
+    def _learns(self, student: distill.Spec, store: Store) -> bool:
+        """Whether a baseline's own teacher taught anything to train on; if not, the run goes on without it."""
+        taught: int = sum(required(t, store).facts.get("taught", 0) for t in student.teach)
+        return taught > self.config.distill.held_out
 
     def _waves(self, store: Store, through: Sequence[str]) -> Generator[Request, None, list[Wave]]:
         """The requests of one wave after the other, as far as `through`; returns the waves."""

@@ -54,7 +54,7 @@ def _status(store: Store, spec: Spec) -> tuple[Status, str]:
         return "partial", why + (", to be checked" if there == len(wanted) else "")
     if store.directory(spec.recipe).exists():
         return "missing", "never run on these inputs"
-    changes = _nearest_changes(store, spec)
+    changes = _nearest_changes(store, spec) if spec.round == 1 else []  # a later round's model is always another
     return ("stale", ", ".join(changes)) if changes else ("missing", "never run")
 
 

@@ -84,10 +84,10 @@ def _row(name: str, model: str, benchmark: dict[str, Any]) -> dict[str, str]:
 def breakdown(summary: dict[str, Any]) -> dict[str, list[dict[str, str]]]:
     """Accuracy by level and by subject as rows of formatted cells, by title; nothing where problems have neither."""
     return {
-        f"{name} by {label}": [_group(label, value, benchmark) for value in groups]
+        f"{named(name, benchmark)} by {of}": [_group(of, value, benchmark) for value in groups]
         for name, benchmark in summary["benchmarks"].items()
-        for label in ("level", "subject")
-        if (groups := benchmark["models"][_models(benchmark)[0]][f"by_{label}"])
+        for of in ("level", "subject")
+        if (groups := benchmark["models"][_models(benchmark)[0]][f"by_{of}"])
     }
 
 

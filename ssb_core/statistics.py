@@ -159,8 +159,8 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
 
     Wins and losses are the problems whose mean is higher, and lower, with a: the discordant ones. The interval is
     `intervals.difference`. The two-sided p-value is the exact McNemar test's for one sample and seed on both sides,
-    a sign-flip permutation test's over problems for more samples, and that of the interval, which includes
-    seeds, for more seeds.
+    a sign-flip permutation test's over problems for more, and with several seeds the larger of that and the interval's,
+    which includes them.
 
     Raises:
         ValueError: an array is empty, of other dimensions or not finite, or the numbers of problems differ.
@@ -173,10 +173,10 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
     differences = sides[0].mean(axis=0) - sides[1].mean(axis=0)
     differences[np.abs(differences) < 1e-12] = 0.0  # equal means of different numbers of samples differ by rounding
     of = estimate(differences, sides)
+    one = len(a) == len(b) == a.shape[2] == b.shape[2] == 1
+    p_value = (_mcnemar if one else _sign_flip)(differences)
     if len(a) * len(b) > 1 and of.components:
-        p_value = of.p_value
-    else:
-        p_value = (_mcnemar if a.shape[2] == b.shape[2] == 1 else _sign_flip)(differences)
+        p_value = max(p_value, of.p_value)
     return PairedDifference(
         of.mean,
         difference(of, n),
@@ -184,7 +184,7 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
         wins=int((differences > 0).sum()),
         losses=int((differences < 0).sum()),
         standard_error=of.standard_error,
-        minimum_detectable_effect=detectable(of, n * min(a.shape[2], b.shape[2])),
+        minimum_detectable_effect=detectable(of, n),
     )
 
 

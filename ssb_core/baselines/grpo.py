@@ -1,8 +1,9 @@
 """Baseline grpo: reinforcement learning from verdicts (Shao et al. 2024, arXiv 2402.03300), as TRL implements it.
 
-The student sees the bare questions that SSB samples, answers each as often as SSB's rollouts do, and is rewarded with 1
-for a correct verdict, else 0. One epoch over the same problems therefore costs as many samples as SSB's rollouts; the
-facts count problems and generated tokens, so that both budgets can be compared.
+The student sees the prompts of SSB's rollouts (with their worked examples, where there are any: a student that cannot
+box an answer would never be rewarded), answers each as often, and is rewarded with 1 for a correct verdict, else 0. One
+epoch over the same problems therefore costs as many samples as SSB's rollouts; the facts count problems and generated
+tokens, so that both budgets can be compared.
 
 What is TRL's and what is ours, `grpo_trainer` says. Training goes on from its last whole checkpoint, which holds the
 states of the random generators: a resumed student ends with the bits of an uninterrupted one. TRL trains here in one

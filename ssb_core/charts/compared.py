@@ -24,7 +24,8 @@ def costs(run: Run) -> Figure | None:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))
     figure = blank(3.4)
-    figure.suptitle(f"Accuracy on {name}, with 95% intervals, and what it took", x=0.01, ha="left", color=INK, size=11)
+    title = f"Accuracy on {named(name, benchmark)}, with 95% intervals, and what it took"
+    figure.suptitle(title, x=0.01, ha="left", color=INK, size=11)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (unit, words) in zip(panels, COSTS.items(), strict=True):
         dress(axes, "", xlabel=words, ylabel="% correct" if unit == "tokens" else "")
@@ -69,10 +70,19 @@ def rounds(run: Run) -> Figure | None:
         heights = [100 * s["accuracy"] for s in line]
         whiskers = [[abs(h - 100 * s["ci95"][side]) for h, s in zip(heights, line, strict=True)] for side in (0, 1)]
         axes.errorbar(
-            range(len(line)), heights, yerr=whiskers, color=colour(name, names), marker="o", capsize=4, label=name
+            range(len(line)),
+            heights,
+            yerr=whiskers,
+            color=colour(name, names),
+            marker="o",
+            capsize=4,
+            label=named(name, summary["benchmarks"][name]),
         )
-    hinted = [(r["number"], 100 * r["hinted_accuracy"]) for r in summary["rounds"] if r["hinted_accuracy"] is not None]
-    axes.plot(*zip(*hinted, strict=True), color=INK, linestyle=":", marker="s", label="hinted teacher, as sampled")
+    taught = [(r["number"] - 1, r["hinted_accuracy"]) for r in summary["rounds"] if r["hinted_accuracy"] is not None]
+    hinted = "with the hint, on its mixed training problems"
+    axes.plot(
+        [at for at, _ in taught], [100 * x for _, x in taught], color=INK, linestyle=":", marker="s", label=hinted
+    )
     last = max(len(summary["rounds"]), 1)
     axes.set_xticks(range(last + 1), ["base", *map(str, range(1, last + 1))])
     axes.legend(frameon=False, loc="best")
@@ -91,8 +101,9 @@ def votes(run: Run) -> Figure | None:
     if not benchmarks:
         return None
     name, benchmark = next(iter(benchmarks.items()))
-    k, models = benchmark["samples"], {m: s for m, s in benchmark["models"].items() if m in ("base", "ssb")}
-    if k == 1:
+    voted = {m: s for m, s in benchmark["models"].items() if m in ("base", "ssb") and s["vote_calibration"]}
+    k, models = benchmark["samples"], voted
+    if k == 1 or not models:
         return None
     figure = blank(3.1)
     title = f"Is a majority right? Votes on {named(name, benchmark)}"
@@ -101,7 +112,9 @@ def votes(run: Run) -> Figure | None:
     )
     for i, (model, score) in enumerate(models.items()):
         at = [v["agree"] + (i - (len(models) - 1) / 2) * 0.06 for v in score["vote_calibration"]]
-        heights, whiskers = zip(*(_proportion(v) for v in score["vote_calibration"]), strict=True)
+        heights, whiskers = zip(
+            *(_proportion(v, len(score.get("seeds", [0]))) for v in score["vote_calibration"]), strict=True
+        )
         hue, reach = colour(model, list(models)), list(zip(*whiskers, strict=True))
         axes.errorbar(at, heights, reach, fmt="o-", color=hue, capsize=3, label=model)
     axes.set_xticks(range(1, k + 1))
@@ -110,7 +123,8 @@ def votes(run: Run) -> Figure | None:
     return figure
 
 
-def _proportion(vote: dict[str, Any]) -> tuple[float, tuple[float, float]]:
-    """A share in percent, and how far its 95% interval reaches below and above."""
-    low, high = wilson(vote["accuracy"] * vote["n"], vote["n"])
+def _proportion(vote: dict[str, Any], seeds: int) -> tuple[float, tuple[float, float]]:
+    """A share in percent, and how far its 95% interval reaches below and above; seeds answer the same problems."""
+    n = max(1, vote["n"] // seeds)
+    low, high = wilson(vote["accuracy"] * n, n)
     return 100 * vote["accuracy"], (100 * max(0, vote["accuracy"] - low), 100 * max(0, high - vote["accuracy"]))

@@ -36,6 +36,7 @@ __all__ = [
     "end_of_turn",
     "head_weight",
     "load_config",
+    "load_merged",
     "load_model",
     "load_tokenizer",
     "local",

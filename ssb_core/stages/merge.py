@@ -51,6 +51,7 @@ def weights(manifest: Manifest) -> Entry:
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Merge, and commit the model's directory."""
     import torch
+    from transformers import GenerationConfig
 
     made_from = sources(spec, store)
     required(spec.student, store)
@@ -63,7 +64,9 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         progress.begin("merge", 1, "models")
         tokenizer = models.load_tokenizer(base)
         merged = models.load_merged(base, spec.student.adapter(store)).to(getattr(torch, base.dtype))
-        merged.generation_config.eos_token_id = list(models.end_of_turn(base, tokenizer))
+        # What a base suggests of sampling is not used, and not always valid.
+        stops = list(models.end_of_turn(base, tokenizer))
+        merged.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
         merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
         tokenizer.save_pretrained(result)
         progress.advance()

@@ -46,6 +46,9 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
         ("rollouts.samples=1", "rollouts.samples"),
         ("distill.learning_rate=-1", "distill.learning_rate"),
         ("distill.accumulation=3", "accumulation (3) must divide batch_size (4)"),
+        ("seeds=2", "seeds: two say too little"),
+        ("baselines=[sft,sft]", "baselines must be named once each"),
+        ("baselines=[ppo]", "baselines.0"),
         ("execution.train_processes=3", "must divide what a pass of distill.batch_size is (4 traces)"),
         ("execution.train_sharded=true", "execution.train_processes: set that too"),
         ("evaluate.temperature=0", "samples to 1"),
@@ -103,3 +106,9 @@ def test_greedy_benchmarks_may_all_state_their_own_samples() -> None:
         "paper", overrides=["evaluate.samples=4", *(f"evaluate.benchmarks.{i}.temperature=0.6" for i in (0, 1))]
     )
     assert [asked.evaluate.decoding(b).temperature for b in asked.evaluate.benchmarks] == [0.6, 0.6]
+
+
+def test_a_budget_of_grpo_that_is_not_ssbs_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"grpo\.samples \(4\) is not rollouts\.samples \(8\)"):
+        presets.load("quickstart", overrides=["baselines=[grpo]", "rollouts.samples=8"])
+    assert presets.load("quickstart", overrides=["rollouts.samples=8"]).grpo.samples == 4, "not asked for, so no matter"

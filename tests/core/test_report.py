@@ -137,6 +137,15 @@ def test_the_stage_table_is_the_summarys(quick_run: Run) -> None:
         assert summary["stages"][name]["tokens"] == sum(m.facts["tokens"] for m in quick_run.manifests(name))
 
 
+def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: Path) -> None:
+    run = copied(quick_run, tmp_path)
+    summary = run.summary
+    for model, left in (("base", ["ssb"]), ("ssb", [])):
+        summary["benchmarks"]["nano-test"]["models"][model]["vote_calibration"] = []
+        write_json(run.directory / "summary.json", summary)
+        assert ("votes" in report.charts(run)) == bool(left)
+
+
 def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run) -> None:
     told = story.flipped(quick_run, better=3, worse=2)
     base, student = (e.manifest for e in findings.evaluations(quick_run))
@@ -321,7 +330,10 @@ def test_majority_vote_and_pass_at_k_have_columns_only_where_problems_have_sever
 
 def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run) -> None:
     found = quick_run.summary["benchmarks"]["nano-test"]
-    heading, *rows = Page(report.page(quick_run)).tables["nano-test-by-level"]
+    told = Page(report.page(quick_run)).tables
+    (title,) = report.breakdown(quick_run.summary)
+    assert title == "nano-test (partial: 48 of 512 problems) by level"
+    heading, *rows = told[title.replace(" ", "-")]
     assert heading == ["level", "problems", "base", "ssb"]
     assert [row[0] for row in rows] == list(found["models"]["base"]["by_level"]) == ["1", "2", "3"]
     for level, n, *cells in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,31 @@ def test_a_round_that_teaches_nothing_is_the_last(run: Run, twice: RunConfig, mo
     monkeypatch.setattr("ssb_core.pipeline.required", nothing_in_round_two)
     labels = [r.label for r in Pipeline.of(twice, run.store.root).walk(run.store)]
     assert labels[-1].startswith("teach wave") and labels[-1].endswith("(round 2)")
+
+
+def test_a_round_that_teaches_no_more_than_is_held_out_is_the_last(run: Run, twice: RunConfig) -> None:
+    spare = twice.model_copy(update={"distill": twice.distill.model_copy(update={"held_out": 10**6})})
+    merged = the(merge.Spec, 1, specs(twice, run.store))
+    later = replace(Pipeline.of(spare, run.store.root), model=merged.model(run.store), merged=merged)
+    assert [r.spec.stage for r in later.walk(run.store)][-1] == "teach"
+
+
+def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
+    run: Run, twice: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(run.store.root, tmp_path / "store")
+    store, load_merged = Store(tmp_path / "store"), models.load_merged
+    spec = the(merge.Spec, 1, specs(twice, store))
+    shutil.rmtree(store.root / "merge")
+
+    def suggesting(*args: Any) -> Any:
+        merged = load_merged(*args)
+        merged.generation_config.temperature, merged.generation_config.do_sample = 0.6, False
+        return merged
+
+    monkeypatch.setattr(models, "load_merged", suggesting)
+    stages.execute(spec, store, Progress())
+    assert models.end_of_turn(spec.model(store)) == models.end_of_turn(spec.student.teach[0].model)
 
 
 def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tmp_path: Path) -> None:
