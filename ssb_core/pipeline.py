@@ -95,13 +95,10 @@ class Pipeline:
         waves = yield from self._waves(store, through)
         if "teach" not in through or (self.merged and _taught(waves, store) <= self.config.distill.held_out):
             return
-        students = self.students(waves)
-        if "ssb-no-wrong" in self.config.baselines and "ssb-no-wrong" in through and not self.merged:
-            for number, wave in enumerate(waves, 1):
-                yield Request(ssb_no_wrong.teach_of(wave.teach), f"teach wave {number} without the wrong rollout")
-        students = [s for s in students if not isinstance(s, ssb_no_wrong.Spec) or self._learns(s, store)]
-        for student in students:
-            if student.stage in through:
+        students: list[Student] = []
+        for student in self.students(waves):
+            if student.stage in through and (yield from self._own_teacher(student, students, store)):
+                students.append(student)
                 yield Request(student, f"{student.stage}{self._round}{self._of_seed(student)}")
         if "evaluate" in through:
             for one in (*([] if self.merged else [None]), *students):
@@ -109,13 +106,18 @@ class Pipeline:
                     seed = self._of_seed(one) if one else ""
                     where = evaluation.benchmark.name
                     yield Request(evaluation, f"evaluate {evaluation.model_name} on {where}{seed}")
-        if students[0].round < self.config.rounds and "merge" in through:
-            merged = merge.Spec(student=students[0], execution=self.config.execution)
+        if "merge" in through and (first := students[0]).round < self.config.rounds:
+            merged = merge.Spec(student=first, execution=self.config.execution)
             yield Request(merged, f"merge{self._round}")
             yield from replace(self, model=merged.model(store), merged=merged).walk(store, stop)
 
-    def _learns(self, student: distill.Spec, store: Store) -> bool:
-        """Whether a baseline's own teacher taught anything to train on; if not, the run goes on without it."""
+    def _own_teacher(self, student: Student, before: Sequence[Student], store: Store) -> Generator[Request, None, bool]:
+        """Requests of the teacher that only this baseline has, once for all seeds; whether it taught enough."""
+        if not isinstance(student, ssb_no_wrong.Spec):
+            return True
+        if not any(isinstance(s, ssb_no_wrong.Spec) for s in before):
+            for number, request in enumerate(student.teach, 1):
+                yield Request(request, f"teach wave {number} without the wrong rollout")
         taught: int = sum(required(t, store).facts.get("taught", 0) for t in student.teach)
         return taught > self.config.distill.held_out
 

@@ -30,8 +30,8 @@ def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
         for request in pipeline.walk(store):
             rows.append(_row(store, request.spec, request.label))
     except StoreError:  # the last wave is not taught yet, so what follows is not known
-        if rows[-1].round > 1:
-            rows.append(PlanRow("distill", "the rest of the round", "waits", "for its yield", rows[-1].round))
+        if any(row.stage == "distill" for row in rows):
+            rows.append(PlanRow("evaluate", "the rest", "waits", "for the yield", rows[-1].round))
             return rows
         rows.append(PlanRow("distill", "distill", "waits", "the number of waves depends on their yield"))
         rows += [_row(store, s, f"evaluate base on {s.benchmark.name}") for s in pipeline.evaluations(None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from ssb_core import models, presets, prompts, report
 from ssb_core.baselines import ABLATIONS, rft, ssb_no_wrong
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
+from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import distill, execute, forget, required, select
-from ssb_core.store import Store
+from ssb_core.stages import Spec, distill, execute, forget, required, select
+from ssb_core.store import Manifest, Store
 from ssb_core.traces import Traces
 from tests.conftest import SMALL, run_stages
 from tests.pages import Page
@@ -121,6 +123,30 @@ def test_the_first_loss_of_text_baselines_is_the_bases_cross_entropy(
     log = distill.read_log(spec.directory(run.store))
     assert log[0]["loss"] == pytest.approx(total / tokens, rel=1e-4)
     assert sum(r["loss"] for r in log[6:]) < sum(r["loss"] for r in log[:6])
+
+
+def test_a_run_that_stops_before_a_baseline_asks_nothing_of_its_teacher(
+    small: RunConfig, compared: RunConfig, quick_run: Run
+) -> None:
+    pipeline = Pipeline.of(compared, quick_run.store.root)
+    labels = [r.label for r in pipeline.walk(quick_run.store, "distill")]
+    assert labels == [r.label for r in Pipeline.of(small, quick_run.store.root).walk(quick_run.store, "distill")]
+    rows = [(row.label, row.status) for row in plan(pipeline, quick_run.store)]
+    assert ("distill", "cached") in rows and ("sft", "missing") in rows
+    assert rows[-1] == ("the rest", "waits") and rows[-2][0].endswith("without the wrong rollout")
+
+
+def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
+    run: Run, compared: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(spec: Spec, store: Store) -> Manifest:
+        found = required(spec, store)
+        return replace(found, facts=found.facts | {"taught": 0}) if spec.stage == "teach" and spec.names else found
+
+    monkeypatch.setattr("ssb_core.pipeline.required", silent)
+    labels = [r.label for r in Pipeline.of(compared, run.store.root).walk(run.store)]
+    assert "sft" in labels and "ssb-no-wrong" not in labels
+    assert not any("ssb-no-wrong" in label for label in labels)
 
 
 def test_without_the_wrong_rollout_the_teacher_sees_the_correct_one_only(run: Run, compared: RunConfig) -> None:

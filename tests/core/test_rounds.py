@@ -167,6 +167,6 @@ def test_the_plan_of_a_later_round_waits_for_its_yield_and_may_come_after_a_late
     shutil.rmtree(store.root / "merge")
     rows = [row for row in plan(Pipeline.of(twice, store.root), store) if row.status != "cached"]
     told = [(row.label, row.status, row.round) for row in rows]
-    assert told[0] == ("merge (round 1)", "missing", 1) and told[-1] == ("the rest of the round", "waits", 2)
+    assert told[0] == ("merge (round 1)", "missing", 1) and told[-1] == ("the rest", "waits", 2)
     assert ("rollouts wave 1 (round 2)", "partial", 2) in told
     refuse_bad_input(twice, store.root, tmp_path / "runs", "merge")
