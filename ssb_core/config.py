@@ -188,6 +188,8 @@ class DistillConfig(Objective):
         """What decides the student and its log; checkpoints do only where the held-out loss is noted at them."""
         how = {"accumulation", "checkpointing"} if self.held_out else {"accumulation", "checkpointing", "save_steps"}
         unused = {"beta"} if self.divergence != "jsd" else set()
+        if self.cross_entropy == 1:
+            unused |= {"temperature", "divergence", "beta"}
         return self.model_dump(exclude=how | unused)
 
 

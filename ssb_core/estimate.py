@@ -35,7 +35,7 @@ class Sizes:
 
     `lora_width` sums inputs and outputs of the layers that get an adapter, so its parameters are that times the rank.
     `evaluated` counts benchmark problems, `answered` one model's samples on them. `converted` is what the model itself
-    takes in the store, if it has to be converted.
+    takes in the store, if it has to be converted, `weights` what a merged one does.
     """
 
     problems: int
@@ -46,6 +46,7 @@ class Sizes:
     vocabulary: int
     lora_width: int
     converted: int = 0
+    weights: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class StoreEstimate:
     training: int
     samples: int
     model: int
+    merged: int
 
     @property
     def peak(self) -> int:
@@ -100,16 +102,19 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
     adapter = FLOAT32 * config.distill.lora_rank * sizes.lora_width
     asked = config.rollouts.samples * sizes.problems
     shards, graded = _shards(config, sizes.problems), _shards(config, sizes.evaluated, len(config.evaluate.benchmarks))
+    students = config.seeds * (1 + len(config.baselines)) + config.rounds - 1
+    teachers = config.rounds + ("ssb-no-wrong" in config.baselines)
+    rolled = 2 * shards + _rows(asked, sizes.prompt_bytes + TOKEN * tokens.rollouts + 2 * ROW)  # and verdicts
     return StoreEstimate(
-        rollouts=2 * shards + _rows(asked, sizes.prompt_bytes + TOKEN * tokens.rollouts + 2 * ROW),  # and verdicts
-        solutions=shards + _rows(traces, hinted),
-        signal=shards + _rows(traces, hinted + vectors + WIDE_ROW),
-        adapter=adapter + ADAPTER_FILES,
+        rollouts=config.rounds * rolled,
+        solutions=teachers * (shards + _rows(traces, hinted)),
+        signal=teachers * (shards + _rows(traces, hinted + vectors + WIDE_ROW)),
+        adapter=students * (adapter + ADAPTER_FILES),
         checkpoints=CHECKPOINTS * (STATES * adapter + ADAPTER_FILES),
         training=_rows(min(traces, config.target_traces), hinted + vectors + WIDE_ROW),
-        # by the base and by the student
-        samples=2 * graded + _rows(2 * sizes.answered, TOKEN * tokens.evaluate + ROW),
+        samples=(1 + students) * (graded + _rows(sizes.answered, TOKEN * tokens.evaluate + ROW)),  # and by the base
         model=sizes.converted,
+        merged=(config.rounds - 1) * sizes.weights,
     )
 
 

@@ -40,7 +40,7 @@ def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
     sampled = _facts(store, [s for s in specs if isinstance(s, rollouts.Spec)])
     selected = [s for s in specs if isinstance(s, select.Spec)]
     taught = _facts(store, [s for s in specs if isinstance(s, teach.Spec) and not s.names])
-    written = sum(taught[reason] for reason in ("taught", *get_args(Drop)))
+    written = sum(taught[reason] for reason in ("taught", *get_args(Drop)) if reason != "too_long")
     graded = [v["status"] for s in selected for t in store.tables(required(s, store), ["verdicts"]) for v in _flat(t)]
     return Round(
         number=number,

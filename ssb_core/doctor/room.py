@@ -83,6 +83,7 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
         vocabulary=shape.vocabulary,
         lora_width=shape.lora_width,
         converted=WIDTHS["float32"] * shape.parameters if to_convert else 0,
+        weights=WIDTHS[config.model.dtype] * shape.parameters,
     )
 
 

@@ -272,6 +272,10 @@ def test_a_bound_grows_with_what_it_is_made_of(small: RunConfig) -> None:
     assert 1.8 < estimate.estimate(longer, NANO).signal / before.signal < 2
     wider = small.model_copy(update={"distill": small.distill.model_copy(update={"lora_rank": 64})})
     assert 1.9 < estimate.estimate(wider, NANO).adapter / before.adapter < 2
+    more = small.model_copy(update={"baselines": ("sft", "ssb-no-wrong"), "seeds": 3, "rounds": 2})
+    found = estimate.estimate(more, replace(NANO, weights=10))
+    assert (found.adapter, found.samples) == (10 * before.adapter, 11 * before.samples // 2) and found.merged == 10
+    assert (found.rollouts, found.signal) == (2 * before.rollouts, 3 * before.signal)
 
 
 def test_the_paper_preset_needs_some_gigabytes() -> None:
