@@ -28,11 +28,10 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem
 from ..stages import Outcome, distill
-from ..stages import Spec as BaseSpec
 from ..store import Store, StoreError, digest, exclusive
 
 
-class Spec(BaseSpec):
+class Spec(distill.Trained):
     """A student rewarded for its answers to problems `start` to `stop` of a problem set."""
 
     stage: ClassVar[str] = "grpo"
@@ -67,12 +66,6 @@ class Spec(BaseSpec):
     @property
     def names(self) -> dict[str, Any]:
         return {"model": self.method, "seed": self.grpo.seed}
-
-    def directory(self, store: Store) -> Path:
-        return store.directory(self.recipe) / self.fingerprint
-
-    def adapter(self, store: Store) -> Path:
-        return self.directory(store) / "adapter"
 
 
 def of(ssb: distill.Spec, config: GrpoConfig) -> Spec:
@@ -126,8 +119,10 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         progress.note(f"grpo: {dropped} problems are too long for the model's context and left out")
     asked = schedule([p for p in spec.wave if p.id in prompt_ids], spec.grpo)
     if not asked:
-        one = f"one step of grpo.prompts_per_step ({spec.grpo.prompts_per_step})"
-        raise StoreError(f"{len(prompt_ids)} problems are fewer than {one}")
+        raise StoreError(
+            f"{len(prompt_ids)} problems fill no step of grpo.prompts_per_step ({spec.grpo.prompts_per_step}); lower "
+            "that, or sample more problems (problems.limit)"
+        )
     store.open(spec.recipe)
     work = store.work(spec.recipe, spec.fingerprint, digest([]))
     with exclusive(work, "grpo"):

@@ -29,8 +29,7 @@ class Spec(distill.Spec):
 
 def of(ssb: distill.Spec) -> Spec:
     """What is compared with the student `ssb`."""
-    plain = ssb.distill.model_copy(update={"cross_entropy": 1.0})
-    return Spec(teach=ssb.teach, limit=ssb.limit, distill=plain, execution=ssb.execution)
+    return Spec(**ssb.as_text())
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:

@@ -27,7 +27,17 @@ LOG = "log.jsonl"
 CURVES = "tensorboard"
 
 
-class Spec(BaseSpec):
+class Trained(BaseSpec):
+    """A request whose result is a directory with an adapter."""
+
+    def directory(self, store: Store) -> Path:
+        return store.directory(self.recipe) / self.fingerprint
+
+    def adapter(self, store: Store) -> Path:
+        return self.directory(store) / "adapter"
+
+
+class Spec(Trained):
     """A student of the first `limit` traces taught by the given waves, the last of them held out if asked."""
 
     stage: ClassVar[str] = "distill"
@@ -47,11 +57,10 @@ class Spec(BaseSpec):
     def names(self) -> dict[str, Any]:
         return {"model": self.method, "seed": self.distill.seed}
 
-    def directory(self, store: Store) -> Path:
-        return store.directory(self.recipe) / self.fingerprint
-
-    def adapter(self, store: Store) -> Path:
-        return self.directory(store) / "adapter"
+    def as_text(self) -> dict[str, Any]:
+        """The fields of a request for the same traces, learned by cross-entropy alone."""
+        plain = self.distill.model_copy(update={"cross_entropy": 1.0})
+        return {"teach": self.teach, "limit": self.limit, "distill": plain, "execution": self.execution}
 
 
 def make_student(spec: Spec) -> Any:
@@ -83,7 +92,7 @@ def sort_targets(student: Any) -> None:
 
 
 def weights(manifest: Manifest) -> Entry:
-    """The file of a finished request that holds the adapter's weights."""
+    """The file that stands for a finished student's, or merged model's, bytes: its first file of weights."""
     return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
 
 
@@ -138,15 +147,19 @@ def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: i
     shutil.copy(work / "speed.json", work / "result" / "speed.json")
     shutil.rmtree(directory, ignore_errors=True)
     (work / "result").rename(directory)
-    entries = tuple(
+    manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries(directory), sources(spec, store), facts)
+    store.commit(spec.recipe, manifest)
+    store.drop_work(manifest)
+    return Outcome(manifest, facts["steps"] - before, before)
+
+
+def entries(directory: Path) -> tuple[Entry, ...]:
+    """The files of a finished directory; those that differ between equal trainings are left out."""
+    return tuple(
         Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
         for p in sorted(directory.rglob("*"))
         if p.is_file() and p.name != "speed.json" and p.parent.name != CURVES
     )
-    manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries, sources(spec, store), facts)
-    store.commit(spec.recipe, manifest)
-    store.drop_work(manifest)
-    return Outcome(manifest, facts["steps"] - before, before)
 
 
 def refuse_divergence(log: Sequence[dict[str, Any]], field: str) -> None:

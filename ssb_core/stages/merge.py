@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from .. import models
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, digest, exclusive, sha256_file
+from ..store import Manifest, Store, digest, exclusive
 from . import Outcome, distill, required, sources
 from . import Spec as BaseSpec
 
@@ -43,11 +43,6 @@ class Spec(BaseSpec):
         return base.model_copy(update={**place, "identity": digest([base.identity, self.fingerprint])})
 
 
-def weights(manifest: Manifest) -> Entry:
-    """The file that stands for a merged model's bytes: its first file of weights."""
-    return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
-
-
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Merge, and commit the model's directory."""
     import torch
@@ -73,13 +68,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         progress.end()
         shutil.rmtree(directory, ignore_errors=True)
         result.rename(directory)
-        entries = tuple(
-            Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
-            for p in sorted(directory.rglob("*"))
-            if p.is_file()
-        )
-        manifest = store.commit(
-            spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries, made_from)
-        )
+        files = distill.entries(directory)
+        manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
         store.drop_work(manifest)
     return Outcome(manifest, 1, 0)

@@ -109,9 +109,9 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
     weights = None
     if spec.merged:
-        from . import merge
+        from . import distill  # which stands on this stage
 
-        weights = merge.weights(required(spec.merged, store))
+        weights = distill.weights(required(spec.merged, store))
     inputs = shard_inputs(spec.wave, spec.execution.shard_size, weights)
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
