@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import launch
+from ssb_core.execution import StageName
+
+from . import checks, launch
 from .options import (
     ConfigOption,
     FormName,
@@ -19,7 +21,6 @@ from .options import (
     PresetOption,
     RunsOption,
     SetOption,
-    StageName,
     StoreOption,
 )
 
@@ -60,12 +61,12 @@ def run(
     with clean_errors():
         settings = _load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
-        launch.refuse_bad_part(*part)
-        name = launch.name_of(name, preset, config, settings)
-        launch.refuse_bad_input(settings, store, runs, from_stage.value)
-        launch.note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
-        launch.note_overlap(settings, str(runs / name / "report.html"), to_stage.value)
-        launch.tell(launch.start(settings, store, runs, name, preset or "custom", *part), runs / name)
+        checks.refuse_bad_part(*part)
+        origin = preset or (config.stem if config else "custom")
+        directory = runs / checks.name_of(name, origin, settings)
+        checks.refuse_bad_input(settings, store, runs, from_stage.value)
+        _note(checks.notes(settings, str(directory / "report.html"), to_stage.value))
+        launch.tell(launch.start(settings, store, runs, name, origin, *part), directory)
 
 
 @app.command()
@@ -86,8 +87,7 @@ def plan(
         settings = _load(preset, config, overrides, limit)
         rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
-        launch.note_left_out(settings, "the run's report.html")
-        launch.note_overlap(settings, "the run's report.html")
+        _note(checks.notes(settings, "the run's report.html"))
 
 
 @app.command()
@@ -337,6 +337,11 @@ def _load(preset: str | None, config: Path | None, overrides: list[str] | None, 
 
     limited = [f"evaluate.limit={limit}"] if limit else []
     return presets.load(preset, config, [*(overrides or ()), *limited])
+
+
+def _note(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def _store(path: Path) -> Store:

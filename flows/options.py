@@ -18,21 +18,6 @@ class FormName(StrEnum):
     exact = "exact"
 
 
-class StageName(StrEnum):
-    """The stages, for options that name one."""
-
-    rollouts = "rollouts"
-    select = "select"
-    teach = "teach"
-    distill = "distill"
-    sft = "sft"
-    rft = "rft"
-    ssb_no_wrong = "ssb-no-wrong"
-    grpo = "grpo"
-    merge = "merge"
-    evaluate = "evaluate"
-
-
 PresetOption = Annotated[
     str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
 ]
