@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,8 @@ import typer
 
 from ssb_core.execution import StageName
 
-from . import checks, launch
+from . import checks, launch, prefect_commands
+from .errors import clean_errors
 from .options import (
     ConfigOption,
     FormName,
@@ -22,10 +23,10 @@ from .options import (
     RunsOption,
     SetOption,
     StoreOption,
+    load,
 )
 
 if TYPE_CHECKING:
-    from ssb_core.config import RunConfig
     from ssb_core.store import Store
 
 
@@ -59,7 +60,7 @@ def run(
 ) -> None:
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
     with clean_errors():
-        settings = _load(preset, config, overrides, limit)
+        settings = load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
         checks.refuse_bad_part(*part)
         origin = preset or (config.stem if config else "custom")
@@ -84,7 +85,7 @@ def plan(
 
         from . import console
 
-        settings = _load(preset, config, overrides, limit)
+        settings = load(preset, config, overrides, limit)
         rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
         _note(checks.notes(settings, "the run's report.html"))
@@ -295,48 +296,17 @@ def doctor(
         from . import doctor as examination
 
         given = preset or config or overrides
-        well = examination.run(store, (lambda: _load(preset, config, overrides)) if given else None)
+        well = examination.run(store, (lambda: load(preset, config, overrides)) if given else None)
         raise typer.Exit(0 if well else 1)
+
+
+for command in (prefect_commands.deploy, prefect_commands.serve_local, prefect_commands.parameters):
+    app.command()(command)
 
 
 def main() -> None:
     """Entry point of the console script."""
     app()
-
-
-@contextmanager
-def clean_errors(
-    interrupted: str = "interrupted; finished shards are kept, the same command goes on from there",
-) -> Iterator[None]:
-    """What the user can mend is told in one message: exit code 2 for input, 1 for the store, 130 for Ctrl-C."""
-    from ssb_core.config import ConfigError
-    from ssb_core.engines import EngineError
-    from ssb_core.stages.host import StageError
-    from ssb_core.store import StoreError
-
-    try:
-        yield
-    except ConfigError as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except (StoreError, EngineError, StageError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except BrokenPipeError:
-        raise  # who reads our output has seen enough; the program ends without a word
-    except OSError as e:
-        print(f"error: {e.filename or 'the operating system'}: {e.strerror or e}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
-    from ssb_core import presets
-
-    limited = [f"evaluate.limit={limit}"] if limit else []
-    return presets.load(preset, config, [*(overrides or ()), *limited])
 
 
 def _note(lines: Iterable[str]) -> None:

@@ -1,12 +1,15 @@
-"""Options that several commands of ``ssb`` share."""
+"""Options that several commands of ``ssb`` share, and the configuration that they come to."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ssb_core.config import RunConfig
 
 
 class FormName(StrEnum):
@@ -16,6 +19,14 @@ class FormName(StrEnum):
     hash = "hash"
     choice = "choice"
     exact = "exact"
+
+
+class PoolTypeName(StrEnum):
+    """What the runs of a work pool are."""
+
+    process = "process"
+    docker = "docker"
+    kubernetes = "kubernetes"
 
 
 PresetOption = Annotated[
@@ -38,3 +49,15 @@ NameOption = Annotated[
     str | None,
     typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
 ]
+
+
+def load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
+    """The configuration that options stand for.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    from ssb_core import presets
+
+    limited = [f"evaluate.limit={limit}"] if limit else []
+    return presets.load(preset, config, [*(overrides or ()), *limited])
