@@ -12,7 +12,7 @@ import typer
 
 from ssb_core.execution import StageName
 
-from . import checks, launch
+from . import checks
 from .errors import clean_errors
 from .options import ConfigOption, LimitOption, NameOption, PoolTypeName, PresetOption, SetOption, load
 
@@ -22,7 +22,9 @@ def serve_local(
         Path, typer.Option("--home", envvar="SSB_HOME", help="Where store, runs and data files of every run lie.")
     ] = Path("."),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where server and UI listen.")] = 4200,
-    host: Annotated[str, typer.Option(help="Its address; beyond this machine it needs a password.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Its address. Whoever reaches it can do everything: see PREFECT_SERVER_API_AUTH_STRING.")
+    ] = "127.0.0.1",
 ) -> None:
     """Serve everything on this machine: Prefect server with UI, work pools, deployments, and a worker for each GPU.
 
@@ -37,7 +39,6 @@ def serve_local(
     from . import serving
 
     with clean_errors("stopped; runs go on from their last shard when they are started again"):
-        launch.environment_defaults()
         try:
             serving.serve(home, host, port, _say)
         except serving.Ended as e:

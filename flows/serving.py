@@ -26,13 +26,16 @@ from . import deploying
 from .deployed import HOME
 
 START = 90  # seconds in which a server has to answer
+SHORT_LIVED = 15  # seconds after which a worker that ends is started again
 GRACE = 8  # seconds in which processes may end by themselves
 TAIL = 1500  # characters of a dead process's log that are shown
+SERVER = "server"
 PREFECT = (sys.executable, "-m", "prefect")
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
+    "GOMP_SPINCOUNT": "1000",  # as the command line has it
     # Slots of concurrency limits that are kept in memory would be held for ever when the server dies.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the zombie automation counts on it
@@ -46,36 +49,50 @@ class Ended(RuntimeError):
 
 @dataclass
 class Processes:
-    """What was started, in order."""
+    """What was started, in order, and how."""
 
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    starts: dict[str, tuple[float, list[str], Mapping[str, str]]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        with (self.logs / f"{name}.log").open("w") as log:
+        """Start a process; what it prints goes on at the end of its log."""
+        self.starts[name] = time.monotonic(), command, env
+        with (self.logs / f"{name}.log").open("a") as log:
             self.running[name] = subprocess.Popen(
                 command, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
-    def check(self) -> None:
-        """Raise `Ended`, with the end of its log, if one has."""
-        for name, process in self.running.items():
-            if process.poll() is not None:
+    def check(self, tell: Callable[[str], None]) -> None:
+        """Start workers that have ended again.
+
+        Raises:
+            Ended: the server has, or a worker that had only just been started.
+        """
+        for name, process in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            started, command, env = self.starts[name]
+            ended = f"{name} ended with exit code {process.returncode}"
+            if name == SERVER or time.monotonic() - started < SHORT_LIVED:
                 log = self.logs / f"{name}.log"
-                told = log.read_text(errors="replace")[-TAIL:]
-                raise Ended(f"{name} ended with exit code {process.returncode}; the end of {log}:\n{told}")
+                raise Ended(f"{ended}; the end of {log}:\n{log.read_text(errors='replace')[-TAIL:]}")
+            tell(f"worker       {ended}: it is started again")
+            self.start(name, command, env)
 
     def stop(self) -> None:
-        """End all, the last first: each with what it started, by force if it does not go."""
-        for process in reversed(self.running.values()):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
-            _wait_for_group(process.pid, GRACE)
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        """End all with what they started, the server last, by force if they do not go."""
+        server = [p for name, p in self.running.items() if name == SERVER]
+        for together in ([p for p in self.running.values() if p not in server], server):
+            for process in together:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + GRACE
+            for process in together:
+                _wait_for_group(process, deadline)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 def serve(home: Path, host: str, port: int, tell: Callable[[str], None]) -> None:
@@ -96,16 +113,16 @@ def serve(home: Path, host: str, port: int, tell: Callable[[str], None]) -> None
             _refuse_taken(host, port)
             tell("server       starting")
             command = [*PREFECT, "server", "start", "--host", host, "--port", str(port)]
-            processes.start("server", command, env)
-            _wait_until_it_answers(url, processes)
+            processes.start(SERVER, command, env)
+            _wait_until_it_answers(url, processes, tell)
         devices = gpus()
         deploying.deploy("process", len(devices), env, tell)
         for name, command, visible in workers(devices):
             processes.start(name, command, env | visible)
-        tell(f"workers      {', '.join(n for n in processes.running if n != 'server')}; logs in {processes.logs}")
+        tell(f"workers      {', '.join(n for n in processes.running if n != SERVER)}; logs in {processes.logs}")
         tell(ready(url, home))
         while True:
-            processes.check()
+            processes.check(tell)
             time.sleep(1)
 
 
@@ -157,6 +174,8 @@ def _stopping(processes: Processes) -> Iterator[None]:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
+    # A shell's background would have it ignored, by what is started here too; but workers stop themselves by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
@@ -189,19 +208,19 @@ def _refuse_taken(host: str, port: int) -> None:
             raise ConfigError(f"--port {port}: cannot be served on {host} ({e.strerror})\n  remedy: --port N") from None
 
 
-def _wait_until_it_answers(url: str, processes: Processes) -> None:
+def _wait_until_it_answers(url: str, processes: Processes, tell: Callable[[str], None]) -> None:
     deadline = time.monotonic() + START
     while not _answers(url):
-        processes.check()
+        processes.check(tell)
         if time.monotonic() > deadline:
             raise Ended(f"the server did not answer within {START} s; see {processes.logs / 'server.log'}")
         time.sleep(0.3)
 
 
-def _wait_for_group(group: int, seconds: float) -> None:
-    """Wait until no process of a group is left, though its leader may be gone."""
-    deadline = time.monotonic() + seconds
+def _wait_for_group(leader: subprocess.Popen[bytes], deadline: float) -> None:
+    """Wait until no process of a group is left, or the deadline, in monotonic seconds."""
     with suppress(ProcessLookupError):
         while time.monotonic() < deadline:
-            os.killpg(group, 0)
+            leader.poll()  # once it has ended, it counts no more
+            os.killpg(leader.pid, 0)
             time.sleep(0.1)
