@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,7 +159,7 @@ def event(name: str, flow: str = "ssb") -> ReceivedEvent:
     """As the flow engine (heartbeats) and the server (states) emit them."""
     return ReceivedEvent.model_validate(
         {
-            "occurred": datetime.now(timezone.utc),
+            "occurred": datetime.now(UTC),
             "event": f"prefect.flow-run.{name}",
             "id": uuid.uuid4(),
             "resource": {"prefect.resource.id": "prefect.flow-run.1"},
