@@ -130,21 +130,20 @@ class TestPools:
         assert (pool["type"], pool["concurrency_limit"]) == ("process", 1)
 
 
-def event(name: str, flow: str = "ssb") -> ReceivedEvent:
+def event(name: str, flow: str = "ssb", deployed: bool = True) -> ReceivedEvent:
     """As the flow engine (heartbeats) and the server (states) emit them."""
+    related = [
+        {"prefect.resource.id": "prefect.flow.2", "prefect.resource.role": "flow", "prefect.resource.name": flow}
+    ]
+    if deployed:
+        related.append({"prefect.resource.id": "prefect.deployment.3", "prefect.resource.role": "deployment"})
     return ReceivedEvent.model_validate(
         {
             "occurred": datetime.now(UTC),
             "event": f"prefect.flow-run.{name}",
             "id": uuid.uuid4(),
             "resource": {"prefect.resource.id": "prefect.flow-run.1"},
-            "related": [
-                {
-                    "prefect.resource.id": "prefect.flow.2",
-                    "prefect.resource.role": "flow",
-                    "prefect.resource.name": flow,
-                }
-            ],
+            "related": related,
         }
     )
 
@@ -163,9 +162,10 @@ class TestZombies:
         assert [n for n in sorted(ends) if not self.trigger.expects(f"prefect.flow-run.{n}")] == []
         assert not self.trigger.expects("prefect.flow-run.Running")
 
-    def test_it_sees_this_flow_and_no_other_whose_heart_may_beat_slower(self) -> None:
+    def test_it_sees_our_deployments_and_nothing_whose_heart_may_beat_slower(self) -> None:
         assert self.trigger.covers(event("heartbeat")) and self.trigger.covers(event("Completed"))
         assert not self.trigger.covers(event("heartbeat", flow="other"))
+        assert not self.trigger.covers(event("heartbeat", deployed=False))
 
     def test_three_heartbeats_may_fail_before_a_run_is_marked(self) -> None:
         beats = {d["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] for d in DEPLOYMENTS}
