@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .runs import Run
 
 EARLIER = 30  # rows
-SHOWN = ("benchmark", "model", "accuracy", "95% interval", "vs base")
+SHOWN = ("model", "benchmark", "accuracy", "95% interval", "vs base")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,12 @@ def _places(run: Run) -> Iterator[Place]:
     settings = findings.configuration(run)
     finished = time.gmtime((run.directory / "summary.json").stat().st_mtime)
     about = {
-        "run": run.name,
-        "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
         "base": PurePath(settings.model.source).name,
         "data": PurePath(settings.problems.source).name,
+        "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
     }
     for name, benchmark in run.summary["benchmarks"].items():
         for row in report.results_table({"benchmarks": {name: benchmark}}):
             accuracy = benchmark["models"][row["model"]]["accuracy"]
-            yield Place(name, accuracy, about | {column: row[column] for column in SHOWN})
+            found = {column: row[column] for column in SHOWN}
+            yield Place(name, accuracy, {"run": run.name} | found | about)

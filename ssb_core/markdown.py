@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-WIDTH = 94  # columns of a fenced block that a page of the Prefect UI shows without scrolling
+WIDTH = 96  # columns of a fenced block that a page of the Prefect UI shows without scrolling
 AS_IT_IS: Any = {"replace_whitespace": False, "drop_whitespace": False}
+NUMBER = re.compile(r"[+-]?\d|$")
 SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#])")
 
 
@@ -47,10 +48,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.expandtabs(4))
 
 
-def table(rows: Sequence[Mapping[str, str]], left: int = 1) -> str:
-    """Rows of cells, which are Markdown already; all but the first `left` columns are set flush right."""
+def table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows of cells, which are Markdown already; columns of numbers are set flush right."""
     names = list(rows[0])
-    rule = [":---" if i < left else "---:" for i in range(len(names))]
+    rule = ["---:" if all(NUMBER.match(row[name]) for row in rows) else ":---" for name in names]
     return "\n".join("| " + " | ".join(line) + " |" for line in (names, rule, *(list(r.values()) for r in rows)))
 
 
@@ -61,15 +62,16 @@ def picture(name: str, png: bytes) -> str:
 
 def beside(columns: Mapping[str, str]) -> str:
     """Texts beside each other under their headings, wrapped, as one fenced block."""
-    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     out = StringIO()
-    laid_out = Table(box=box.SIMPLE_HEAD, width=WIDTH, padding=(0, 1), pad_edge=False, show_edge=False)
+    laid_out = Table(box=None, show_header=False, width=WIDTH, padding=(0, 2, 0, 0))
     for heading in columns:
-        laid_out.add_column(Text(printable(heading)), ratio=1, overflow="fold")
-    laid_out.add_row(*(Text(printable(text), overflow="fold") for text in columns.values()))
+        laid_out.add_column(heading, ratio=1)
+    rule = Text("-" * WIDTH, no_wrap=True, overflow="crop")
+    for row in (columns, [rule] * len(columns), columns.values()):
+        laid_out.add_row(*(Text(printable(text), overflow="fold") if isinstance(text, str) else text for text in row))
     Console(file=out, width=WIDTH, color_system=None, force_terminal=False, _environ={}).print(laid_out)
     return fenced("\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines()))

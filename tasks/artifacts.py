@@ -42,7 +42,7 @@ class Publisher:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[str, UUID] = {}
+        self.published: dict[str, UUID] = {}
         self._waiting: dict[str, Page] = {}
 
     def publish(self, pages: Iterable[Page]) -> None:
@@ -61,11 +61,11 @@ class Publisher:
 
     def _send(self, client: SyncPrefectClient, page: Page) -> None:
         try:
-            if known := self._ids.get(page.key):
+            if known := self.published.get(page.key):
                 client.update_artifact(known, ArtifactUpdate(**page.content))
                 return
             kind = "markdown" if isinstance(page.body, str) else "table"
             new = ArtifactCreate(key=page.key, type=kind, flow_run_id=flow_run.id, **page.content)
-            self._ids[page.key] = client.create_artifact(new).id
+            self.published[page.key] = client.create_artifact(new).id
         except PrefectHTTPStatusError as e:  # the API answered: asking again changes nothing
             get_run_logger().warning("the API refused artifact %s: %s", page.key, e)

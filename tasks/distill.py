@@ -1,7 +1,7 @@
 """Task distill: train the LoRA student on all waves' traces."""
 
 from ssb_core import charts, findings
-from ssb_core.markdown import escaped, picture
+from ssb_core.markdown import picture
 from ssb_core.runs import Run
 from ssb_core.wording import count
 
@@ -17,8 +17,7 @@ def page(run: Run) -> Page | None:
     if not figure:
         return None
     told = _facts(run)
-    body = f"# Training\n\n{told}.\n\n{picture('training curves', charts.png(figure))}"
-    return Page("ssb-5-training", f"{told} ({escaped(run.name)})", body)
+    return Page("ssb-5-training", told, f"# Training\n\n{picture('training curves', charts.png(figure))}")
 
 
 def _facts(run: Run) -> str:

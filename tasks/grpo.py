@@ -1,7 +1,7 @@
 """Task grpo: the baseline that learns from verdicts alone."""
 
 from ssb_core.charts.rewards import rewards
-from ssb_core.markdown import escaped, picture
+from ssb_core.markdown import picture
 from ssb_core.runs import Run
 from ssb_core.stages import distill
 
@@ -21,4 +21,4 @@ def page(run: Run) -> Page:
         f"{facts['first_reward']:.3f} to {facts['last_reward']:.3f}"
     )
     curve = picture("reward curve", rewards(distill.read_log(log.parent)))
-    return Page("ssb-5-training-grpo", f"{told} ({escaped(run.name)})", f"# GRPO\n\n{told}.\n\n{curve}")
+    return Page("ssb-5-training-grpo", told, f"# GRPO\n\n{curve}")

@@ -13,6 +13,7 @@ from ssb_core.wording import count
 
 from .artifacts import Page
 
+KEY = "ssb-0-plan"
 MEANING = {
     "cached": "in the store",
     "partial": "shards in the store are kept",
@@ -36,8 +37,8 @@ def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collectio
         }
         for row, status in zip(asked, statuses, strict=True)
     ]
-    body = f"# Plan\n\n{_asked(config)}\n\n{count(len(asked), 'request')}: {counts}.\n\n{table(lines, left=3)}"
-    return Page("ssb-0-plan", f"What {escaped(name)} does: {counts}", body)
+    body = f"# Plan\n\n{_asked(config)}\n\n{table(lines)}"
+    return Page(KEY, f"{count(len(asked), 'request')} of {escaped(name)}: {counts}", body)
 
 
 def _asked(config: RunConfig) -> str:

@@ -1,6 +1,6 @@
 """Task rollouts: sample the base model on the bare questions of one wave."""
 
-from ssb_core import findings
+from ssb_core import findings, report
 from ssb_core.markdown import escaped, table
 from ssb_core.runs import Run
 from ssb_core.wording import count, percent
@@ -17,7 +17,10 @@ def page(run: Run) -> Page:
     samples, tokens = sum(w.samples for w in waves), sum(w.tokens for w in waves)
     told = f"{count(samples, 'rollout')} of {count(sum(w.problems for w in waves), 'problem')}, {tokens:,} tokens"
     rows = [_row(str(number), wave) for number, wave in enumerate(waves, start=1)]
-    return Page("ssb-1-rollouts", f"{told} ({escaped(run.name)})", f"# Rollouts\n\n{told}.\n\n{table(rows)}")
+    body = (
+        f"# Rollouts\n\n{table(rows)}\n\nTokens a rollout: mean and 95th percentile. Rates count loading of the model."
+    )
+    return Page("ssb-1-rollouts", told, body)
 
 
 def _row(number: str, wave: findings.Wave) -> dict[str, str]:
@@ -31,6 +34,7 @@ def _row(number: str, wave: findings.Wave) -> dict[str, str]:
         "mean": f"{mean:,.0f}",
         "p95": f"{p95:,.0f}",
         "truncated": f"{wave.truncated:,} ({share}%)",
-        "tokens/s": f"{wave.rate:,.0f}" if wave.rate else wave.status,
+        "this run": f"{wave.status} ({report.duration(wave.seconds)})",
+        "tokens/s": f"{wave.rate:,.0f}" if wave.rate else "",
         "sampled by": escaped(", ".join(wave.engines)),
     }

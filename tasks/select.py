@@ -1,7 +1,7 @@
 """Task select: verify the rollouts of one wave and choose the pairs."""
 
 from ssb_core import charts, findings, story
-from ssb_core.markdown import beside, code, escaped, fenced, picture, table
+from ssb_core.markdown import beside, code, fenced, picture, table
 from ssb_core.runs import Run
 from ssb_core.story import Story
 from ssb_core.wording import percent
@@ -19,12 +19,12 @@ def page(run: Run) -> Page:
     steps = findings.funnel(run)
     whole = steps[0].kept
     told = ", ".join(f"{s.kept:,} {s.name} ({percent(s.kept / whole if whole else 0)}%)" for s in steps[1:])
-    parts = [f"# Selection\n\nOf {whole:,} problems asked: {told}.", table(_lines(steps), left=1)]
+    parts = ["# Selection", table(_lines(steps))]
     if figure := charts.funnel(run):
         parts.append(picture("yield", charts.png(figure)))
     pairs = story.examples(run, PAIRS, "select")
     parts += [f"## A pair: {code(told.problem.id)}\n\n{pair(told)}" for told in pairs]
-    return Page("ssb-2-selection", f"{whole:,} asked, {told} ({escaped(run.name)})", "\n\n".join(parts))
+    return Page("ssb-2-selection", f"{whole:,} asked, {told}", "\n\n".join(parts))
 
 
 def _lines(steps: list[findings.Step]) -> list[dict[str, str]]:
@@ -40,12 +40,10 @@ def _lines(steps: list[findings.Step]) -> list[dict[str, str]]:
 
 
 def pair(told: Story) -> str:
-    """The question, and beside each other the two rollouts that the teacher is shown."""
+    """The question, how its rollouts came out, and the two that the teacher is shown beside each other."""
     chosen = told.selection
     assert chosen and chosen.correct is not None and chosen.wrong is not None
-    headings = {"correct": chosen.correct, "majority wrong": chosen.wrong}
-    columns = {}
-    for role, index in headings.items():
-        rollout, verdict = told.rollouts[index], chosen.verdicts[index]
-        columns[f"{role}: {story.answer(rollout, verdict, index).caption}"] = rollout.text
-    return f"{fenced(told.problem.question)}\n\n{beside(columns)}"
+    problem, (rolled, *_) = told.problem, story.chapters(told)
+    asked = f"{problem.question}\n\nReference answer: {problem.answer}\nRollouts: {rolled.outcome}"
+    answers = [story.answer(told.rollouts[i], chosen.verdicts[i], i) for i in (chosen.correct, chosen.wrong)]
+    return f"{fenced(asked)}\n\n{beside({a.caption: a.text for a in answers})}"

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from prefect import get_run_logger
@@ -52,6 +53,7 @@ class Storyteller:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.publisher = Publisher()
+        self.pages: dict[str, Page] = {}
 
     def begin(self, pipeline: Pipeline, force: Collection[str], to_stage: str) -> None:
         """The plan."""
@@ -62,7 +64,7 @@ class Storyteller:
         """What the last of the finished requests `specs` brought."""
         run, last = self.run, specs[-1]
         if last.stage == "evaluate":
-            self._tell([lambda: evaluate.page(run.name, summary.results(run.store, specs), {})])
+            self._tell([lambda: evaluate.page(summary.results(run.store, specs), {})])
         elif last.round == 1:  # later rounds are told with the results
             self._tell(partial(page, run) for page in CHAPTERS.get(last.stage, ()))
 
@@ -72,13 +74,26 @@ class Storyteller:
         self._tell(partial(page, run) for page in (evaluate.finished, _leaderboard, report_page.page))
 
     def _tell(self, pages: Iterable[Telling]) -> None:
-        told = []
+        """Publish pages; of new ones the first page gets a link."""
+        told, before = [], set(self.publisher.published)
         for page in pages:
             try:
                 told.append(page())
             except Exception as e:  # the run matters, what is told of it does not
                 get_run_logger().warning("a page of the story could not be made: %s: %s", type(e).__name__, e)
+        self.pages |= {page.key: page for page in told if page}
         self.publisher.publish(page for page in told if page)
+        if set(self.publisher.published) - before - {plan_page.KEY} and plan_page.KEY in self.pages:
+            self.publisher.publish([self._contents()])
+
+    def _contents(self) -> Page:
+        """The first page with links to the others in their order, in which the UI does not list them.
+
+        A link from one artifact's page to another's is the same wherever the UI is served.
+        """
+        first, ids = self.pages[plan_page.KEY], self.publisher.published
+        links = [f"- [{key}](./{ids[key]}): {self.pages[key].description}" for key in sorted(ids) if key != first.key]
+        return replace(first, body="\n".join((f"{first.body}\n\n## What came of it\n", *links)))
 
 
 def _leaderboard(run: Run) -> Page | None:

@@ -24,8 +24,7 @@ def solution(run: Run) -> Page | None:
             f"again: {code(caption)}.",
             fenced(told.trace.text),
         ]
-        description = f"A taught solution and the two rollouts it was written from ({escaped(run.name)})"
-        return Page("ssb-3-solution", description, "\n\n".join(parts))
+        return Page("ssb-3-solution", "A taught solution and what it was written from", "\n\n".join(parts))
     return None
 
 
@@ -45,16 +44,16 @@ def signal(run: Run) -> Page | None:
         "tokens": f"{stored.tokens:,}",
         "bytes a token": f"{per_token:,.0f}",
         "bytes a token in the file": f"{stored.stored_bytes / stored.tokens:,.0f}",
-        "smaller than float32 logits": f"{stored.ratio:,.0f} times",
+        "smaller than float32 logits": f"{stored.ratio:,.1f} times",
         "shards certified": f"{certified.valid} of {certified.shards}",
         "tokens recomputed for it": f"{certified.tokens:,}",
         "KL error, mean": f"{certified.mean_kl_error:.2g} nats",
         "KL error, largest": f"{certified.max_kl_error:.2g} nats",
         "log-probability error, largest": f"{certified.max_logp_error:.2g}",
     }
-    shown = table([{"": name, "found": value} for name, value in rows.items()])
+    shown = table([{"of the signal": name, "is": value} for name, value in rows.items()])
     body = (
-        f"# Teacher signal\n\n{told}.\n\n{shown}\n\nOf every shard some traces were recomputed live, with full logits, "
-        "and compared with what is stored."
+        f"# Teacher signal\n\n{shown}\n\nOf every shard some traces were recomputed live, with full logits, and "
+        "compared with what is stored: that is its certificate."
     )
-    return Page("ssb-4-signal", f"{told} ({escaped(run.name)})", body)
+    return Page("ssb-4-signal", told, body)
