@@ -21,7 +21,7 @@ from ssb_core.runs import Run, StageRun
 from ssb_core.stages import STAGES, Spec, finished
 from ssb_core.store import Store
 from ssb_core.summary import summarise
-from tasks import caching
+from tasks import caching, story
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
 from tasks import grpo as grpo_task
@@ -98,18 +98,21 @@ def ssb(
 
     ran: list[StageRun] = []
     specs: list[Spec] = []
+    teller = story.Storyteller(run)
+    teller.begin(pipeline, force, to_stage)
     with caching.hosting():
         for request in pipeline.walk(held, to_stage):
             refuse_early(request, held, from_stage)
             task = getattr(TASKS[request.spec.stage], request.spec.stage.replace("-", "_"))
             ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
             specs.append(request.spec)
+            run.note(ran)
+            teller.go_on(specs)
 
     summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
     run.finish(ran, summary)
     report.write(run)
-    for stage in dict.fromkeys(r.stage for r in ran):
-        TASKS[stage].publish(run)
+    teller.end()
     return summary
 
 

@@ -16,6 +16,9 @@ from .stages import distill
 from .store import Manifest
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .runs import Run
 
 
@@ -37,6 +40,27 @@ class Step:
     dropped: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """The rollouts of one wave: `lengths` are in tokens, mean and 95th percentile; `rate` is in tokens a second.
+
+    The rate counts loading of the model; it is None where this run did not sample all of it.
+    """
+
+    problems: int
+    samples: int
+    tokens: int
+    lengths: tuple[float, float]
+    truncated: int
+    engines: tuple[str, ...]
+    status: str
+    seconds: float
+
+    @property
+    def rate(self) -> float | None:
+        return self.tokens / self.seconds if self.status == "ran" and self.seconds else None
+
+
 def configuration(run: Run) -> RunConfig:
     """The configuration the run was started with."""
     return presets.load(file=run.directory / "config.yaml")
@@ -49,6 +73,39 @@ def evaluations(run: Run) -> list[Evaluation]:
     found = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
     order = [b.name for b in configuration(run).evaluate.benchmarks]
     return sorted(found, key=lambda e: order.index(e.benchmark))
+
+
+def waves(run: Run) -> list[Wave]:
+    """The rollouts of every wave of the first round."""
+    ran = [s for s in run.stages if s.stage == "rollouts" and s.round == 1]
+    return [_wave(run, m, s.status, s.seconds) for m, s in zip(run.manifests("rollouts"), ran, strict=True)]
+
+
+def _wave(run: Run, manifest: Manifest, status: str, seconds: float) -> Wave:
+    import numpy as np
+
+    facts, tokens = manifest.facts, lengths(run, manifest)
+    sampled = tokens[tokens > 0]  # a prompt that is too long for the model has rows without any
+    return Wave(
+        problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.entries),
+        samples=facts["samples"],
+        tokens=facts["tokens"],
+        lengths=(float(sampled.mean()), float(np.quantile(sampled, 0.95))) if len(sampled) else (0.0, 0.0),
+        truncated=facts["truncated"],
+        engines=tuple(facts.get("engines", ())),
+        status=status,
+        seconds=seconds,
+    )
+
+
+def lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
+    """Tokens of every completion of a request."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = pa.concat_tables(run.store.tables(manifest, ["completion_ids"]))
+    return np.asarray(pc.list_value_length(table["completion_ids"]))
 
 
 def funnel(run: Run) -> list[Step]:

@@ -2,8 +2,8 @@
 
 runs/<name>/config.yaml    the complete configuration
 runs/<name>/env.json       versions, platform, device
-runs/<name>/stages.json    every request: stage, recipe, fingerprint, status, seconds
-runs/<name>/summary.json   the machine-readable result
+runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
+runs/<name>/summary.json   the machine-readable result, which only a finished run has
 runs/<name>/report.html    the readable one
 """
 
@@ -126,9 +126,13 @@ class Run:
                 return
         write_json(path, environment(config))
 
+    def note(self, stages: list[StageRun]) -> None:
+        """Write what happened so far, so that it can be told before the run is finished, or if it fails."""
+        write_json(self.directory / "stages.json", [asdict(s) for s in stages])
+
     def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
         """Write what happened; the summary last."""
-        write_json(self.directory / "stages.json", [asdict(s) for s in stages])
+        self.note(stages)
         write_json(self.directory / "summary.json", summary)
 
 

@@ -118,9 +118,9 @@ def tell(run: Run, problem_id: str) -> Story:
     return Story(problem, origin, rollouts, next(iter(selections), None), next(iter(traces), None))
 
 
-def examples(run: Run, n: int = 1) -> list[Story]:
-    """The stories of the first `n` taught problems."""
-    return [tell(run, problem_id) for problem_id in islice(_taught_ids(run), n)]
+def examples(run: Run, n: int = 1, stage: str = "teach") -> list[Story]:
+    """The stories of the first `n` taught problems; or of those that another stage, select, kept."""
+    return [tell(run, problem_id) for problem_id in islice(_kept_ids(run, stage), n)]
 
 
 def flipped(run: Run, better: int = 2, worse: int = 1) -> list[Story]:
@@ -181,8 +181,8 @@ def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: 
     return ()
 
 
-def _taught_ids(run: Run) -> Iterator[str]:
-    for manifest in run.manifests("teach"):
+def _kept_ids(run: Run, stage: str) -> Iterator[str]:
+    for manifest in run.manifests(stage):
         for table in run.store.tables(manifest, ["problem_id", "dropped"]):
             yield from (row["problem_id"] for row in table.to_pylist() if row["dropped"] is None)
 

@@ -38,7 +38,7 @@ def summarise(
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
         "rounds": [asdict(r) for r in rounds(store, specs)],
         "costs": _costs(store, [s for s in own if isinstance(s, (distill.Spec, grpo.Spec))]),
-        "benchmarks": _benchmarks(store, specs),
+        "benchmarks": results(store, specs),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
@@ -148,7 +148,8 @@ def _costs(store: Store, students: Sequence[Student]) -> dict[str, Any]:
     return {method: asdict(cost(student, store)) for method, student in reversed(first.items())}
 
 
-def _benchmarks(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
+def results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
+    """The scores of every benchmark that was evaluated so far."""
     by_benchmark: dict[str, list[evaluate.Spec]] = {}
     for spec in specs:
         if isinstance(spec, evaluate.Spec):

@@ -1,15 +1,40 @@
 """Task rollouts: sample the base model on the bare questions of one wave."""
 
-from prefect.artifacts import create_table_artifact
-
+from ssb_core import findings, report
+from ssb_core.markdown import escaped, table
 from ssb_core.runs import Run
+from ssb_core.wording import count, percent
 
+from .artifacts import Page
 from .caching import stage_task
 
 rollouts = stage_task("rollouts", "Sample K answers of the base model to each bare question.", "gpu")
 
 
-def publish(run: Run) -> None:
-    """Samples and tokens of every wave, as a table."""
-    rows = [{"wave": i, **m.facts} for i, m in enumerate(run.manifests("rollouts"), start=1)]
-    create_table_artifact(rows, key="ssb-1-rollouts", description=f"Rollouts of {run.name}, by wave")
+def page(run: Run) -> Page:
+    """Samples and tokens of every wave."""
+    waves = findings.waves(run)
+    samples, tokens = sum(w.samples for w in waves), sum(w.tokens for w in waves)
+    told = f"{count(samples, 'rollout')} of {count(sum(w.problems for w in waves), 'problem')}, {tokens:,} tokens"
+    rows = [_row(str(number), wave) for number, wave in enumerate(waves, start=1)]
+    body = (
+        f"# Rollouts\n\n{table(rows)}\n\nTokens a rollout: mean and 95th percentile. Rates count loading of the model."
+    )
+    return Page("ssb-1-rollouts", told, body)
+
+
+def _row(number: str, wave: findings.Wave) -> dict[str, str]:
+    mean, p95 = wave.lengths
+    share = percent(wave.truncated / wave.samples) if wave.samples else "0.0"
+    return {
+        "wave": number,
+        "problems": f"{wave.problems:,}",
+        "samples": f"{wave.samples:,}",
+        "tokens": f"{wave.tokens:,}",
+        "mean": f"{mean:,.0f}",
+        "p95": f"{p95:,.0f}",
+        "truncated": f"{wave.truncated:,} ({share}%)",
+        "this run": f"{wave.status} ({report.duration(wave.seconds)})",
+        "tokens/s": f"{wave.rate:,.0f}" if wave.rate else "",
+        "sampled by": escaped(", ".join(wave.engines)),
+    }

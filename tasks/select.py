@@ -1,16 +1,49 @@
 """Task select: verify the rollouts of one wave and choose the pairs."""
 
-from prefect.artifacts import create_table_artifact
-
+from ssb_core import charts, findings, story
+from ssb_core.markdown import beside, code, fenced, picture, table
 from ssb_core.runs import Run
+from ssb_core.story import Story
+from ssb_core.wording import percent
 
+from .artifacts import Page
 from .caching import stage_task
 
 select = stage_task("select", "Verify every rollout; pick a correct and a majority-wrong one of each mixed problem.")
 
+PAIRS = 2
 
-def publish(run: Run) -> None:
-    """What became of the problems, as a table."""
-    counts = run.summary["yield"]
-    rows = [{"problems": name.replace("_", " "), "count": n} for name, n in counts.items() if name != "truncated"]
-    create_table_artifact(rows, key="ssb-2-yield", description=f"Yield of {run.name}")
+
+def page(run: Run) -> Page:
+    """The funnel from the problems asked, as far as it is known, and the first pairs."""
+    steps = findings.funnel(run)
+    whole = steps[0].kept
+    told = ", ".join(f"{s.kept:,} {s.name} ({percent(s.kept / whole if whole else 0)}%)" for s in steps[1:])
+    parts = ["# Selection", table(_lines(steps))]
+    if figure := charts.funnel(run):
+        parts.append(picture("yield", charts.png(figure)))
+    pairs = story.examples(run, PAIRS, "select")
+    parts += [f"## A pair: {code(told.problem.id)}\n\n{pair(told)}" for told in pairs]
+    return Page("ssb-2-selection", f"{whole:,} asked, {told}", "\n\n".join(parts))
+
+
+def _lines(steps: list[findings.Step]) -> list[dict[str, str]]:
+    """What each step kept in bold, and below it what it dropped and why."""
+    whole, lines = max(1, steps[0].kept), []
+    for step in steps:
+        lines.append((f"**{step.name}**", step.kept, ""))
+        lines += [(f"dropped: {r.replace('_', ' ')}", n, story.REASONS[r]) for r, n in step.dropped.items()]
+    return [
+        {"problems": name, "count": f"{n:,}", "of those asked": f"{percent(n / whole)}%", "because": why}
+        for name, n, why in lines
+    ]
+
+
+def pair(told: Story) -> str:
+    """The question, how its rollouts came out, and the two that the teacher is shown beside each other."""
+    chosen = told.selection
+    assert chosen and chosen.correct is not None and chosen.wrong is not None
+    problem, (rolled, *_) = told.problem, story.chapters(told)
+    asked = f"{problem.question}\n\nReference answer: {problem.answer}\nRollouts: {rolled.outcome}"
+    answers = [story.answer(told.rollouts[i], chosen.verdicts[i], i) for i in (chosen.correct, chosen.wrong)]
+    return f"{fenced(asked)}\n\n{beside({a.caption: a.text for a in answers})}"

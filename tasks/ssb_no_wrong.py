@@ -1,11 +1,5 @@
 """Task ssb-no-wrong: a baseline to compare the student with."""
 
-from ssb_core.runs import Run
-
 from .caching import stage_task
 
 ssb_no_wrong = stage_task("ssb-no-wrong", "Train a student of a teacher that saw no wrong rollout.", "gpu")
-
-
-def publish(run: Run) -> None:
-    """Nothing of its own: its scores stand in the results table."""

@@ -1,21 +1,59 @@
 """Task teach: the hinted teacher writes the solutions of one wave and its signal is captured."""
 
-from prefect.artifacts import create_markdown_artifact
-
-from ssb_core import story
+from ssb_core import story, survey
+from ssb_core.markdown import code, escaped, fenced, table
 from ssb_core.runs import Run
+from ssb_core.wording import count
 
+from . import select
+from .artifacts import Page
 from .caching import stage_task
 
 teach = stage_task("teach", "Write a robust solution from the hint, verify it, capture its exact signal.", "gpu")
 
 
-def publish(run: Run) -> None:
-    """One problem's way: its pair and its taught solution."""
-    for example in story.examples(run, 1):
-        text = story.render(example).replace("```", "'''")
-        create_markdown_artifact(
-            f"# A worked example\n\n```text\n{text}\n```",
-            key="ssb-3-example",
-            description=f"A worked example of {run.name}",
-        )
+def solution(run: Run) -> Page | None:
+    """The first taught solution below the two rollouts that it was written from."""
+    for told in story.examples(run, 1):
+        assert told.trace
+        caption = story.answer(told.trace, told.trace.verdict).caption
+        parts = [
+            f"# A taught solution: {code(told.problem.id)}",
+            select.pair(told),
+            "The teacher saw both rollouts and wrote this solution, which never mentions them. Its answer was verified "
+            f"again: {code(caption)}.",
+            fenced(told.trace.text),
+        ]
+        return Page("ssb-3-solution", "A taught solution and what it was written from", "\n\n".join(parts))
+    return None
+
+
+def signal(run: Run) -> Page | None:
+    """What the captured signal takes, and how exact its certificates say that it is."""
+    if not any(m.facts.get("taught") for m in run.manifests("teach")):
+        return None
+    stored, certified = survey.storage(run), survey.certificates(run)
+    told = (
+        f"{count(stored.tokens, 'token')} of {count(stored.traces, 'trace')}, "
+        f"{certified.valid} of {count(certified.shards, 'shard')} certified"
+    )
+    per_token = stored.raw_bytes / stored.tokens
+    rows = {
+        "codec": escaped(stored.codec),
+        "a token's vectors": escaped(", ".join(f"{name}: {what}" for name, what in stored.fields.items())),
+        "tokens": f"{stored.tokens:,}",
+        "bytes a token": f"{per_token:,.0f}",
+        "bytes a token in the file": f"{stored.stored_bytes / stored.tokens:,.0f}",
+        "smaller than float32 logits": f"{stored.ratio:,.1f} times",
+        "shards certified": f"{certified.valid} of {certified.shards}",
+        "tokens recomputed for it": f"{certified.tokens:,}",
+        "KL error, mean": f"{certified.mean_kl_error:.2g} nats",
+        "KL error, largest": f"{certified.max_kl_error:.2g} nats",
+        "log-probability error, largest": f"{certified.max_logp_error:.2g}",
+    }
+    shown = table([{"of the signal": name, "is": value} for name, value in rows.items()])
+    body = (
+        f"# Teacher signal\n\n{shown}\n\nOf every shard some traces were recomputed live, with full logits, and "
+        "compared with what is stored: that is its certificate."
+    )
+    return Page("ssb-4-signal", told, body)

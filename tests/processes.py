@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,25 +37,23 @@ def alone(prefect_home: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a user with a running Prefect server."""
+    with serving(alone, tmp_path_factory.mktemp("server"), "--no-ui") as env:
+        yield env
+
+
+@contextmanager
+def serving(alone: dict[str, str], home: Path, *options: str) -> Iterator[dict[str, str]]:
+    """A Prefect server of its own for the block; the environment of a user who has it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(tmp_path_factory.mktemp("server"))}
-    log = (Path(env["PREFECT_HOME"]) / "server.log").open("w")
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
-    server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     url = f"http://127.0.0.1:{port}/api"
+    env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home)}
+    # Without these two its pages would ask port 4200, and be laid out in the installed package.
+    own = {"PREFECT_UI_API_URL": url, "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui")}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    log = (home / "server.log").open("w")
+    server = subprocess.Popen([*command, *options], env=env | own, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_until_healthy(server, url, Path(log.name))
         yield env | {"PREFECT_API_URL": url}
@@ -76,3 +77,12 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, sec
 def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 170) -> subprocess.CompletedProcess[str]:
     """Run the console script to its end."""
     return subprocess.run([*SSB, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def api(env: dict[str, str], path: str, **body: Any) -> Any:
+    """What the server of `env` answers to a POST."""
+    request = urllib.request.Request(
+        env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        return json.load(reply)

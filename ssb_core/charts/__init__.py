@@ -10,27 +10,24 @@ from . import compared
 from .canvas import INK, PALE, SOFT, STUDENT, axes_of, blank, colour, curve, dress, png
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
     from ..runs import Run
-    from ..store import Manifest
 
 DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "JSD"}
 
 
 def charts(run: Run) -> dict[str, bytes]:
     """PNGs by name; what the run has no data for is left out."""
-    figures = {"accuracy": accuracy(run), "training": training(run), "yield": funnel(run), "lengths": lengths(run)}
+    figures = {"accuracy": accuracy(run.summary["benchmarks"]), "training": training(run)}
+    figures |= {"yield": funnel(run), "lengths": lengths(run)}
     figures |= {"costs": compared.costs(run), "rounds": compared.rounds(run), "votes": compared.votes(run)}
     return {name: png(figure) for name, figure in figures.items() if figure}
 
 
-def accuracy(run: Run) -> Figure | None:
+def accuracy(benchmarks: dict[str, Any]) -> Figure | None:
     """Accuracy of every model on every benchmark, with 95% whiskers."""
-    benchmarks = run.summary["benchmarks"]
     models = _models(benchmarks)
     if not models:
         return None
@@ -128,7 +125,7 @@ def lengths(run: Run) -> Figure | None:
     first = [e for e in found if e.benchmark == found[0].benchmark]
     if not first:
         return None
-    shown = {e.model: _completion_lengths(run, e.manifest) for e in first if e.model in ("base", "ssb")}
+    shown = {e.model: findings.lengths(run, e.manifest) for e in first if e.model in ("base", "ssb")}
     every = np.concatenate(list(shown.values()))
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
@@ -142,13 +139,3 @@ def lengths(run: Run) -> Figure | None:
         axes.hist(tokens, edges, weights=share, color=hue, histtype="step", linewidth=1.8, label=label)
     axes.legend(frameon=False, loc="upper right")
     return figure
-
-
-def _completion_lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
-    """Tokens of every completion of one evaluation."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    table = pa.concat_tables(run.store.tables(manifest, ["completion_ids"]))
-    return np.asarray(pc.list_value_length(table["completion_ids"]))

@@ -16,6 +16,7 @@ INK, SOFT, PALE = "#24292f", "#6b7280", "#d9dde3"
 BASE, STUDENT = "#8c939d", "#0072b2"
 OTHERS = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 INCHES, DPI = 7.4, 150
+COLOURS = 128
 
 
 def colour(model: str, models: Sequence[str]) -> str:
@@ -66,6 +67,11 @@ def smooth(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def png(figure: Figure) -> bytes:
-    out = BytesIO()
-    figure.savefig(out, format="png")
+    """The figure with a palette of its own, which looks the same and takes a quarter: it is embedded in pages."""
+    from PIL import Image
+
+    drawn, out = BytesIO(), BytesIO()
+    figure.savefig(drawn, format="png")
+    palette = Image.Palette.ADAPTIVE
+    Image.open(drawn).convert("P", palette=palette, colors=COLOURS).save(out, format="png", optimize=True)
     return out.getvalue()

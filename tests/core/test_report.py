@@ -421,7 +421,7 @@ def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_pa
     result["paired"]["grpo-base"] = result["paired"]["ssb-base"]
     write_json(run.directory / "summary.json", summary)
     assert [r["model"] for r in report.results_table(run.summary)] == ["base", "ssb", "grpo"]
-    figure = charts.accuracy(run)
+    figure = charts.accuracy(run.summary["benchmarks"])
     assert figure is not None
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
     models = run.summary["benchmarks"]["nano-test"]["models"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from ssb_core.runs import Run
 from tests.conftest import SMALL
-from tests.processes import run_ssb
+from tests.processes import api, run_ssb
 
 COMMAND = ["run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
 
@@ -21,14 +19,6 @@ COMMAND = ["run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set"
 def summary(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "runs").glob("*/summary.json")
     return dict(json.loads(path.read_text()))
-
-
-def api(env: dict[str, str], path: str, **body: Any) -> Any:
-    request = urllib.request.Request(
-        env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +66,15 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     assert set(paired) == {*tested, "string_match"} and set(paired["string_match"]) == tested
 
 
-def test_every_stage_left_its_artifact(folder: Path, served: dict[str, str]) -> None:
+def test_the_run_is_told_in_artifacts(folder: Path, served: dict[str, str]) -> None:
     artifacts = {a["key"]: a for a in api(served, "/artifacts/filter") if a["key"]}
-    keys = ["ssb-1-rollouts", "ssb-2-yield", "ssb-3-example", "ssb-4-training", "ssb-5-results", "ssb-6-charts"]
-    assert sorted(artifacts) == keys
-    assert "data:image/png;base64," in artifacts["ssb-4-training"]["data"]
-    shown = re.findall(r"!\[(\w+)\]\(data:image/png;base64,", artifacts["ssb-6-charts"]["data"])
-    assert shown == ["accuracy", "yield", "lengths", "votes"]
-    rows = json.loads(artifacts["ssb-5-results"]["data"])
-    assert any(row["benchmark"].startswith("nano-test") for row in rows)
+    story = "0-plan 1-rollouts 2-selection 3-solution 4-signal 5-training 6-results 7-report leaderboard-quickstart"
+    assert sorted(artifacts) == [f"ssb-{part}" for part in story.split()]
+    assert len({a["flow_run_id"] for a in artifacts.values()}) == 1
+    rows = json.loads(artifacts["ssb-leaderboard-quickstart"]["data"])
+    assert [row["model"] for row in rows] == ["base", "ssb"]
+    contents = artifacts["ssb-0-plan"]["data"]
+    assert all(f"](./{a['id']})" in contents for key, a in artifacts.items() if key != "ssb-0-plan")
 
 
 def test_without_a_server_the_same_command_is_all_cached_and_quick(folder: Path, alone: dict[str, str]) -> None:
