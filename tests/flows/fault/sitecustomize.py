@@ -1,7 +1,7 @@
 """Makes a stage fail in processes that have this folder on their PYTHONPATH and SSB_TEST_FAULT in their environment.
 
-``SSB_TEST_FAULT=STAGE:KIND:FILE``: while FILE exists, stage STAGE raises an error of the given built-in class. Taking
-``once:KIND`` for KIND removes FILE first, so that the next try gets past it.
+``SSB_TEST_FAULT=STAGE:FILE``: while FILE exists, STAGE raises the built-in error that it names. After ``once`` the file
+is removed first, so that the next try gets past it.
 """
 
 import os
@@ -13,11 +13,12 @@ if fault := os.environ.get("SSB_TEST_FAULT"):
 
     from ssb_core import stages
 
-    stage, *once, kind, file = fault.split(":")
+    stage, _, file = fault.partition(":")
     execute = stages.execute
 
     def broken(spec: Any, *rest: Any) -> Any:
         if spec.stage == stage and Path(file).exists():
+            *once, kind = Path(file).read_text().split()
             if once:
                 Path(file).unlink()
             raise getattr(builtins, kind)(f"injected into {stage}")

@@ -1,0 +1,116 @@
+"""Deployments on a real server with real workers: run, refused, failed, tried again, retried, cancelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssb_core.runs import Run
+from tests.conftest import SMALL
+from tests.faults.test_kill import committed
+from tests.processes import ROOT
+from tests.served import Served, serving, until
+
+pytestmark = pytest.mark.timeout(600)
+SLOW = (*SMALL, "problems.limit=512", "target_traces=400", "rollouts.samples=8", "execution.shard_size=8")
+ALL = ["rollouts wave 1", "select wave 1", "teach wave 1", "distill"]
+EVALUATED = ["evaluate base on nano-test", "evaluate ssb on nano-test"]
+
+
+@pytest.fixture(scope="module")
+def flag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """While it exists, stage distill fails."""
+    return tmp_path_factory.mktemp("fault") / "flag"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, flag: Path) -> Iterator[Served]:
+    fault = {"PYTHONPATH": str(ROOT / "tests" / "flows" / "fault"), "SSB_TEST_FAULT": f"distill:{flag}"}
+    with serving(tmp_path_factory.mktemp("served"), **fault) as found:
+        yield found
+
+
+def test_a_run_of_a_deployment_completes_and_is_named_by_preset_model_and_data(
+    served: Served, quick_run: Run, flag: Path
+) -> None:
+    done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=served.parameters())
+    assert done.returncode == 0, done.stdout + done.stderr
+    (run,) = served.api("/flow_runs/filter")
+    assert run["state"]["type"] == "COMPLETED" and run["name"] == "quickstart: nano on nano-train"
+    assert served.tasks(run["id"]) == [(name, "Completed") for name in (*ALL, *EVALUATED)]
+    (path,) = served.home.glob("runs/*/summary.json")
+    assert json.loads(path.read_text())["benchmarks"] == quick_run.summary["benchmarks"]
+
+
+def test_bad_parameters_are_refused_before_anything_is_scheduled(served: Served) -> None:
+    before = served.api("/flow_runs/count")
+    given = json.loads(served.parameters())
+    given["config"]["rollouts"]["samples"] = "four"
+    done = served.prefect("deployment", "run", "ssb/quickstart", "--params", "-", stdin=json.dumps(given))
+    assert done.returncode == 1 and "'four' is not of type 'integer'" in " ".join(done.stdout.split())
+    assert served.api("/flow_runs/count") == before
+
+
+def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Served) -> None:
+    given = json.loads(served.parameters())
+    given["config"]["distill"]["accumulation"] = 3  # of a batch of 4
+    done = served.prefect("deployment", "run", "ssb/quickstart", "--params", "-", "--watch", stdin=json.dumps(given))
+    assert done.returncode == 1
+    (run,) = served.api("/flow_runs/filter", sort="START_TIME_DESC", limit=1)
+    assert run["state"]["type"] == "FAILED" and "accumulation (3) must divide" in run["state"]["message"]
+    assert run["run_count"] == 0 and served.tasks(run["id"]) == []
+
+
+def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, flag: Path) -> None:
+    other = (*SMALL, "rollouts.seed=7")
+    flag.write_text("ValueError")
+    id = served.schedule("ssb/quickstart", other)
+    assert served.wait(id)["state"]["type"] == "FAILED"
+    first = served.tasks(id)
+    assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
+    assert "injected into distill" in served.run(id)["state"]["message"]
+    assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
+
+    finished = committed(served.store)
+    flag.unlink()
+    done = served.prefect("flow-run", "retry", id)
+    assert done.returncode == 0, done.stdout
+    until(lambda: served.run(id)["run_count"] == 2, 60)
+    assert served.wait(id)["state"]["type"] == "COMPLETED"
+    again = served.tasks(id)[len(first) :]
+    cached = [(name, "Cached") for name in ALL[:3]]
+    assert again == [*cached, *((name, "Completed") for name in ("distill", *EVALUATED))]
+    assert {p: t for p, t in committed(served.store).items() if p in finished} == finished
+
+
+def test_what_may_pass_is_tried_again(served: Served, flag: Path) -> None:
+    flag.write_text("once ConnectionError")
+    id = served.schedule("ssb/distill", (*SMALL, "distill.seed=3"), "--to", "distill")
+    assert served.wait(id)["state"]["type"] == "COMPLETED"
+    assert "distill: try 2 of 4" in served.logs(id)
+    assert dict(served.tasks(id))["distill"] == "Completed"
+
+
+def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_finished(served: Served) -> None:
+    slow = (*SLOW, "execution.isolate=always")
+    id = served.schedule("ssb/quickstart", slow)
+    store = served.store / "rollouts"
+    before = committed(store)
+    until(lambda: len(committed(store)) >= len(before) + 2, 120, lambda: served.told(id))
+    processes = served.pids(id)
+    assert len(processes) >= 2  # the flow's and its stage's
+    done = served.prefect("flow-run", "cancel", id)
+    assert done.returncode == 0, done.stdout
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert served.wait(id)["state"]["type"] == "CANCELLED"
+    finished = committed(store)
+    assert not list(served.store.rglob("*.tmp"))
+
+    again = served.schedule("ssb/rollouts", slow, "--to", "rollouts")
+    assert served.wait(again)["state"]["type"] == "COMPLETED"
+    assert {p: t for p, t in committed(store).items() if p in finished} == finished

@@ -1,0 +1,144 @@
+"""``ssb serve-local`` as a user starts it, and what a test asks its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.conftest import SMALL
+from tests.processes import ROOT, SSB
+
+TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running ``ssb serve-local``: where its runs work, and the environment of somebody who uses it."""
+
+    process: subprocess.Popen[str]
+    home: Path
+    env: dict[str, str]
+    log: Path
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    def api(self, path: str, **body: Any) -> Any:
+        request = urllib.request.Request(
+            self.env["PREFECT_API_URL"] + path,
+            json.dumps(body).encode() if body or path.endswith(("filter", "count")) else None,
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def prefect(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """The command line of Prefect."""
+        command = [sys.executable, "-m", "prefect", *arguments]
+        return subprocess.run(command, env=self.env, input=stdin, capture_output=True, text=True, timeout=280)
+
+    def schedule(self, deployment: str, settings: Sequence[str] = SMALL, *options: str) -> str:
+        """Schedule a run of a deployment with a changed quickstart; returns its id."""
+        given = self.parameters(settings, *options)
+        done = self.prefect("deployment", "run", deployment, "--params", "-", stdin=given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = re.search(r"UUID: ([0-9a-f-]{36})", done.stdout)
+        assert found, done.stdout
+        return found[1]
+
+    def parameters(self, settings: Sequence[str] = SMALL, *options: str) -> str:
+        changed = [a for s in settings for a in ("--set", s)]
+        command = [*SSB, "parameters", "--preset", "quickstart", *changed, *options]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=True).stdout
+
+    def run(self, id: str) -> dict[str, Any]:
+        return dict(self.api(f"/flow_runs/{id}"))
+
+    def wait(self, id: str, states: set[str] = TERMINAL, seconds: float = 200) -> dict[str, Any]:
+        """The run, once it is in one of `states`."""
+        until(lambda: self.run(id)["state"]["type"] in states, seconds, lambda: self.told(id))
+        return self.run(id)
+
+    def tasks(self, id: str) -> list[tuple[str, str]]:
+        """Name and state of every task run, in the order they were made."""
+        found = self.api("/task_runs/filter", flow_runs={"id": {"any_": [id]}}, sort="EXPECTED_START_TIME_ASC")
+        return [(t["name"], t["state"]["name"]) for t in found]
+
+    def logs(self, id: str) -> str:
+        found = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")
+        return "\n".join(line["message"] for line in found)
+
+    def told(self, id: str) -> str:
+        """Where a run stands, for the message of a failed test."""
+        return f"{self.run(id)['state']}\n{self.logs(id)[-2000:]}\n{self.log.read_text()[-1000:]}"
+
+    def pids(self, id: str) -> list[psutil.Process]:
+        """The process of a flow run, and all that it started."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if process.environ().get("PREFECT__FLOW_RUN_ID") == id:
+                    return [process, *process.children(recursive=True)]
+        return []
+
+    def worker(self, pool: str) -> psutil.Process:
+        return next(p for p in psutil.Process(self.process.pid).children() if p.cmdline()[-5:-3] == [pool, "--name"])
+
+
+def until(reached: Callable[[], bool], seconds: float, told: Callable[[], str] = lambda: "") -> None:
+    """Wait until `reached` holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {told()}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[Served]:
+    """A user's ``ssb serve-local`` in an empty PREFECT_HOME; ended by Ctrl-C, after which nothing of it may be left."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
+    home, log, port = folder / "home", folder / "serve-local.log", free_port()
+    paths = f"{ROOT}{os.pathsep}{environment.pop('PYTHONPATH', '')}"
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": paths, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    env = kept | own | environment
+    with log.open("w") as out:
+        command = [*SSB, "serve-local", "--home", str(home), "--port", str(port)]
+        process = subprocess.Popen(command, env=env, stdout=out, stderr=out, text=True, start_new_session=True)
+    served = Served(process, home, env | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}, log)
+    try:
+        until(lambda: "ready " in log.read_text() or process.poll() is not None, 150, log.read_text)
+        assert process.poll() is None, log.read_text()
+        yield served
+    finally:
+        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(60) == 130, log.read_text()
+        finally:
+            process.kill()
+            left = [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+            for p in left:
+                p.kill()
+    assert not left, left
