@@ -66,7 +66,7 @@ def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Ser
 
 
 def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, flag: Path) -> None:
-    other = (*SMALL, "rollouts.seed=7")
+    other = (*SMALL, "rollouts.seed=7", "target_traces=8")
     flag.write_text("ValueError")
     id = served.schedule("ssb/quickstart", other)
     assert served.wait(id)["state"]["type"] == "FAILED"
@@ -82,8 +82,8 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     until(lambda: served.run(id)["run_count"] == 2, 60)
     assert served.wait(id)["state"]["type"] == "COMPLETED"
     again = served.tasks(id)[len(first) :]
-    cached = [(name, "Cached") for name in ALL[:3]]
-    assert again == [*cached, *((name, "Completed") for name in ("distill", *EVALUATED))]
+    cached = {*ALL[:3], EVALUATED[0]}  # the base was evaluated by an earlier run
+    assert again == [(name, "Cached" if name in cached else "Completed") for name in (*ALL, *EVALUATED)]
     assert {p: t for p, t in committed(served.store).items() if p in finished} == finished
 
 
