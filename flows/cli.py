@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import launch
+from ssb_core.execution import StageName
+
+from . import checks, launch, prefect_commands
+from .errors import clean_errors
 from .options import (
     ConfigOption,
     FormName,
@@ -19,12 +22,11 @@ from .options import (
     PresetOption,
     RunsOption,
     SetOption,
-    StageName,
     StoreOption,
+    load,
 )
 
 if TYPE_CHECKING:
-    from ssb_core.config import RunConfig
     from ssb_core.store import Store
 
 
@@ -58,14 +60,14 @@ def run(
 ) -> None:
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
     with clean_errors():
-        settings = _load(preset, config, overrides, limit)
+        settings = load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
-        launch.refuse_bad_part(*part)
-        name = launch.name_of(name, preset, config, settings)
-        launch.refuse_bad_input(settings, store, runs, from_stage.value)
-        launch.note_left_out(settings, str(runs / name / "report.html"), to_stage.value)
-        launch.note_overlap(settings, str(runs / name / "report.html"), to_stage.value)
-        launch.tell(launch.start(settings, store, runs, name, preset or "custom", *part), runs / name)
+        checks.refuse_bad_part(*part)
+        origin = preset or (config.stem if config else "custom")
+        directory = runs / checks.name_of(name, origin, settings)
+        checks.refuse_bad_input(settings, store, runs, from_stage.value)
+        _note(checks.notes(settings, str(directory / "report.html"), to_stage.value))
+        launch.tell(launch.start(settings, store, runs, name, origin, *part), directory)
 
 
 @app.command()
@@ -83,11 +85,10 @@ def plan(
 
         from . import console
 
-        settings = _load(preset, config, overrides, limit)
+        settings = load(preset, config, overrides, limit)
         rows = planning.plan(Pipeline.of(settings, store), _store(store))
         console.console.print(console.plan_table(rows))
-        launch.note_left_out(settings, "the run's report.html")
-        launch.note_overlap(settings, "the run's report.html")
+        _note(checks.notes(settings, "the run's report.html"))
 
 
 @app.command()
@@ -295,8 +296,12 @@ def doctor(
         from . import doctor as examination
 
         given = preset or config or overrides
-        well = examination.run(store, (lambda: _load(preset, config, overrides)) if given else None)
+        well = examination.run(store, (lambda: load(preset, config, overrides)) if given else None)
         raise typer.Exit(0 if well else 1)
+
+
+for command in (prefect_commands.deploy, prefect_commands.serve_local, prefect_commands.parameters):
+    app.command()(command)
 
 
 def main() -> None:
@@ -304,39 +309,9 @@ def main() -> None:
     app()
 
 
-@contextmanager
-def clean_errors(
-    interrupted: str = "interrupted; finished shards are kept, the same command goes on from there",
-) -> Iterator[None]:
-    """What the user can mend is told in one message: exit code 2 for input, 1 for the store, 130 for Ctrl-C."""
-    from ssb_core.config import ConfigError
-    from ssb_core.engines import EngineError
-    from ssb_core.stages.host import StageError
-    from ssb_core.store import StoreError
-
-    try:
-        yield
-    except ConfigError as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except (StoreError, EngineError, StageError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except BrokenPipeError:
-        raise  # who reads our output has seen enough; the program ends without a word
-    except OSError as e:
-        print(f"error: {e.filename or 'the operating system'}: {e.strerror or e}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        raise typer.Exit(130) from None
-
-
-def _load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
-    from ssb_core import presets
-
-    limited = [f"evaluate.limit={limit}"] if limit else []
-    return presets.load(preset, config, [*(overrides or ()), *limited])
+def _note(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def _store(path: Path) -> Store:

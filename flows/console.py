@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,6 @@ from rich.text import Text
 from ssb_core.doctor import Check
 from ssb_core.plan import PlanRow
 from ssb_core.progress import Progress
-from ssb_core.records import Rejection
 
 console = Console(markup=False, highlight=False)
 errors = Console(stderr=True)
@@ -137,11 +136,3 @@ def yield_line(counts: dict[str, Any]) -> str:
         f"{counts['problems']:,} problems: {counts['mixed']:,} mixed, {counts['all_correct']:,} all correct, "
         f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught{left_out}"
     )
-
-
-def rejection_line(name: str, rejected: Sequence[Rejection], where: str) -> str:
-    """Which problems of a set are left out and why, the first few by id; `where` has the rest."""
-    first = ", ".join(f"{r.problem_id!r:.60} ({r.reason})" for r in rejected[:3])
-    rest = f"; {where} lists all" if len(rejected) > 3 else f"; see {where}"
-    problems = "1 problem" if len(rejected) == 1 else f"{len(rejected):,} problems"
-    return f"note: {name}: {problems} left out, reference answer cannot be used: {first}{rest}"

@@ -1,12 +1,15 @@
-"""Options that several commands of ``ssb`` share."""
+"""Options that several commands of ``ssb`` share, and the configuration that they come to."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ssb_core.config import RunConfig
 
 
 class FormName(StrEnum):
@@ -18,19 +21,12 @@ class FormName(StrEnum):
     exact = "exact"
 
 
-class StageName(StrEnum):
-    """The stages, for options that name one."""
+class PoolTypeName(StrEnum):
+    """What the runs of a work pool are."""
 
-    rollouts = "rollouts"
-    select = "select"
-    teach = "teach"
-    distill = "distill"
-    sft = "sft"
-    rft = "rft"
-    ssb_no_wrong = "ssb-no-wrong"
-    grpo = "grpo"
-    merge = "merge"
-    evaluate = "evaluate"
+    process = "process"
+    docker = "docker"
+    kubernetes = "kubernetes"
 
 
 PresetOption = Annotated[
@@ -53,3 +49,15 @@ NameOption = Annotated[
     str | None,
     typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
 ]
+
+
+def load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
+    """The configuration that options stand for.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    from ssb_core import presets
+
+    limited = [f"evaluate.limit={limit}"] if limit else []
+    return presets.load(preset, config, [*(overrides or ()), *limited])

@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
 
 from ssb_core import report
 from ssb_core.config import ConfigError, RunConfig
-from ssb_core.pipeline import Pipeline, Request
+from ssb_core.execution import StageName
+from ssb_core.pipeline import Request
 from ssb_core.runs import Run, StageRun
 from ssb_core.stages import STAGES, Spec, finished
 from ssb_core.store import Store
@@ -31,6 +33,8 @@ from tasks import sft as sft_task
 from tasks import ssb_no_wrong as ssb_no_wrong_task
 from tasks import teach as teach_task
 
+from . import checks
+
 TASKS: dict[str, Any] = {
     "rollouts": rollouts_task,
     "select": select_task,
@@ -45,25 +49,51 @@ TASKS: dict[str, Any] = {
 }
 
 
+def run_name() -> str:
+    """What the UI calls the run: preset, model and data, the stages if not all, its folder if it was named."""
+    given = flow_run.parameters
+    config = RunConfig.model_validate(given["config"])
+    model, data = (Path(s).name for s in (config.model.source, config.problems.source))
+    first, last = given["from_stage"], given["to_stage"]
+    part = "" if (first, last) == (STAGES[0], STAGES[-1]) else f", {first} to {last}" if first != last else f", {last}"
+    own = f" ({given['name']})" if given["name"] else ""
+    return f"{given['preset']}: {model} on {data}{part}{own}"
+
+
 @flow(
     name="ssb",
-    flow_run_name="{name}",
+    flow_run_name=run_name,
     description="Semantic Soft Bootstrapping: rollouts, select, teach, distill, evaluate.",
 )
 def ssb(
     config: RunConfig,
+    name: str | None = None,
+    preset: str = "custom",
+    from_stage: StageName = StageName.rollouts,
+    to_stage: StageName = StageName.evaluate,
+    force: tuple[StageName, ...] = (),
     store: str = "store",
     runs: str = "runs",
-    name: str = "ssb",
-    preset: str = "custom",
-    from_stage: str = "rollouts",
-    to_stage: str = "evaluate",
-    force: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Run the pipeline, or the part of it from one stage to another, and return its summary."""
+    """Run the pipeline, or the part of it from one stage to another, and return its summary.
+
+    Args:
+        config: What is run. The defaults are the paper's, or what suits its stage.
+        name: Folder of the run below `runs`; by default preset and a digest of the configuration.
+        preset: What the configuration is called, in names and tables.
+        from_stage: Take everything before this stage from the store, or refuse.
+        to_stage: Stop after this stage.
+        force: Make these stages again though they are cached.
+        store: Where results are kept and reused, below the worker's SSB_HOME.
+        runs: Where the run's report and summary go, below the worker's SSB_HOME.
+    """
     started = time.monotonic()
-    pipeline, held = Pipeline.of(config, Path(store)), Store(Path(store))
+    name = checks.name_of(name, preset, config)
+    checks.refuse_bad_part(from_stage, to_stage, force)
+    pipeline, held = checks.refuse_bad_input(config, Path(store), Path(runs), from_stage), Store(Path(store))
     run = Run(Path(runs) / name, held)
+    for line in checks.notes(config, str(run.directory / "report.html"), to_stage):
+        get_run_logger().warning(line)
     run.begin(config)
 
     ran: list[StageRun] = []

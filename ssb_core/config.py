@@ -79,7 +79,7 @@ class Benchmark(ProblemsConfig):
 class Example(Frozen):
     """A worked example for a model that does not answer in a box by itself."""
 
-    question: str = Field(min_length=1)
+    question: str = Field(min_length=1, description="As a user would ask it.")
     solution: str = Field(min_length=1, description="As the model should write it, with the answer in \\boxed{}.")
 
 
@@ -95,10 +95,10 @@ class PromptsConfig(Frozen):
 class Decoding(Frozen):
     """How completions are sampled. Temperature 0 is greedy; top_k 0 keeps the whole vocabulary."""
 
-    temperature: float = Field(ge=0)
-    top_k: int = Field(50, ge=0)
+    temperature: float = Field(ge=0, description="0 is greedy.")
+    top_k: int = Field(50, ge=0, description="Draw from this many of the most probable tokens; 0: from all.")
     max_new_tokens: int = Field(1024, ge=1, description="Token cap of one completion.")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="Every problem and sample has a stream of its own from it.")
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Decoding(Frozen):
 class RolloutsConfig(Decoding):
     """Stage rollouts: answers of the base model to the bare question (paper: K=4, T=0.8, top-k 50)."""
 
-    temperature: float = Field(0.8, ge=0)
+    temperature: float = Field(0.8, ge=0, description="0 is greedy, which gives the same rollout K times.")
     samples: int = Field(4, ge=2, description="Rollouts per problem (K).")
 
 
@@ -122,7 +122,7 @@ class SelectConfig(Frozen):
 class TeachConfig(Decoding):
     """Stage teach: the hinted teacher's robust solution (paper: T=0.4) and its captured signal."""
 
-    temperature: float = Field(0.4, ge=0)
+    temperature: float = Field(0.4, ge=0, description="0 is greedy.")
     codec: Literal["hidden", "topk", "dense"] = Field(
         "hidden",
         description="What is stored of the teacher's distributions: 'hidden' is exact and smallest, as the states that "
@@ -153,15 +153,15 @@ class Objective(Frozen):
 class DistillConfig(Objective):
     """Stage distill: the LoRA student (defaults are the paper's hyperparameters)."""
 
-    lora_rank: int = Field(32, ge=1)
-    lora_alpha: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-4, gt=0)
+    lora_rank: int = Field(32, ge=1, description="Rank of the adapter of every linear layer.")
+    lora_alpha: int = Field(32, ge=1, description="The adapter's product is scaled by alpha / rank.")
+    learning_rate: float = Field(2e-4, gt=0, description="At the start; it falls linearly to 0.")
     batch_size: int = Field(4, ge=1, description="Traces per optimiser step.")
     accumulation: int = Field(1, ge=1, description="Split each step's batch into this many passes.")
     checkpointing: bool = Field(
         False, description="Compute activations again in the backward pass: less memory, more time."
     )
-    epochs: int = Field(3, ge=1)
+    epochs: int = Field(3, ge=1, description="Times each trace is learned from.")
     group_by_length: bool = Field(
         False, description="Batches of like length: less padding, but traces meet in fewer combinations."
     )
@@ -171,9 +171,9 @@ class DistillConfig(Objective):
     patience: int = Field(
         0, ge=0, description="Stop after this many checkpoints without a better held-out loss, keep the best; 0: never."
     )
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this norm.")
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: int = Field(0, ge=0, lt=2**32, description="Of the adapter's first weights and of the order of traces.")
 
     @model_validator(mode="after")
     def _whole_passes(self) -> Self:
@@ -202,7 +202,7 @@ class GrpoConfig(Decoding):
     needs no reference model.
     """
 
-    temperature: float = Field(0.8, gt=0)
+    temperature: float = Field(0.8, gt=0, description="As in rollouts.")
     samples: int = Field(4, ge=2, description="Answers per problem that are compared with each other (group size).")
     prompts_per_step: int = Field(8, ge=1, description="Problems per optimiser step; what fills no step is left out.")
     accumulation: int = Field(1, ge=1, description="Split each step's samples into this many passes.")
@@ -210,9 +210,9 @@ class GrpoConfig(Decoding):
         False, description="Compute activations again in the backward pass: less memory, more time."
     )
     epochs: int = Field(1, ge=1, description="Times each problem is asked; 1 costs as many samples as SSB's rollouts.")
-    learning_rate: float = Field(5e-6, gt=0)
+    learning_rate: float = Field(5e-6, gt=0, description="At the start; it falls to 0 along a cosine.")
     beta: float = Field(0.04, ge=0, description="Coefficient of the KL divergence from the base model in the loss.")
-    max_grad_norm: float = Field(0.1, gt=0)
+    max_grad_norm: float = Field(0.1, gt=0, description="Gradients are clipped to this norm.")
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
 
     @model_validator(mode="after")
@@ -233,10 +233,10 @@ class GrpoConfig(Decoding):
 class EvaluateConfig(Decoding):
     """Stage evaluate: accuracy (avg@k) of base and student on held-out benchmarks."""
 
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, description="0 is greedy, and needs samples to be 1.")
     samples: int = Field(1, ge=1, description="Samples per problem (k of avg@k).")
     limit: int | None = Field(None, ge=1, description="Ask at most this many problems of every benchmark: a smoke run.")
-    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1, description="Held-out problem sets.")
 
     @property
     def asked(self) -> tuple[Benchmark, ...]:
@@ -285,14 +285,14 @@ Baseline = Literal["grpo", "sft", "rft", "ssb-no-wrong"]
 class RunConfig(Frozen):
     """Everything one run of the pipeline needs."""
 
-    model: ModelConfig
-    problems: ProblemsConfig
-    prompts: PromptsConfig = PromptsConfig()
+    model: ModelConfig = Field(description="The base model: student and hinted teacher.")
+    problems: ProblemsConfig = Field(description="What it learns from.")
+    prompts: PromptsConfig = Field(PromptsConfig(), description="Worked examples before the question, if it needs any.")
     target_traces: int = Field(256, ge=1, description="Stop sampling problems once this many traces are taught.")
-    rollouts: RolloutsConfig = RolloutsConfig()
-    select: SelectConfig = SelectConfig()
-    teach: TeachConfig = TeachConfig()
-    distill: DistillConfig = DistillConfig()
+    rollouts: RolloutsConfig = Field(RolloutsConfig(), description="Stage rollouts: answers to the bare question.")
+    select: SelectConfig = Field(SelectConfig(), description="Stage select: a correct and a majority-wrong rollout.")
+    teach: TeachConfig = Field(TeachConfig(), description="Stage teach: the robust solution, and its exact signal.")
+    distill: DistillConfig = Field(DistillConfig(), description="Stage distill: the LoRA student.")
     baselines: tuple[Baseline, ...] = Field(
         (),
         description="What else learns from the same problems: grpo (reinforcement learning), sft (the taught solutions "
@@ -303,10 +303,10 @@ class RunConfig(Frozen):
         ge=1,
         description="Train every student so often, with seeds from distill.seed or grpo.seed on: 1, or 3 and more.",
     )
-    grpo: GrpoConfig = GrpoConfig()
+    grpo: GrpoConfig = Field(GrpoConfig(), description="Baseline grpo, if it is among the baselines.")
     rounds: int = Field(1, ge=1, description="Bootstrap so often: a round's student is the base of the next.")
-    evaluate: EvaluateConfig
-    execution: Execution = Execution()
+    evaluate: EvaluateConfig = Field(description="Stage evaluate: accuracy on held-out benchmarks.")
+    execution: Execution = Field(Execution(), description="How the work is done; changes no result.")
 
     @model_validator(mode="after")
     def _whole_parts(self) -> Self:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from .frozen import Frozen
 
 Engine = Literal["transformers", "vllm", "openai"]
+
+
+class StageName(StrEnum):
+    """The stages, in the order they run."""
+
+    rollouts = "rollouts"
+    select = "select"
+    teach = "teach"
+    distill = "distill"
+    sft = "sft"
+    rft = "rft"
+    ssb_no_wrong = "ssb-no-wrong"
+    grpo = "grpo"
+    merge = "merge"
+    evaluate = "evaluate"
 
 
 class VllmOptions(Frozen):
@@ -62,12 +78,15 @@ class Execution(Frozen):
     engine: Literal["auto"] | Engine = Field(
         "auto", description="What samples: auto takes vLLM where it is installed and suits the device."
     )
-    vllm: VllmOptions = VllmOptions()
-    server: ServerOptions = ServerOptions()
+    vllm: VllmOptions = Field(VllmOptions(), description="For engine vllm.")
+    server: ServerOptions = Field(ServerOptions(), description="For engine openai.")
     isolate: Literal["auto", "always", "never"] = Field(
         "auto", description="Run stages in fresh processes; auto does so on CUDA and with vLLM."
     )
     timeout_hours: float = Field(24, gt=0, description="A stage in a fresh process is killed after this.")
+    stage_timeout_hours: dict[StageName, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="Limits of single stages, e.g. {rollouts: 6}: these run in fresh processes on any device."
+    )
     batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")
     train_processes: int = Field(
         1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
@@ -84,3 +103,13 @@ class Execution(Frozen):
         ge=1,
         description="Problems in one shard: a kill costs two at most. Changed, unfinished stages start over.",
     )
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        if self.stage_timeout_hours and self.isolate == "never":
+            raise ValueError("stage_timeout_hours needs processes that can be killed: isolate may not be never")
+        return self
+
+    def hours(self, stage: str) -> float:
+        """How long a stage in a fresh process may take."""
+        return self.stage_timeout_hours.get(StageName(stage), self.timeout_hours)

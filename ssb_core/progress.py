@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TextIO
 
 
 class Progress:
@@ -25,11 +25,15 @@ class Progress:
         """Something worth a line happened."""
 
 
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @dataclass
 class PlainProgress(Progress):
-    """A line when a phase begins, ends, and every `every` seconds in between: for logs and pipes."""
+    """A line every `every` seconds and at the end of a phase, to be told by `tell`: for logs and pipes."""
 
-    out: TextIO = sys.stderr
+    tell: Callable[[str], None] = _print
     every: float = 10.0
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
@@ -46,14 +50,14 @@ class PlainProgress(Progress):
             self._tell(f"done in {self._elapsed():.1f} s")
 
     def note(self, text: str) -> None:
-        print(text, file=self.out, flush=True)
+        self.tell(text)
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self.started, 1e-9)
 
     def _tell(self, rest: str) -> None:
         self.told = time.monotonic()
-        print(f"{self.label}: {self.done}/{self.total} {self.unit}, {rest}", file=self.out, flush=True)
+        self.tell(f"{self.label}: {self.done}/{self.total} {self.unit}, {rest}")
 
 
 def rate_and_eta(done: int, left: int, seconds: float, unit: str) -> str:

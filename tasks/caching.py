@@ -19,19 +19,23 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
 from ssb_core import stages
-from ssb_core.config import ConfigError
+from ssb_core.failures import may_pass
 from ssb_core.progress import PlainProgress, Progress
 from ssb_core.runs import StageRun
 from ssb_core.stages.host import Host
-from ssb_core.store import Store, StoreError
+from ssb_core.store import Store
+
+from .progress import shown
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 _host: ContextVar[Host | None] = ContextVar("host", default=None)
 StageTask = Task[..., dict[str, Any]]
 
+WAITS = (2, 15, 60)  # seconds before each further try of a stage
 
-def stage_task(stage: str, description: str, *tags: str, retries: int = 1) -> StageTask:
-    """The Prefect task of one stage."""
+
+def stage_task(stage: str, description: str, *tags: str) -> StageTask:
+    """The Prefect task of one stage; what may pass is tried again, after waiting longer each time."""
 
     def execute(spec: dict[str, Any], store: str, fingerprint: str) -> dict[str, Any]:
         return _execute(stage, spec, Store(Path(store)))
@@ -44,15 +48,16 @@ def stage_task(stage: str, description: str, *tags: str, retries: int = 1) -> St
         cache_key_fn=_key,
         persist_result=True,
         result_serializer="json",
-        retries=retries,
-        retry_delay_seconds=2,
+        retries=len(WAITS),
+        retry_delay_seconds=list(WAITS),
+        retry_jitter_factor=0.2,
         retry_condition_fn=_may_pass,
     )
 
 
 def _may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failure is worth another try: what the user must mend is not."""
-    return not isinstance(state.result(raise_on_failure=False), (ConfigError, StoreError))
+    """Whether a failure is worth another try: what somebody has to mend is not."""
+    return may_pass(state.result(raise_on_failure=False))
 
 
 def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -62,8 +67,12 @@ def _key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def _execute(stage: str, raw: dict[str, Any], store: Store) -> dict[str, Any]:
     module = stages.module(stage)
     spec = module.Spec.model_validate(raw)
-    with hosting() as host:
-        outcome = host.execute(spec, store, _progress())
+    tries = TaskRunContext.get()
+    if tries and tries.task_run.run_count > 1:
+        _progress().note(f"{tries.task_run.name}: try {tries.task_run.run_count} of {1 + len(WAITS)}")
+    with hosting() as host, shown(stage, _progress()) as progress:
+        host.tell = get_run_logger().info  # what its process logs belongs to this task run
+        outcome = host.execute(spec, store, progress)
     return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}
 
 
@@ -82,7 +91,7 @@ def hosting() -> Iterator[Host]:
 
 
 def _progress() -> Progress:
-    return listener.get() or PlainProgress()
+    return listener.get() or PlainProgress(get_run_logger().info)
 
 
 def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, force: bool = False) -> StageRun:

@@ -28,6 +28,9 @@ K = TypeVar("K")
 class EngineError(RuntimeError):
     """An engine could not sample; the message says what is known of why, and what to change."""
 
+    transient = True
+    """Whether another try may get past it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -39,6 +39,8 @@ class Said(BaseModel):
 class Refused(EngineError):
     """The server understood a request, and will not do it."""
 
+    transient = False
+
 
 class _Trouble(Exception):
     """A try failed, but another may not; `wait` is what the server asked for, in seconds."""

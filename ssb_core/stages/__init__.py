@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..execution import Execution
+from ..execution import Execution, StageName
 from ..frozen import Frozen
 from ..problems import content_digest
 from ..progress import Progress
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..engines import Sampler
 
 BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
-STAGES = ("rollouts", "select", "teach", "distill", *BASELINES, "merge", "evaluate")
+STAGES = tuple(s.value for s in StageName)
 
 
 class Spec(Frozen, ABC):

@@ -4,8 +4,8 @@ The file holds ``{"stage": ..., "store": ..., "spec": {...}}``; the manifest's p
 
 With ``--serve SCRATCH`` it takes such objects from stdin, a line each, and answers in lines of JSON: progress as it
 comes, then one of ``{"event": "done", "made": ..., "reused": ...}`` and ``{"event": "failed", "error": ..., "message":
-...}``. An engine stays loaded between jobs; ``null`` ends it. When stdin closes before, it kills itself and all it
-started. Temporary files go into the folder SCRATCH, which is deleted then.
+..., "transient": ...}``. An engine stays loaded between jobs; ``null`` ends it. When stdin closes before, it kills
+itself and all it started. Temporary files go into the folder SCRATCH, which is deleted then.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..engines import keeping
+from ..failures import may_pass
 from ..progress import PlainProgress, Progress
 from ..store import Store
 from . import STAGES, Spec, execute, module
@@ -66,7 +67,7 @@ def serve(scratch: Path) -> None:
                 outcome = execute(spec, store, progress)
             except Exception as e:
                 traceback.print_exc()
-                _answer(answers, event="failed", error=type(e).__name__, message=str(e))
+                _answer(answers, event="failed", error=type(e).__name__, message=str(e), transient=may_pass(e))
             else:
                 _answer(answers, event="done", made=outcome.made, reused=outcome.reused)
 

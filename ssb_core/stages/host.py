@@ -27,7 +27,6 @@ from typing import IO, Any, Self
 
 from .. import engines
 from ..config import ConfigError
-from ..execution import Execution
 from ..models import pick_device
 from ..progress import Progress
 from ..store import Store, StoreError
@@ -44,19 +43,27 @@ REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError}
 class StageError(RuntimeError):
     """A stage's process died, failed or took too long; finished shards are kept. Holds the tail of its log."""
 
+    def __init__(self, message: str, transient: bool = False) -> None:
+        """`transient` says whether another try may get past it."""
+        super().__init__(message)
+        self.transient = transient
 
-def isolated(execution: Execution) -> bool:
-    """Whether stages that load a model run in fresh processes."""
-    if execution.isolate != "auto":
-        return execution.isolate == "always"
-    return pick_device(execution.device) == "cuda" or engines.choose_local(execution).engine == "vllm"
+
+def isolated(spec: Spec) -> bool:
+    """Whether a request runs in a fresh process: those that load a model do, and what has a deadline of its own."""
+    how = spec.execution
+    if how.isolate == "never" or not (spec.uses_model or spec.stage in how.stage_timeout_hours):
+        return False
+    if how.isolate == "always" or spec.stage in how.stage_timeout_hours:
+        return True
+    return pick_device(how.device) == "cuda" or engines.choose_local(how).engine == "vllm"
 
 
 class Host:
     """Runs requests one after the other; a context manager that leaves no process and no engine behind."""
 
     def __init__(self, tell: Callable[[str], None] = log.info) -> None:
-        """`tell` is called with every line that stages' processes log."""
+        """`tell` is called with every line that stages' processes log; it may be changed."""
         self.tell = tell
         self.process: StageProcess | None = None
         self.weights: str | None = None
@@ -74,9 +81,9 @@ class Host:
         """Run the stage of `spec`, unless its request is finished already.
 
         Raises:
-            StageError: its process died, failed or took longer than ``execution.timeout_hours``.
+            StageError: its process died, failed or took longer than it may.
         """
-        if not spec.uses_model or finished(spec, store) or not isolated(spec.execution):
+        if finished(spec, store) or not isolated(spec):
             return execute(spec, store, progress)
         for part in (u for u in upstreams(spec) if u.stage == spec.stage):
             self.execute(part, store, progress)
@@ -101,7 +108,7 @@ class Host:
         wanted = spec.samples_with
         if self.process is None or wanted is None or wanted != self.weights:
             self.end_process()
-            self.process, self.weights = StageProcess(self.tell), wanted
+            self.process, self.weights = StageProcess(lambda line: self.tell(line)), wanted
         return self.process
 
 
@@ -140,10 +147,10 @@ class StageProcess:
         """
         job = {"stage": spec.stage, "part": type(spec).__name__, "store": str(store.root.absolute())}
         self._send(job | {"spec": spec.model_dump(mode="json")})
-        limit = spec.execution.timeout_hours
+        limit = spec.execution.hours(spec.stage)
         for event in self._events_until(time.monotonic() + 3600 * limit):
             if event is None:
-                raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._log_tail()}")
+                raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._log_tail()}", True)
             if event["event"] == "progress":
                 getattr(progress, event["call"])(*event["arguments"])
             elif event["event"] == "failed":
@@ -152,8 +159,9 @@ class StageProcess:
             else:
                 return event["made"], event["reused"]
         raise StageError(
-            f"stage {spec.stage} took longer than execution.timeout_hours ({limit:g}) and was stopped; finished "
-            f"shards are kept, the same command goes on from there{self._log_tail()}"
+            f"stage {spec.stage} took longer than it may ({limit:g} hours: execution.timeout_hours or "
+            "execution.stage_timeout_hours) and was stopped; finished shards are kept, the same command goes on from "
+            f"there{self._log_tail()}"
         )
 
     def end(self) -> None:
@@ -219,7 +227,8 @@ class StageProcess:
         hint = ""
         if "out of memory" in "".join((event["message"], *self.complaints)).lower():
             hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
-        return StageError(f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{self._log_tail()}")
+        told = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{self._log_tail()}"
+        return StageError(told, event["transient"] or bool(hint))
 
     def _log_tail(self) -> str:
         """What the log complained of, the first of which is often the cause, and its end."""

@@ -13,10 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from ssb_core import engines, stages
 from ssb_core.config import ConfigError, RunConfig
-from ssb_core.execution import Execution
+from ssb_core.execution import Execution, StageName
+from ssb_core.failures import may_pass
 from ssb_core.pipeline import Pipeline, Wave
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
@@ -95,10 +97,13 @@ def test_a_killed_process_is_named_and_its_finished_shards_are_kept(small: RunCo
                 os.kill(host.process.child.pid, signal.SIGKILL)
 
     with Host() as host:
-        with pytest.raises(StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"):
+        with pytest.raises(
+            StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"
+        ) as killed:
             host.execute(wave.rollouts, store, Killer())
         there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
         outcome = host.execute(wave.rollouts, store, Progress())
+    assert may_pass(killed.value)
     assert outcome.reused >= 1 and outcome.made + outcome.reused == 2
     assert all(p.stat().st_mtime_ns == t for p, t in there.items() if p.with_suffix(".json").exists())
 
@@ -114,17 +119,35 @@ def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(small: Ru
             host.execute(wave.teach, store, Progress())
         with pytest.raises(StageError) as failed:
             host.execute(broken, store, Progress())
+    assert not may_pass(failed.value)
     said = str(failed.value)
     assert said.startswith("stage rollouts failed: OSError: ")
     assert said.index("errors in its log:\n  | ") < said.index("the end of its log:\n  | ")
     assert any(line.startswith("Traceback") for line in lines)
 
 
-def test_a_stage_that_takes_too_long_is_killed(small: RunConfig, tmp_path: Path) -> None:
+def test_a_stage_that_takes_too_long_is_killed_and_not_tried_again(small: RunConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     wave = wave_of(small, store, timeout_hours=0.5 / 3600)  # before the child has even imported torch
-    with Host() as host, pytest.raises(StageError, match=r"took longer than execution\.timeout_hours"):
+    with (
+        Host() as host,
+        pytest.raises(StageError, match=r"took longer than it may .*\.timeout_hours") as late,
+    ):
         host.execute(wave.rollouts, store, Progress())
+    assert not may_pass(late.value)
+
+
+def test_a_stage_with_a_limit_of_its_own_runs_where_it_can_be_killed(small: RunConfig, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    limits = {StageName.rollouts: 1.0, StageName.select: 0.5 / 3600}
+    wave = wave_of(small, store, isolate="auto", stage_timeout_hours=limits)
+    with Host() as host:
+        host.execute(wave.rollouts, store, Progress())
+        assert host.process
+        with pytest.raises(StageError, match="stage select took longer than it may"):
+            host.execute(wave.select, store, Progress())
+    with pytest.raises(ValidationError, match="isolate may not be never"):
+        Execution(isolate="never", stage_timeout_hours=limits)
 
 
 ORPHAN = """
@@ -146,16 +169,21 @@ def test_the_process_does_not_outlive_a_killed_parent() -> None:
     child.wait(timeout=60)
 
 
-def test_auto_isolates_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not isolated(Execution(device="cpu", engine="transformers"))
-    assert isolated(Execution(device="cpu", isolate="always"))
-    assert not isolated(Execution(isolate="never"))
+def test_auto_isolates_only_where_it_pays(small: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = wave_of(small, Store(tmp_path / "store"))
+
+    def alone(spec: stages.Spec = wave.rollouts, **execution: Any) -> bool:
+        return isolated(spec.model_copy(update={"execution": Execution(**execution)}))
+
+    assert not alone(device="cpu", engine="transformers")
+    assert alone(device="cpu", isolate="always") and not alone(wave.select, isolate="always")
+    assert not alone(isolate="never")
     with monkeypatch.context() as installed:
         installed.setattr(engines, "_obstacle_to_vllm", lambda device: None)
-        assert isolated(Execution(device="cpu", engine="vllm"))
-        assert isolated(Execution(device="cpu", engine="openai"))  # which samples students here
+        assert alone(device="cpu", engine="vllm")
+        assert alone(device="cpu", engine="openai")  # which samples students here
     monkeypatch.setattr(host, "pick_device", lambda device: "cuda")
-    assert isolated(Execution(engine="transformers")) and not isolated(Execution(isolate="never"))
+    assert alone(engine="transformers") and not alone(isolate="never") and not alone(wave.select)
 
 
 def test_an_engine_that_does_not_suit_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from flows.launch import refuse_bad_input
+from flows.checks import refuse_bad_input
 from ssb_core import models, presets, report, stages
 from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flows import console, signal_command
 from ssb_core import survey
+from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.signal.marks import Mark, Shift
 from ssb_core.survey import Moment
@@ -37,7 +38,7 @@ def test_all_figures_as_json_and_nothing_is_written(quick_run: Run, alone: dict[
 def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = Console(width=100, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
-    found = survey.survey(quick_run, 8, 3, signal_command.PlainProgress(out=io.StringIO()))
+    found = survey.survey(quick_run, 8, 3, Progress())
     hostile = Shift("\x1b[2J\n" + "x" * 50, 0.1234, 0.995)
     long = Moment(
         "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", Mark("\r", 1.5, hostile, hostile)
@@ -64,7 +65,7 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
 
 
 def test_of_top_k_signal_kl_is_called_what_it_is(quick_run: Run) -> None:
-    found = survey.survey(quick_run, 1, 0, signal_command.PlainProgress(out=io.StringIO()))
+    found = survey.survey(quick_run, 1, 0, Progress())
     for codec, told in (("topk/2", True), ("hidden/2", False), ("dense/2", False)):
         shown = signal_command.effect(found, codec)
         assert any("lower bound" in part for part in shown if isinstance(part, str)) is told
