@@ -47,6 +47,8 @@ class Publisher:
 
     def publish(self, pages: Iterable[Page]) -> None:
         self._waiting |= {page.key: page for page in pages}
+        if not self._waiting:
+            return
         try:
             with (
                 temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
