@@ -28,6 +28,7 @@ from prefect import get_run_logger
 from prefect.runtime import deployment
 
 from ssb_core import leaderboard, summary
+from ssb_core.markdown import escaped
 from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
 from ssb_core.runs import Run, StageRun
@@ -36,7 +37,7 @@ from ssb_core.stages import Spec
 from . import distill, evaluate, grpo, rollouts, select, teach
 from . import plan as plan_page
 from . import report as report_page
-from .artifacts import Page, Publisher
+from .artifacts import Page, Publisher, impatient
 
 Telling = Callable[[], Page | None]
 
@@ -117,6 +118,9 @@ def _leaderboard(run: Run) -> Page | None:
     """The table whose versions are this deployment's (or, of local runs, this preset's) runs."""
     if not run.summary["benchmarks"]:
         return None
-    of = deployment.name or run.summary["preset"]
+    with impatient():
+        of = deployment.name or run.summary["preset"]
     key = f"ssb-leaderboard-{re.sub('[^a-z0-9]+', '-', of.lower()).strip('-')}"
-    return Page(key, f"{of}: the latest run first, then the best results of earlier ones", leaderboard.rows(run))
+    return Page(
+        key, f"{escaped(of)}: the latest run first, then the best results of earlier ones", leaderboard.rows(run)
+    )
