@@ -98,21 +98,20 @@ def ssb(
 
     ran: list[StageRun] = []
     specs: list[Spec] = []
-    teller = story.Storyteller(run)
-    teller.begin(pipeline, force, to_stage)
-    with caching.hosting():
-        for request in pipeline.walk(held, to_stage):
-            refuse_early(request, held, from_stage)
-            task = getattr(TASKS[request.spec.stage], request.spec.stage.replace("-", "_"))
-            ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
-            specs.append(request.spec)
-            run.note(ran)
-            teller.go_on(specs)
+    with story.telling(run, pipeline, force, to_stage) as teller:
+        with caching.hosting():
+            for request in pipeline.walk(held, to_stage):
+                refuse_early(request, held, from_stage)
+                task = getattr(TASKS[request.spec.stage], request.spec.stage.replace("-", "_"))
+                ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
+                specs.append(request.spec)
+                run.note(ran)
+                teller.go_on(specs, ran)
 
-    summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
-    run.finish(ran, summary)
-    report.write(run)
-    teller.end()
+        summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
+        run.finish(ran, summary)
+        report.write(run)
+        teller.end()
     return summary
 
 

@@ -16,7 +16,7 @@ from typing import Any
 WIDTH = 96  # columns of a fenced block that a page of the Prefect UI shows without scrolling
 AS_IT_IS: Any = {"replace_whitespace": False, "drop_whitespace": False}
 NUMBER = re.compile(r"[+-]?\d|$")
-SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#])")
+SPECIAL = re.compile(r"([\\`*_\[\]<>|~&#/])")
 
 
 def escaped(text: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 PATIENCE = 5.0
 """Seconds that the API may take for one step. A client as Prefect makes it waits a minute, and tries six times."""
@@ -35,6 +36,13 @@ class Page:
         return {"description": self.description, "data": body}
 
 
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Within the block the API is asked once, and not for long."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: PATIENCE}):
+        yield
+
+
 class Publisher:
     """Publishes pages of one flow run. A page that is published again takes the place of what it was.
 
@@ -47,11 +55,11 @@ class Publisher:
 
     def publish(self, pages: Iterable[Page]) -> None:
         self._waiting |= {page.key: page for page in pages}
+        if not self._waiting:
+            return
         try:
-            with (
-                temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-                get_client(httpx_settings={"timeout": PATIENCE}, sync_client=True) as client,
-            ):
+            own = {"timeout": PATIENCE}  # or it would be the flow run's client, which is patient
+            with impatient(), get_client(httpx_settings=own, sync_client=True) as client:
                 for page in list(self._waiting.values()):
                     self._send(client, page)
                     del self._waiting[page.key]

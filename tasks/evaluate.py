@@ -47,4 +47,4 @@ def _in_short(rows: Sequence[Mapping[str, str]]) -> str:
 
 def finished(run: Run) -> Page | None:
     """The same of a finished run, with all charts."""
-    return page(run.summary["benchmarks"], report.charts(run))
+    return page(run.summary["benchmarks"], report.charts(run, PICTURES))

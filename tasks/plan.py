@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from textwrap import shorten
 
 from ssb_core.config import RunConfig
 from ssb_core.markdown import code, escaped, table
@@ -14,6 +15,9 @@ from ssb_core.wording import count
 from .artifacts import Page
 
 KEY = "ssb-0-plan"
+ROOM = 90
+"""Characters for why a request is stale, which may be whole prompts: a table's cells are one line each."""
+
 MEANING = {
     "cached": "in the store",
     "partial": "shards in the store are kept",
@@ -33,7 +37,7 @@ def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collectio
         {
             "request": escaped(row.label),
             "status": f"**{status}**" if status != "cached" else status,
-            "why": escaped(row.why) or MEANING[status],
+            "why": escaped(shorten(row.why, ROOM, placeholder=" …")) or MEANING[status],
         }
         for row, status in zip(asked, statuses, strict=True)
     ]

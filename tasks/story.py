@@ -10,30 +10,34 @@
     ssb-7-report              where everything lies, and what each stage took
     ssb-leaderboard-<name>    the same results beside those of earlier runs, by deployment or preset
 
-Each page is published as soon as there is something to tell, and brought up to date by later waves: a run that fails
-has told what it finished. What goes wrong in telling is a warning.
+Each page is published as soon as there is something to tell, and brought up to date by later waves; what is cached is
+told with the next stage that is not. A run that fails has told what it finished. What goes wrong in telling is a
+warning. The UI lists a run's artifacts in no order, so the first has links to the others.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.runtime import deployment
 
 from ssb_core import leaderboard, summary
+from ssb_core.markdown import escaped
 from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
-from ssb_core.runs import Run
+from ssb_core.runs import Run, StageRun
 from ssb_core.stages import Spec
 
 from . import distill, evaluate, grpo, rollouts, select, teach
 from . import plan as plan_page
 from . import report as report_page
-from .artifacts import Page, Publisher
+from .artifacts import Page, Publisher, impatient
 
 Telling = Callable[[], Page | None]
 
@@ -54,35 +58,35 @@ class Storyteller:
         self.run = run
         self.publisher = Publisher()
         self.pages: dict[str, Page] = {}
+        self.untold: dict[Any, Telling] = {}
 
-    def begin(self, pipeline: Pipeline, force: Collection[str], to_stage: str) -> None:
-        """The plan."""
-        name, store = self.run.name, self.run.store
-        self._tell([lambda: plan_page.page(name, pipeline.config, plan(pipeline, store), force, to_stage)])
-
-    def go_on(self, specs: Sequence[Spec]) -> None:
-        """What the last of the finished requests `specs` brought."""
+    def go_on(self, specs: Sequence[Spec], ran: Sequence[StageRun]) -> None:
+        """What the last of the finished requests brought; of cached ones later, together with what comes next."""
         run, last = self.run, specs[-1]
         if last.stage == "evaluate":
-            self._tell([lambda: evaluate.page(summary.results(run.store, specs), {})])
+            self.untold[evaluate.page] = lambda: evaluate.page(summary.results(run.store, specs), {})
         elif last.round == 1:  # later rounds are told with the results
-            self._tell(partial(page, run) for page in CHAPTERS.get(last.stage, ()))
+            self.untold |= {page: partial(page, run) for page in CHAPTERS.get(last.stage, ())}
+        if ran[-1].status != "cached":
+            self.tell()
 
     def end(self) -> None:
         """The results with all charts, the leaderboard, and where everything lies."""
-        run = self.run
-        self._tell(partial(page, run) for page in (evaluate.finished, _leaderboard, report_page.page))
+        self.untold[evaluate.page] = partial(evaluate.finished, self.run)
+        self.untold |= {page: partial(page, self.run) for page in (_leaderboard, report_page.page)}
+        self.tell()
 
-    def _tell(self, pages: Iterable[Telling]) -> None:
-        """Publish pages; of new ones the first page gets a link."""
-        told, before = [], set(self.publisher.published)
-        for page in pages:
+    def tell(self) -> None:
+        """Publish what is left to tell; of new pages the first one gets links."""
+        made, before = [], set(self.publisher.published)
+        for page in self.untold.values():
             try:
-                told.append(page())
+                made.append(page())
             except Exception as e:  # the run matters, what is told of it does not
                 get_run_logger().warning("a page of the story could not be made: %s: %s", type(e).__name__, e)
-        self.pages |= {page.key: page for page in told if page}
-        self.publisher.publish(page for page in told if page)
+        self.untold.clear()
+        self.pages |= {page.key: page for page in made if page}
+        self.publisher.publish(page for page in made if page)
         if set(self.publisher.published) - before - {plan_page.KEY} and plan_page.KEY in self.pages:
             self.publisher.publish([self._contents()])
 
@@ -96,10 +100,27 @@ class Storyteller:
         return replace(first, body="\n".join((f"{first.body}\n\n## What came of it\n", *links)))
 
 
+@contextmanager
+def telling(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str) -> Iterator[Storyteller]:
+    """Tell the plan, what happens in the block, and, however it ends, what is left to tell."""
+    teller = Storyteller(run)
+    teller.untold[plan_page.page] = lambda: plan_page.page(
+        run.name, pipeline.config, plan(pipeline, run.store), force, to_stage
+    )
+    teller.tell()
+    try:
+        yield teller
+    finally:
+        teller.tell()
+
+
 def _leaderboard(run: Run) -> Page | None:
     """The table whose versions are this deployment's (or, of local runs, this preset's) runs."""
     if not run.summary["benchmarks"]:
         return None
-    of = deployment.name or run.summary["preset"]
+    with impatient():
+        of = deployment.name or run.summary["preset"]
     key = f"ssb-leaderboard-{re.sub('[^a-z0-9]+', '-', of.lower()).strip('-')}"
-    return Page(key, f"{of}: the latest run first, then the best results of earlier ones", leaderboard.rows(run))
+    return Page(
+        key, f"{escaped(of)}: the latest run first, then the best results of earlier ones", leaderboard.rows(run)
+    )

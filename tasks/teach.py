@@ -1,7 +1,7 @@
 """Task teach: the hinted teacher writes the solutions of one wave and its signal is captured."""
 
 from ssb_core import story, survey
-from ssb_core.markdown import code, escaped, fenced, table
+from ssb_core.markdown import code, fenced, table
 from ssb_core.runs import Run
 from ssb_core.wording import count
 
@@ -39,8 +39,8 @@ def signal(run: Run) -> Page | None:
     )
     per_token = stored.raw_bytes / stored.tokens
     rows = {
-        "codec": escaped(stored.codec),
-        "a token's vectors": escaped(", ".join(f"{name}: {what}" for name, what in stored.fields.items())),
+        "codec": stored.codec,
+        "a token's vectors": ", ".join(f"{name}: {what}" for name, what in stored.fields.items()),
         "tokens": f"{stored.tokens:,}",
         "bytes a token": f"{per_token:,.0f}",
         "bytes a token in the file": f"{stored.stored_bytes / stored.tokens:,.0f}",

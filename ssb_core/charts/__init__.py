@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import findings
@@ -15,14 +16,22 @@ if TYPE_CHECKING:
 
     from ..runs import Run
 
+NAMES = ("accuracy", "training", "yield", "lengths", "costs", "rounds", "votes")
 DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "JSD"}
 
 
-def charts(run: Run) -> dict[str, bytes]:
+def charts(run: Run, names: Sequence[str] = NAMES) -> dict[str, bytes]:
     """PNGs by name; what the run has no data for is left out."""
-    figures = {"accuracy": accuracy(run.summary["benchmarks"]), "training": training(run)}
-    figures |= {"yield": funnel(run), "lengths": lengths(run)}
-    figures |= {"costs": compared.costs(run), "rounds": compared.rounds(run), "votes": compared.votes(run)}
+    draw: dict[str, Callable[[Run], Figure | None]] = {
+        "accuracy": lambda run: accuracy(run.summary["benchmarks"]),
+        "training": training,
+        "yield": funnel,
+        "lengths": lengths,
+        "costs": compared.costs,
+        "rounds": compared.rounds,
+        "votes": compared.votes,
+    }
+    figures = {name: draw[name](run) for name in names}
     return {name: png(figure) for name, figure in figures.items() if figure}
 
 

@@ -24,6 +24,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
 from ssb_core.store import Store, StoreError
+from tasks import grpo as grpo_task
 from tests.conftest import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
@@ -281,3 +282,6 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
     assert rewards(log).startswith(b"\x89PNG")
+    told = grpo_task.page(run)
+    assert f"{trained.facts['problems']:,} problems, " in told.description
+    assert str(told.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")

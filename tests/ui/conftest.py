@@ -95,4 +95,4 @@ def visitor(browser: Browser, ui: dict[str, str]) -> Iterator[Visitor]:
 @pytest.fixture(scope="session")
 def told(folder: Path, ui: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The run's artifacts by key."""
-    return {a["key"]: a for a in api(ui, "/artifacts/filter") if a["key"]}
+    return {a["key"]: a for a in api(ui, "/artifacts/filter") if a["key"] and "progress" not in a["key"]}
