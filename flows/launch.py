@@ -24,8 +24,11 @@ def start(
 ) -> dict[str, Any]:
     """Run the flow with this terminal listening."""
     environment_defaults()
+    import httpx
+
     from ssb_core.execution import StageName
     from ssb_core.progress import PlainProgress
+    from ssb_core.stages.host import StageError
     from tasks.caching import listener
 
     from . import console
@@ -36,6 +39,11 @@ def start(
         part = StageName(from_stage), StageName(to_stage), tuple(StageName(f) for f in force)
         try:
             return ssb(settings, name, preset, *part, str(store), str(runs))
+        except httpx.TransportError as e:
+            raise StageError(
+                f"the Prefect server cannot be reached any more ({e}); finished shards are kept\n"
+                "  remedy: the same command goes on from there when it answers again, or without PREFECT_API_URL"
+            ) from None
         finally:
             listener.reset(token)
 
