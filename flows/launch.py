@@ -36,9 +36,17 @@ def start(
 
     with console.progress(PlainProgress()) as progress:
         token = listener.set(progress)
-        part = StageName(from_stage), StageName(to_stage), tuple(StageName(f) for f in force)
         try:
-            return ssb(settings, name, preset, *part, str(store), str(runs))
+            return ssb(
+                from_stage=StageName(from_stage),
+                to_stage=StageName(to_stage),
+                force=tuple(map(StageName, force)),
+                name=name,
+                preset=preset,
+                config=settings,
+                store=str(store),
+                runs=str(runs),
+            )
         except httpx.TransportError as e:
             raise StageError(
                 f"the Prefect server cannot be reached any more ({e}); finished shards are kept\n"

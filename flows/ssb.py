@@ -66,24 +66,25 @@ def run_name() -> str:
     description="Semantic Soft Bootstrapping: rollouts, select, teach, distill, evaluate.",
 )
 def ssb(
-    config: RunConfig,
-    name: str | None = None,
-    preset: str = "custom",
+    *,  # in the order of the form in the UI, where the configuration is pages long
     from_stage: StageName = StageName.rollouts,
     to_stage: StageName = StageName.evaluate,
     force: tuple[StageName, ...] = (),
+    name: str | None = None,
+    preset: str = "custom",
+    config: RunConfig,
     store: str = "store",
     runs: str = "runs",
 ) -> dict[str, Any]:
     """Run the pipeline, or the part of it from one stage to another, and return its summary.
 
     Args:
-        config: What is run. The defaults are the paper's, or what suits its stage.
-        name: Folder of the run below `runs`; by default preset and a digest of the configuration.
-        preset: What the configuration is called, in names and tables.
         from_stage: Take everything before this stage from the store, or refuse.
         to_stage: Stop after this stage.
         force: Make these stages again though they are cached.
+        name: Folder of the run below `runs`; by default preset and a digest of the configuration.
+        preset: What the configuration is called, in names and tables.
+        config: What is run. The defaults are the paper's, or what suits its stage.
         store: Where results are kept and reused, below the worker's SSB_HOME.
         runs: Where the run's report and summary go, below the worker's SSB_HOME.
     """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.deployed import enter_home
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults.test_kill import committed
@@ -66,13 +68,14 @@ def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Ser
 
 
 def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, flag: Path) -> None:
-    other = (*SMALL, "rollouts.seed=7", "target_traces=8")
+    other = (*SMALL, "rollouts.seed=7", "target_traces=8", "execution.stage_timeout_hours={distill: 1}")
     flag.write_text("ValueError")
     id = served.schedule("ssb/quickstart", other)
     assert served.wait(id)["state"]["type"] == "FAILED"
     first = served.tasks(id)
     assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
-    assert "injected into distill" in served.run(id)["state"]["message"]
+    assert "stage distill failed: ValueError: injected into distill" in served.run(id)["state"]["message"]
+    assert "Traceback (most recent call last):" in served.logs(id)  # of the stage's own process
     assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
 
     finished = committed(served.store)
@@ -114,3 +117,14 @@ def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_fini
     again = served.schedule("ssb/rollouts", slow, "--to", "rollouts")
     assert served.wait(again)["state"]["type"] == "COMPLETED"
     assert {p: t for p, t in committed(store).items() if p in finished} == finished
+    shown = served.api("/artifacts/filter", artifacts={"key": {"any_": ["ssb-progress-rollouts"]}})
+    assert any(re.search(r"of 3,\d+ samples, [\d.]+ samples/s, 0:\d\d:\d\d left", a["description"]) for a in shown)
+
+
+def test_a_worker_without_a_home_refuses_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SSB_HOME", raising=False)
+    with pytest.raises(ValueError, match="SSB_HOME is not set on this worker\n  remedy: start it with SSB_HOME="):
+        enter_home()
+    monkeypatch.setenv("SSB_HOME", str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match="is no folder on this worker"):
+        enter_home()
