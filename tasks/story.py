@@ -97,7 +97,7 @@ class Storyteller:
         """
         first, ids = self.pages[plan_page.KEY], self.publisher.published
         links = [f"- [{key}](./{ids[key]}): {self.pages[key].description}" for key in sorted(ids) if key != first.key]
-        return replace(first, body="\n".join(("## What came of it\n", *links, "", first.body)))
+        return replace(first, body="\n".join(("## What came of it\n", *links, "", str(first.body))))
 
 
 @contextmanager
