@@ -67,6 +67,12 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
     shutil.rmtree(store)  # half a gigabyte
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that mostly wait, for servers and killed processes, come first: others use the cores meanwhile."""
+    patient = ("faults", "flows", "ui")
+    items.sort(key=lambda item: patient.index(d) if (d := item.path.parent.name) in patient else len(patient))
+
+
 def sampled(sampler: Sampler, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
     """One completion for each request."""
     ((_, completions),) = sampler.sample([("all", requests)], decoding, Progress())
