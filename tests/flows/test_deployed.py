@@ -75,7 +75,8 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     first = served.tasks(id)
     assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
     assert "stage distill failed: ValueError: injected into distill" in served.run(id)["state"]["message"]
-    assert "Traceback (most recent call last):" in served.logs(id)  # of the stage's own process
+    # the log of the stage's own process; logs are sent every few seconds
+    until(lambda: "Traceback (most recent call last):" in served.logs(id), 30, lambda: served.told(id))
     assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
 
     finished = committed(served.store)
@@ -94,7 +95,7 @@ def test_what_may_pass_is_tried_again(served: Served, flag: Path) -> None:
     flag.write_text("once ConnectionError")
     id = served.schedule("ssb/distill", (*SMALL, "distill.seed=3"), "--to", "distill")
     assert served.wait(id)["state"]["type"] == "COMPLETED"
-    assert "distill: try 2 of 4" in served.logs(id)
+    until(lambda: "distill: try 2 of 4" in served.logs(id), 30, lambda: served.told(id))
     assert dict(served.tasks(id))["distill"] == "Completed"
 
 
