@@ -32,12 +32,19 @@ def deploy(kind: PoolType, gpus: int, env: Mapping[str, str], tell: Callable[[st
     Raises:
         ConfigError: the server refuses, or cannot be reached.
     """
+    import httpx
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: env["PREFECT_API_URL"]}), get_client(sync_client=True) as client:
-        for line in (*_pools(client, kind, gpus), *_automations(client)):
-            tell(line)
+    url = env["PREFECT_API_URL"]
+    try:
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+            for line in (*_pools(client, kind, gpus), *_automations(client)):
+                tell(line)
+    except (httpx.TransportError, PrefectHTTPStatusError) as e:
+        remedy = "remedy: see that a server answers there, and PREFECT_API_AUTH_STRING if it has a password"
+        raise ConfigError(f"the Prefect server at PREFECT_API_URL cannot be used: {e}\n  {remedy}") from None
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"]
     done = subprocess.run(command, cwd=FILES, env=dict(env), capture_output=True, text=True)
     if done.returncode:
@@ -61,24 +68,23 @@ def _pools(client: Any, kind: PoolType, gpus: int) -> Iterator[str]:
             base_job_template=_job_template(of),
         )
         try:
-            client.create_work_pool(wanted)
-            made = "made"
+            found, made = client.create_work_pool(wanted), "made"
         except ObjectAlreadyExists:
-            made = "there"
+            found, made = client.read_work_pool(pool["name"]), "there, and left as it is"
         for queue, priority in pool["queues"].items():
-            _queue(client, pool["name"], queue, priority)
-        queues = ", ".join(pool["queues"])
-        yield f"pool         {pool['name']} ({of}, {limit} run{'s' * (limit > 1)} at once, queues {queues}): {made}"
+            _queue(client, pool["name"], queue, priority, new=made == "made")
+        at_once = "any number of runs" if found.concurrency_limit is None else f"{found.concurrency_limit} at once"
+        yield f"pool         {pool['name']} ({found.type}, {at_once}, queues {', '.join(pool['queues'])}): {made}"
 
 
-def _queue(client: Any, pool: str, name: str, priority: int) -> None:
+def _queue(client: Any, pool: str, name: str, priority: int, new: bool) -> None:
     from prefect.exceptions import ObjectAlreadyExists
 
     try:
         client.create_work_queue(name=name, work_pool_name=pool, priority=priority)
-    except ObjectAlreadyExists:  # every pool has a queue called default
-        found = client.read_work_queue_by_name(name, work_pool_name=pool)
-        if found.priority != priority:
+    except ObjectAlreadyExists:
+        if new:  # every pool is made with a queue called default
+            found = client.read_work_queue_by_name(name, work_pool_name=pool)
             client.update_work_queue(found.id, priority=priority)
 
 
@@ -89,7 +95,7 @@ def _automations(client: Any) -> Iterator[str]:
         wanted = AutomationCore.model_validate(raw)
         there = client.read_automations_by_name(wanted.name)
         if there:
-            client.update_automation(there[0].id, wanted)
+            client.update_automation(there[0].id, wanted.model_copy(update={"enabled": there[0].enabled}))
         else:
             client.create_automation(wanted)
         for double in there[1:]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import httpx
+
     from ssb_core.config import RunConfig
 
 
@@ -48,12 +50,21 @@ def start(
                 runs=str(runs),
             )
         except httpx.TransportError as e:
+            if not _of_prefect(e):
+                raise
             raise StageError(
                 f"the Prefect server cannot be reached any more ({e}); finished shards are kept\n"
                 "  remedy: the same command goes on from there when it answers again, or without PREFECT_API_URL"
             ) from None
         finally:
             listener.reset(token)
+
+
+def _of_prefect(error: httpx.TransportError) -> bool:
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    return bool(url) and str(error.request.url).startswith(str(url))
 
 
 def environment_defaults() -> None:

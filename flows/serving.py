@@ -6,6 +6,7 @@ workers first, so that what runs can still say how it ended. Started again, it g
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -77,6 +78,7 @@ class Processes:
             if name == SERVER or time.monotonic() - started < SHORT_LIVED:
                 log = self.logs / f"{name}.log"
                 raise Ended(f"{ended}; the end of {log}:\n{log.read_text(errors='replace')[-TAIL:]}")
+            _end_group(process)  # a run that it had started may live on, and hold its GPU
             tell(f"worker       {ended}: it is started again")
             self.start(name, command, env)
 
@@ -90,9 +92,14 @@ class Processes:
             deadline = time.monotonic() + GRACE
             for process in together:
                 _wait_for_group(process, deadline)
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end_group(process)
+
+
+def _end_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a process and of all that it started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
 
 
 def serve(home: Path, host: str, port: int, tell: Callable[[str], None]) -> None:
@@ -106,7 +113,7 @@ def serve(home: Path, host: str, port: int, tell: Callable[[str], None]) -> None
     url = f"http://{host}:{port}"
     env = environment(home.resolve(), url)
     processes = Processes(_logs(env))
-    with _stopping(processes):
+    with _alone(processes.logs), _stopping(processes):
         if _answers(url):
             tell(f"server       {url} answers already; it is used, and left running")
         else:
@@ -131,8 +138,7 @@ def environment(home: Path, url: str) -> dict[str, str]:
     from prefect.settings import get_current_settings
 
     own = {"PREFECT_HOME": str(get_current_settings().home), "PREFECT_API_URL": f"{url}/api", HOME: str(home)}
-    own |= {"PREFECT_SERVER_UI_API_URL": f"{url}/api"}
-    return SETTINGS | dict(os.environ) | own
+    return SETTINGS | {"PREFECT_SERVER_UI_API_URL": f"{url}/api"} | dict(os.environ) | own
 
 
 def workers(devices: list[str]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -151,7 +157,7 @@ def gpus() -> list[str]:
         return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d and d != "-1"]
     if not shutil.which("nvidia-smi"):
         return []
-    found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60)
     return [str(i) for i, _ in enumerate(found.stdout.splitlines())] if found.returncode == 0 else []
 
 
@@ -167,19 +173,38 @@ def ready(url: str, home: Path) -> str:
 
 
 @contextmanager
+def _alone(logs: Path) -> Iterator[None]:
+    """Refuse a second one beside the first: two workers would share each GPU."""
+    with (logs / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another ssb serve-local is running ({logs})\n  remedy: use that one, or another PREFECT_HOME"
+            ) from None
+        yield
+
+
+@contextmanager
 def _stopping(processes: Processes) -> Iterator[None]:
-    """End the processes after the block, which SIGTERM interrupts like Ctrl-C."""
+    """End the processes after the block, which SIGTERM and a closed terminal interrupt like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup asks for
+        signal.signal(signal.SIGHUP, interrupt)
     # A shell's background would have it ignored, by what is started here too; but workers stop themselves by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):  # stopping is not to be interrupted: nothing may be left
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+            signal.SIGHUP,
+        ):  # nothing may be left behind
             signal.signal(number, signal.SIG_IGN)
         processes.stop()
         signal.signal(signal.SIGTERM, before)

@@ -85,8 +85,8 @@ def ssb(
         name: Folder of the run below `runs`; by default preset and a digest of the configuration.
         preset: What the configuration is called, in names and tables.
         config: What is run. The defaults are the paper's, or what suits its stage.
-        store: Where results are kept and reused, below the worker's SSB_HOME.
-        runs: Where the run's report and summary go, below the worker's SSB_HOME.
+        store: Where results are kept and reused, relative to the worker's SSB_HOME.
+        runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
     """
     started = time.monotonic()
     name = checks.name_of(name, preset, config)

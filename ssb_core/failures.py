@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 BUSY = 429  # HTTP: too many requests
+BY_NAME = {"OutOfMemoryError", "TransportError", "ConnectionError", "Timeout"}
+"""Of torch, httpx and requests, which need not be loaded to be asked for."""
 
 
 def may_pass(error: BaseException) -> bool:
@@ -17,7 +19,7 @@ def may_pass(error: BaseException) -> bool:
         return bool(said)
     if isinstance(error, (MemoryError, ConnectionError, TimeoutError)):
         return True
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be loaded to be asked for
+    if {kind.__name__ for kind in type(error).__mro__} & BY_NAME:
         return True
     status = getattr(getattr(error, "response", None), "status_code", None)  # of httpx and requests alike
     return isinstance(status, int) and (status == BUSY or status >= 500)

@@ -169,6 +169,11 @@ class Store:
         """The manifest of a finished request if every file it lists is there with the right size."""
         return self.named(recipe.stage, recipe.hash, fingerprint)
 
+    def committed(self, manifest: Manifest) -> float:
+        """When a manifest was written, as Unix time in seconds."""
+        path = self.root / manifest.stage / manifest.recipe / "manifests" / f"{manifest.fingerprint}.json"
+        return path.stat().st_mtime
+
     def named(self, stage: str, recipe_hash: str, fingerprint: str) -> Manifest | None:
         """The same by names alone, as runs note them."""
         path = self.root / stage / recipe_hash / "manifests" / f"{fingerprint}.json"

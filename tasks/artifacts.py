@@ -15,6 +15,8 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from ssb_core.failures import may_pass
+
 PATIENCE = 5.0
 """Seconds that the API may take for one step. A client as Prefect makes it waits a minute, and tries six times."""
 
@@ -75,5 +77,7 @@ class Publisher:
             kind = "markdown" if isinstance(page.body, str) else "table"
             new = ArtifactCreate(key=page.key, type=kind, flow_run_id=flow_run.id, **page.content)
             self.published[page.key] = client.create_artifact(new).id
-        except PrefectHTTPStatusError as e:  # the API answered: asking again changes nothing
+        except PrefectHTTPStatusError as e:
+            if may_pass(e):
+                raise  # it waits for the next time
             get_run_logger().warning("the API refused artifact %s: %s", page.key, e)

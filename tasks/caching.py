@@ -7,6 +7,7 @@ it speaks of verifies.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 
 from ssb_core import stages
 from ssb_core.failures import may_pass
@@ -94,12 +95,20 @@ def _progress() -> Progress:
     return listener.get() or PlainProgress(get_run_logger().info)
 
 
+def _asked() -> float:
+    """When the flow run began: a retry does not make again what its earlier tries made, though it is forced."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    began = (run.start_time or run.expected_start_time or run.created) if run else None
+    return began.timestamp() if began else math.inf
+
+
 def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, force: bool = False) -> StageRun:
     """Run a stage's task, or take its cached result, and say which of the two happened."""
     manifest = stages.finished(spec, store)
     if force:
-        stages.forget(spec, store)
-        manifest = None
+        stages.forget(spec, store, _asked())
+        manifest = stages.finished(spec, store)
     started = time.monotonic()
     state: Any = task.with_options(
         task_run_name=label,

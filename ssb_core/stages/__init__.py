@@ -13,6 +13,7 @@ kept; the rest is made; the manifest is written last.
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -150,11 +151,11 @@ def lineage(spec: Spec) -> list[Spec]:
     return list(found.values())
 
 
-def forget(spec: Spec, store: Store) -> None:
-    """Delete what was made for a request, and for the parts of its stage that it builds on."""
+def forget(spec: Spec, store: Store, before: float = math.inf) -> None:
+    """Delete what was made for a request, and for the parts of its stage, before a Unix time in seconds."""
     for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
         manifest = store.manifest(part.recipe, part.fingerprint)
-        if manifest:
+        if manifest and store.committed(manifest) < before:
             store.forget(manifest)
 
 

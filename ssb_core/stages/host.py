@@ -74,6 +74,9 @@ class Host:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if kind and self.process:  # who cancels does not wait for an engine to shut down
+            self.process.kill()
+            self.process = None
         self.end_process()
         self.kept.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
+import requests
 import torch
 
 from ssb_core.config import ConfigError
@@ -28,6 +29,9 @@ def answered(status: int) -> httpx.HTTPStatusError:
         torch.OutOfMemoryError("CUDA out of memory"),
         ConnectionResetError(),
         TimeoutError(),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        requests.ConnectionError("reset"),
         answered(503),
         answered(429),
     ],

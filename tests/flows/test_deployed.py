@@ -70,7 +70,7 @@ def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Ser
 def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, flag: Path) -> None:
     other = (*SMALL, "rollouts.seed=7", "target_traces=8", "execution.stage_timeout_hours={distill: 1}")
     flag.write_text("ValueError")
-    id = served.schedule("ssb/quickstart", other)
+    id = served.schedule("ssb/quickstart", other, "--force", "rollouts", "--force", "teach")  # by the first try alone
     assert served.wait(id)["state"]["type"] == "FAILED"
     first = served.tasks(id)
     assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]

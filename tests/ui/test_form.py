@@ -35,7 +35,11 @@ def test_the_form_shows_the_presets_values_and_what_they_mean(
     for _ in range(2):  # done again it changes nothing
         done = run_ssb("deploy", env=ui, cwd=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "pool         gpu" in done.stdout and done.stdout.count("there") == 2 and "renewed" in done.stdout
+    assert (
+        "pool         gpu" in done.stdout
+        and done.stdout.count("there, and left as it is") == 2
+        and "renewed" in done.stdout
+    )
     found = {d["name"]: d for d in api(ui, "/deployments/filter")}
     assert len(found) == 8 and api(ui, "/automations/count") == 1
     visitor.go(f"/deployments/deployment/{found['quickstart']['id']}/run")
