@@ -41,7 +41,7 @@ install: .venv/.installed
 vllm: .venv-vllm/.installed
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-vllm: vllm
 	.venv-vllm/bin/python -m pytest tests -m vllm

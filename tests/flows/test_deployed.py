@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from flows.deployed import enter_home
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults.test_kill import committed
-from tests.processes import ROOT
+from tests.processes import ROOT, SSB
 from tests.served import Served, serving, until
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,6 +47,19 @@ def test_a_run_of_a_deployment_completes_and_is_named_by_preset_model_and_data(
     assert served.tasks(run["id"]) == [(name, "Completed") for name in (*ALL, *EVALUATED)]
     (path,) = served.home.glob("runs/*/summary.json")
     assert json.loads(path.read_text())["benchmarks"] == quick_run.summary["benchmarks"]
+
+
+def test_a_second_serve_local_beside_it_is_refused(served: Served) -> None:
+    command = [*SSB, "serve-local", "--home", str(served.home), "--port", "1"]
+    second = subprocess.run(command, env=served.env, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 2 and "error: another ssb serve-local is running" in second.stderr
+
+
+def test_a_server_that_cannot_be_reached_is_one_clear_message(served: Served) -> None:
+    env = served.env | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
+    done = subprocess.run([*SSB, "deploy"], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "error: the Prefect server at PREFECT_API_URL cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_bad_parameters_are_refused_before_anything_is_scheduled(served: Served) -> None:
