@@ -58,7 +58,7 @@ def _pools(client: Any, kind: PoolType, gpus: int) -> Iterator[str]:
     from prefect.exceptions import ObjectAlreadyExists
 
     for pool in pools():
-        of = kind if pool["name"] == "gpu" else "process"
+        of = kind if pool["name"] == "gpu" else pool["type"]
         limit = max(gpus, pool["concurrency_limit"]) if pool["name"] == "gpu" else pool["concurrency_limit"]
         wanted = WorkPoolCreate(
             name=pool["name"],

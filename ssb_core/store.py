@@ -171,12 +171,14 @@ class Store:
 
     def committed(self, manifest: Manifest) -> float:
         """When a manifest was written, as Unix time in seconds."""
-        path = self.root / manifest.stage / manifest.recipe / "manifests" / f"{manifest.fingerprint}.json"
-        return path.stat().st_mtime
+        return self._place(manifest.stage, manifest.recipe, manifest.fingerprint).stat().st_mtime
+
+    def _place(self, stage: str, recipe_hash: str, fingerprint: str) -> Path:
+        return self.root / stage / recipe_hash / "manifests" / f"{fingerprint}.json"
 
     def named(self, stage: str, recipe_hash: str, fingerprint: str) -> Manifest | None:
         """The same by names alone, as runs note them."""
-        path = self.root / stage / recipe_hash / "manifests" / f"{fingerprint}.json"
+        path = self._place(stage, recipe_hash, fingerprint)
         if not path.exists():
             return None
         try:
