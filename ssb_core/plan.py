@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .pipeline import Pipeline
-from .stages import BASELINES, Spec, evaluate, finished, rollouts, shard_inputs, upstreams
+from .stages import BASELINES, Spec, evaluate, finished, rollouts, upstreams
+from .stages.sharded import shard_inputs
 from .store import Store, StoreError
 
 Status = Literal["cached", "partial", "missing", "stale", "waits"]

@@ -6,8 +6,8 @@ the whole request of any stage is one small document from which every identity f
 * its **recipe** says how rows are made: stage, version, the configuration that changes rows, the upstream recipe;
 * its **fingerprint** adds which inputs were asked for.
 
-A sharded stage maps each input to one shard. What is already there, whole and made from the same upstream bytes, is
-kept; the rest is made; the manifest is written last.
+A sharded stage (`sharded`) maps each input to one shard. What is already there, whole and made from the same upstream
+bytes, is kept; the rest is made; the manifest is written last.
 """
 
 from __future__ import annotations
@@ -16,23 +16,13 @@ import importlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 from ..execution import Execution, StageName
 from ..frozen import Frozen
-from ..problems import content_digest
 from ..progress import Progress
-from ..records import Problem, to_table
-from ..store import Entry, Manifest, Recipe, Store, StoreError, digest
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from ..engines import Sampler
+from ..store import Manifest, Recipe, Store, StoreError, digest
 
 BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
 STAGES = tuple(s.value for s in StageName)
@@ -80,19 +70,6 @@ class Spec(Frozen, ABC):
     def samples_with(self) -> str | None:
         """The weights it samples with, if it does: requests of like weights can share a loaded engine."""
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """What one shard is made of: its problems, and the upstream file (and its checksum) if there is one."""
-
-    name: str
-    problems: tuple[Problem, ...]
-    upstream: Entry | None = None
-
-    @property
-    def source(self) -> str | None:
-        return self.upstream.sha256 if self.upstream else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,71 +160,3 @@ def upstreams(spec: Spec) -> tuple[Spec, ...]:
 def sources(spec: Spec, store: Store) -> tuple[str, ...]:
     """Keys of the upstream manifests, as they are noted in the manifest made from them."""
     return tuple(required(u, store).key for u in upstreams(spec))
-
-
-ENGINE = b"ssb_engine"  # schema metadata of sampled shards
-
-
-def sampled_table(rows: list[Any], record: type, sampler: Sampler) -> pa.Table:
-    """Sampled records as a shard, which notes the engine."""
-    return to_table(rows, record).replace_schema_metadata({ENGINE: sampler.name})
-
-
-def run_shards(
-    spec: Spec,
-    store: Store,
-    inputs: Sequence[Input],
-    make: Callable[[Sequence[Input]], Iterator[tuple[Input, pa.Table]]],
-    columns: list[str],
-    facts: Callable[[pa.Table], dict[str, Any]],
-) -> Outcome:
-    """Make the missing shards of a request and commit its manifest.
-
-    `make` gets the inputs whose shards are missing (it is not called for none) and yields each with its table, in the
-    order in which they get done. Each is written in the background while the next is made, and committed before the
-    next is taken: two are in hand at most, which is what a kill can cost. What goes wrong in writing is raised as it is
-    when the next is there. `facts` sums up `columns` of all rows.
-    """
-    import pyarrow as pa
-
-    recipe = spec.recipe
-    store.open(recipe)
-    shards = {i.name: store.shard(recipe, i.name, i.source) for i in inputs}
-    missing = [i for i in inputs if shards[i.name] is None]
-
-    def commit(item: Input, table: pa.Table) -> None:
-        shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
-
-    if missing:
-        with ThreadPoolExecutor(1, "commit") as background:
-            writing: Future[None] | None = None
-            for item, table in make(missing):
-                if writing:
-                    writing.result()
-                writing = background.submit(commit, item, table)
-            if writing:
-                writing.result()
-    entries = tuple(s.entry for s in shards.values() if s)
-    assert len(entries) == len(inputs), "a stage left shards out"
-    manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
-    tables = list(store.tables(manifest, columns))
-    engines = {(t.schema.metadata or {}).get(ENGINE, b"").decode() for t in tables} - {""}
-    noted = {"engines": sorted(engines)} if engines else {}
-    manifest = replace(manifest, facts=facts(pa.concat_tables(tables)) | noted)
-    return Outcome(store.commit(recipe, manifest), len(missing), len(inputs) - len(missing))
-
-
-def shard_inputs(problems: Sequence[Problem], size: int, upstream: Entry | None = None) -> list[Input]:
-    """Inputs of `size` problems each, named by content; all of them also read the file `upstream`, if given."""
-    chunks = [tuple(problems[i : i + size]) for i in range(0, len(problems), size)]
-    return [Input(content_digest(c), c, upstream) for c in chunks]
-
-
-def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Problem]) -> list[Input]:
-    """One input for each shard of the upstream request, under the same name."""
-    by_id = {p.id: p for p in problems}
-    found = []
-    for entry in upstream.entries:
-        shard = store.sidecar(upstream, entry)
-        found.append(Input(Path(entry.path).stem, tuple(by_id[i] for i in shard.problem_ids), entry))
-    return found

@@ -21,8 +21,9 @@ from ..progress import Progress
 from ..records import Problem, Sample, Verdict
 from ..statistics import NO_VOTE
 from ..store import Store, digest
-from . import Input, Outcome, distill, required, run_shards, sampled_table, shard_inputs
+from . import Outcome, distill, required
 from . import Spec as BaseSpec
+from .sharded import Input, Work, run_shards, sampled_table, shard_inputs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,16 +101,15 @@ def answer(
         )
 
 
-def facts(table: pa.Table) -> dict[str, Any]:
+def facts(table: pa.Table) -> dict[str, int]:
     """Counts of samples by verdict, and of tokens."""
     statuses = [v["status"] for v in table["verdict"].to_pylist()]
     tokens = sum(len(ids) for ids in table["completion_ids"].to_pylist())
     return {"samples": table.num_rows, "tokens": tokens, "correct": statuses.count("correct")}
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Sample and grade every shard of the benchmark that is not in the store yet."""
-
+def work(spec: Spec, store: Store, progress: Progress) -> Work:
+    """Shards of graded samples."""
     wanted = spec.problem_set
     adapter, weights = None, None
     if spec.student:
@@ -129,7 +129,12 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
                 yield item, sampled_table(rows, Sample, sampler)
         progress.end()
 
-    return run_shards(spec, store, inputs, make, ["verdict", "completion_ids"], facts)
+    return Work(inputs, make, ["verdict", "completion_ids"], facts)
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Sample and grade every shard of the benchmark that is not in the store yet."""
+    return run_shards(spec, store, work(spec, store, progress))
 
 
 def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:

@@ -19,8 +19,9 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Rollout
 from ..store import Store, digest
-from . import Input, Outcome, required, run_shards, sampled_table, shard_inputs
+from . import Outcome, required
 from . import Spec as BaseSpec
+from .sharded import Input, Work, run_shards, sampled_table, shard_inputs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,7 +94,7 @@ def sample(
         )
 
 
-def facts(table: pa.Table) -> dict[str, Any]:
+def facts(table: pa.Table) -> dict[str, int]:
     """Counts of samples, of tokens, and of samples that hit the token cap."""
     import pyarrow.compute as pc
 
@@ -104,9 +105,8 @@ def facts(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Sample every shard that is not in the store yet."""
-
+def work(spec: Spec, store: Store, progress: Progress) -> Work:
+    """Shards of sampled rollouts."""
     weights = None
     if spec.merged:
         from . import distill  # which stands on this stage
@@ -123,4 +123,9 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
                 yield item, sampled_table(rows, Rollout, sampler)
         progress.end()
 
-    return run_shards(spec, store, inputs, make, ["completion_ids", "finish_reason"], facts)
+    return Work(inputs, make, ["completion_ids", "finish_reason"], facts)
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Sample every shard that is not in the store yet."""
+    return run_shards(spec, store, work(spec, store, progress))

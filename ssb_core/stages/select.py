@@ -17,8 +17,9 @@ from ..config import SelectConfig
 from ..progress import Progress
 from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
 from ..store import Manifest, Store
-from . import Input, Outcome, downstream_inputs, required, rollouts, run_shards
+from . import Outcome, required, rollouts
 from . import Spec as BaseSpec
+from .sharded import Input, Work, downstream_inputs, run_shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,13 +96,13 @@ def pairs(
                 )
 
 
-def facts(table: pa.Table) -> dict[str, Any]:
+def facts(table: pa.Table) -> dict[str, int]:
     """How many problems were mixed, and how many were dropped for which reason."""
-    return dict(sorted(Counter(d or "mixed" for d in table["dropped"].to_pylist()).items()))
+    return Counter(d or "mixed" for d in table["dropped"].to_pylist())
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Grade and select every shard of rollouts that has not been."""
+def work(spec: Spec, store: Store, progress: Progress) -> Work:
+    """Shards of verdicts and pairs, one for each shard of rollouts."""
     upstream = required(spec.rollouts, store)
     inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
 
@@ -116,7 +117,12 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
                 progress.advance(len(item.problems))
         progress.end()
 
-    return run_shards(spec, store, inputs, make, ["dropped"], facts)
+    return Work(inputs, make, ["dropped"], facts)
+
+
+def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+    """Grade and select every shard of rollouts that has not been."""
+    return run_shards(spec, store, work(spec, store, progress))
 
 
 def grade(verifier: verify.Verifier, item: Input, rows: Sequence[dict[str, Any]], seed: int) -> list[Selection]:

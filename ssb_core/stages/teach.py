@@ -19,9 +19,10 @@ from ..config import Decoding, Example, TeachConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler, release
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, to_table
-from ..store import Manifest, Store, digest
-from . import Input, Outcome, downstream_inputs, execute, required, run_shards, sampled_table, select
+from ..store import Store, digest
+from . import Outcome, execute, required, select
 from . import Spec as BaseSpec
+from .sharded import Input, Work, downstream_inputs, run_shards, sampled_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -159,26 +160,28 @@ def mentions_hint(text: str, question: str) -> bool:
     return any(noun not in question.lower() for noun in nouns)
 
 
-def facts(table: pa.Table) -> dict[str, Any]:
+def facts(table: pa.Table) -> dict[str, int]:
     """How many solutions were taught, and how many dropped for which reason; completion tokens of the taught."""
     dropped = table["dropped"].to_pylist()
     lengths = [len(ids) for ids in table["completion_ids"].to_pylist()]
     taught = sum(n for n, d in zip(lengths, dropped, strict=True) if d is None)
-    counts = sorted(Counter(d or "taught" for d in dropped).items())
-    return {**dict(counts), "tokens": taught, "written_tokens": sum(lengths)}
+    return {**Counter(d or "taught" for d in dropped), "tokens": taught, "written_tokens": sum(lengths)}
 
 
 def run(spec: Spec | Solutions, store: Store, progress: Progress) -> Outcome:
     """Write the missing solutions; if the signal is asked for, capture what is missing of it."""
-    if isinstance(spec, Solutions):
-        return run_solutions(spec, store, progress)
-    solutions = execute(spec.solutions, store, progress)
-    return run_capture(spec, solutions.manifest, store, progress)
+    if isinstance(spec, Spec):
+        execute(spec.solutions, store, progress)
+    return run_shards(spec, store, work(spec, store, progress))
 
 
-def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
-    """Sample and verify every shard of solutions that is not in the store yet."""
+def work(spec: Spec | Solutions, store: Store, progress: Progress) -> Work:
+    """Shards of one of the two requests, whose upstream is finished."""
+    return _writing(spec, store, progress) if isinstance(spec, Solutions) else _capturing(spec, store, progress)
 
+
+def _writing(spec: Solutions, store: Store, progress: Progress) -> Work:
+    """Shards of sampled and verified solutions, one for each shard of pairs."""
     selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
     wave = spec.select.rollouts.wave
     pairs = {p.problem.id: p for p in select.pairs(store, selected, sampled, wave)}
@@ -195,11 +198,12 @@ def run_solutions(spec: Solutions, store: Store, progress: Progress) -> Outcome:
                 yield item, sampled_table(traces, TeacherTrace, sampler)
         progress.end()
 
-    return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, ["dropped", "completion_ids"], facts)
 
 
-def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progress) -> Outcome:
-    """Capture every shard of signal that is not in the store yet."""
+def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
+    """Shards of solutions with their signal, one for each shard of solutions."""
+    solutions = required(spec.solutions, store)
     inputs = downstream_inputs(solutions, store, spec.solutions.select.rollouts.wave)
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
@@ -215,7 +219,7 @@ def run_capture(spec: Spec, solutions: Manifest, store: Store, progress: Progres
             progress.advance(len(item.problems))
         progress.end()
 
-    return run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, ["dropped", "completion_ids"], facts)
 
 
 def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ssb_core.pipeline import Pipeline, Wave
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict, to_table
 from ssb_core.signal import capture
-from ssb_core.stages import teach
+from ssb_core.stages import sharded, teach
 from ssb_core.store import Manifest, Store
 from tests.bench.sampling import settings
 
@@ -61,13 +61,13 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
     spec = wave.teach.solutions
-    inputs = stages.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
+    inputs = sharded.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
 
-    def make(missing: Sequence[stages.Input]) -> Iterator[tuple[stages.Input, pa.Table]]:
+    def make(missing: Sequence[sharded.Input]) -> Iterator[tuple[sharded.Input, pa.Table]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    stages.run_shards(spec, store, inputs, make, ["dropped", "completion_ids"], teach.facts)
+    sharded.run_shards(spec, store, sharded.Work(inputs, make, ["dropped", "completion_ids"], teach.facts))
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
 

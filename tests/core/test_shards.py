@@ -12,7 +12,8 @@ import pytest
 
 from ssb_core.problems import content_digest
 from ssb_core.records import Problem
-from ssb_core.stages import Input, Outcome, Spec, run_shards, shard_inputs
+from ssb_core.stages import Outcome, Spec
+from ssb_core.stages.sharded import Input, Work, run_shards, shard_inputs
 from ssb_core.store import Shard, Store
 
 PROBLEMS = tuple(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
@@ -38,7 +39,8 @@ def table(item: Input) -> pa.Table:
 
 
 def run(store: Store, make: Any) -> Outcome:
-    return run_shards(Request(), store, INPUTS, make, ["x"], lambda rows: {"sum": sum(rows["x"].to_pylist())})
+    work = Work(INPUTS, make, ["x"], lambda rows: {"sum": sum(rows["x"].to_pylist())})
+    return run_shards(Request(), store, work)
 
 
 def there(store: Store) -> list[int]:
