@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ssb_core.config import ProblemsConfig, RunConfig
     from ssb_core.pipeline import Pipeline
     from ssb_core.records import Rejection
+    from ssb_core.store import Store
 
 
 def name_of(name: str | None, origin: str, settings: RunConfig) -> str:
@@ -43,7 +44,7 @@ def refuse_bad_part(first: str, last: str, force: Sequence[str]) -> None:
             raise ConfigError(f"--force {stage} lies outside --from {first} --to {last}")
 
 
-def refuse_bad_input(settings: RunConfig, store: Path, runs: Path, start: str) -> Pipeline:
+def refuse_bad_input(settings: RunConfig, store: Store, runs: Path, start: str) -> Pipeline:
     """The requests of the run.
 
     Raises:
@@ -53,13 +54,13 @@ def refuse_bad_input(settings: RunConfig, store: Path, runs: Path, start: str) -
     from ssb_core.pipeline import Pipeline
     from ssb_core.plan import plan
     from ssb_core.stages import STAGES
-    from ssb_core.store import Store
 
-    for path in (store, runs):
+    for path in (store.root, runs):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
-    pipeline = Pipeline.of(settings, store)
-    missing = [row for row in plan(pipeline, Store(store)) if row.status != "cached"]
+    store.check_format()
+    pipeline = Pipeline.of(settings, store.root)
+    missing = [row for row in plan(pipeline, store) if row.status != "cached"]
     for row in missing:
         if row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
             raise ConfigError(

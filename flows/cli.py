@@ -55,7 +55,7 @@ def run(
         list[StageName] | None, typer.Option("--force", help="Make this stage again though it is cached. Repeatable.")
     ] = None,
     name: NameOption = None,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Run the pipeline. Interrupt it whenever you like: the same command goes on where it stopped."""
@@ -65,7 +65,7 @@ def run(
         checks.refuse_bad_part(*part)
         origin = preset or (config.stem if config else "custom")
         directory = runs / checks.name_of(name, origin, settings)
-        checks.refuse_bad_input(settings, store, runs, from_stage.value)
+        checks.refuse_bad_input(settings, _store(store), runs, from_stage.value)
         _note(checks.notes(settings, str(directory / "report.html"), to_stage.value))
         launch.tell(launch.start(settings, store, runs, name, origin, *part), directory)
 
@@ -76,7 +76,7 @@ def plan(
     config: ConfigOption = None,
     overrides: SetOption = None,
     limit: LimitOption = None,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
 ) -> None:
     """Say what a run would do: what is cached, partly there, missing, or stale and why. Changes nothing."""
     with clean_errors():
@@ -86,7 +86,8 @@ def plan(
         from . import console
 
         settings = load(preset, config, overrides, limit)
-        rows = planning.plan(Pipeline.of(settings, store), _store(store))
+        held = _store(store)
+        rows = planning.plan(Pipeline.of(settings, held.root), held)
         console.console.print(console.plan_table(rows))
         _note(checks.notes(settings, "the run's report.html"))
 
@@ -95,7 +96,7 @@ def plan(
 def show(
     problem_id: Annotated[str, typer.Argument(help="For example nano-train-0007.")],
     run_name: Annotated[str, typer.Option("--run", "-r", help="Which run; by default the last.")] = "latest",
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Tell one problem's whole story: its rollouts, verdicts, pair, taught solution, base and student answers."""
@@ -109,7 +110,7 @@ def show(
 @app.command()
 def report(
     run_name: Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")] = "latest",
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print a finished run's results and write its report.html anew."""
@@ -128,7 +129,7 @@ def signal(
     traces: Annotated[int, typer.Option(min=0, help="Taught traces to examine, a seeded draw; 0 means all.")] = 64,
     top: Annotated[int, typer.Option(min=0, help="Tokens to show at which the hint changed most.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Show a run's teacher signal: its size, how exact it is, and what the hint changed. Writes nothing.
@@ -168,7 +169,7 @@ def compare(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every figure as JSON; a page is written only with --out.")
     ] = False,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Compare two evaluated models problem by problem: is the difference noise, and which problems flipped.
@@ -207,7 +208,7 @@ def export(
         bool, typer.Option("--signal", help="Add the teacher's hidden states to the data set. Large.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in DIR.")] = False,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Write a run's student or data set for use without ssb, with a card that states numbers and provenance.
@@ -281,7 +282,7 @@ def doctor(
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
-    store: StoreOption = Path("store"),
+    store: StoreOption = "store",
 ) -> None:
     """Say what stands in the way of a run, and what to do about it. Changes nothing.
 
@@ -296,7 +297,7 @@ def doctor(
         from . import doctor as examination
 
         given = preset or config or overrides
-        well = examination.run(store, (lambda: load(preset, config, overrides)) if given else None)
+        well = examination.run(_store(store), (lambda: load(preset, config, overrides)) if given else None)
         raise typer.Exit(0 if well else 1)
 
 
@@ -314,10 +315,14 @@ def _note(lines: Iterable[str]) -> None:
         print(line, file=sys.stderr)
 
 
-def _store(path: Path) -> Store:
-    from ssb_core.store import Store
+def _store(location: str) -> Store:
+    from ssb_core.config import ConfigError
+    from ssb_core.store import Store, StoreError
 
-    return Store(path)
+    try:
+        return Store.at(location)
+    except StoreError as e:
+        raise ConfigError(f"--store: {e}") from None
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 from ssb_core.config import ConfigError, RunConfig
@@ -15,11 +14,14 @@ from ssb_core.doctor import Check, Examination, Status, examinations, examine, f
 
 from . import console
 
+if TYPE_CHECKING:
+    from ssb_core.store import Store
+
 TIMEOUT = 5.0  # seconds for one answer
 LIMIT = 30.0  # for all, retries of Prefect's own included
 
 
-def run(store: Path, load: Callable[[], RunConfig] | None = None) -> bool:
+def run(store: Store, load: Callable[[], RunConfig] | None = None) -> bool:
     """Look at everything, with the configuration that `load` gives if there is one; whether there is no problem."""
     found: list[Check] = []
     for group, checks in groupby(_everything(store, load), key=itemgetter(0)):
@@ -38,7 +40,7 @@ def summed_up(statuses: Sequence[Status]) -> str:
     return ", ".join(told) or "everything is in order"
 
 
-def _everything(store: Path, load: Callable[[], RunConfig] | None) -> Iterator[tuple[str, Check]]:
+def _everything(store: Store, load: Callable[[], RunConfig] | None) -> Iterator[tuple[str, Check]]:
     """Every check with its group; a configuration that cannot be used keeps the machine from nothing."""
     config = None
     if load is not None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def start(
     settings: RunConfig,
-    store: Path,
+    store: str,
     runs: Path,
     name: str | None,
     preset: str,
@@ -46,7 +46,7 @@ def start(
                 name=name,
                 preset=preset,
                 config=settings,
-                store=str(store),
+                store=store,
                 runs=str(runs),
             )
         except httpx.TransportError as e:

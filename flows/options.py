@@ -37,7 +37,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
 ]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="SSB_STORE", help="Where results are kept and reused.")]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="SSB_STORE",
+        metavar="DIR|URL",
+        help="Where results are kept and reused: a directory, or a URL such as s3://bucket/store.",
+    ),
+]
 RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
 LimitOption = Annotated[
     int | None,

@@ -7,6 +7,7 @@ read back from manifests.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from prefect.runtime import flow_run
 from ssb_core import report
 from ssb_core.config import ConfigError, RunConfig
 from ssb_core.execution import StageName
-from ssb_core.pipeline import Request
+from ssb_core.pipeline import Pipeline, Request
 from ssb_core.runs import Run, StageRun
 from ssb_core.stages import STAGES, Spec, finished
-from ssb_core.store import Store
+from ssb_core.store import Damaged, Store
 from ssb_core.summary import summarise
 from tasks import caching, story
 from tasks import distill as distill_task
@@ -47,6 +48,9 @@ TASKS: dict[str, Any] = {
     "merge": merge_task,
     "evaluate": evaluate_task,
 }
+
+MENDS = 10
+"""How often a run begins again with what is cached, because a file of the store turned out to be damaged."""
 
 
 def run_name() -> str:
@@ -85,35 +89,61 @@ def ssb(
         name: Folder of the run below `runs`; by default preset and a digest of the configuration.
         preset: What the configuration is called, in names and tables.
         config: What is run. The defaults are the paper's, or what suits its stage.
-        store: Where results are kept and reused, relative to the worker's SSB_HOME.
+        store: Where results are kept and reused: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
         runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
     """
     started = time.monotonic()
     name = checks.name_of(name, preset, config)
     checks.refuse_bad_part(from_stage, to_stage, force)
-    pipeline, held = checks.refuse_bad_input(config, Path(store), Path(runs), from_stage), Store(Path(store))
+    held = Store.at(store)
+    pipeline = checks.refuse_bad_input(config, held, Path(runs), from_stage)
     run = Run(Path(runs) / name, held)
     for line in checks.notes(config, str(run.directory / "report.html"), to_stage):
         get_run_logger().warning(line)
     run.begin(config)
 
-    ran: list[StageRun] = []
-    specs: list[Spec] = []
+    done: dict[str, StageRun] = {}
     with story.telling(run, pipeline, force, to_stage) as teller:
-        with caching.hosting():
-            for request in pipeline.walk(held, to_stage):
-                refuse_early(request, held, from_stage)
-                task = getattr(TASKS[request.spec.stage], request.spec.stage.replace("-", "_"))
-                ran.append(caching.run_stage(task, request.spec, held, request.label, request.spec.stage in force))
-                specs.append(request.spec)
-                run.note(ran)
-                teller.go_on(specs, ran)
-
-        summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
-        run.finish(ran, summary)
-        report.write(run)
+        for tries_left in reversed(range(MENDS)):
+            try:
+                specs = walk(run, pipeline, from_stage, to_stage, force, teller, done)
+                ran = [done[spec.fingerprint] for spec in specs]
+                summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
+                run.finish(ran, summary)
+                report.write(run)
+                break
+            except Damaged as e:
+                if not tries_left:
+                    raise
+                caching.tell(f"{e.what}: set aside, and made again now")
         teller.end()
     return summary
+
+
+def walk(
+    run: Run,
+    pipeline: Pipeline,
+    from_stage: str,
+    to_stage: str,
+    force: Collection[str],
+    teller: story.Storyteller,
+    done: dict[str, StageRun],
+) -> list[Spec]:
+    """Run every request in its order and return them; `done` says by fingerprint what happened to each in this run."""
+    specs: list[Spec] = []
+    with caching.hosting():
+        for request in pipeline.walk(run.store, to_stage):
+            spec = request.spec
+            refuse_early(request, run.store, from_stage)
+            task = getattr(TASKS[spec.stage], spec.stage.replace("-", "_"))
+            happened = caching.run_stage(task, spec, run.store, request.label, spec.stage in force)
+            if happened.status != "cached" or spec.fingerprint not in done:
+                done[spec.fingerprint] = happened
+            specs.append(spec)
+            ran = [done[s.fingerprint] for s in specs]
+            run.note(ran)
+            teller.go_on(specs, ran)
+    return specs
 
 
 def refuse_early(request: Request, store: Store, start: str) -> None:

@@ -1,7 +1,8 @@
-"""How a table becomes a Parquet file: the same bytes for the same table, and every page with a checksum."""
+"""How a table becomes a Parquet file: the same bytes for the same table, and read only as what was written."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,28 @@ def write(table: pa.Table, path: Path) -> None:
         row_group_size=1 if table.nbytes > WIDE_ROW * table.num_rows else None,
         write_page_checksum=True,
     )
+
+
+def read(path: Path, sha256: str, columns: list[str] | None = None) -> pa.Table:
+    """The table in a file, or some columns of it, if the file has the given checksum.
+
+    The checksum is that of the whole file, though only some columns are read: a page's own says nothing of whether it
+    is the right page.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not what was written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.stat().st_size:
+        raise ValueError("it is empty")
+    with pa.memory_map(str(path)) as file:
+        content = file.read_buffer()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError("its checksum is another")
+        return pq.ParquetFile(pa.BufferReader(content)).read(columns)
 
 
 def _leaves(name: str, kind: pa.DataType, vector: bool = False) -> Iterator[tuple[str, bool]]:

@@ -136,7 +136,7 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
         return {}
     student = students[0]  # those of further seeds are in the scores
     facts = required(student, store).facts
-    speed = json.loads((student.directory(store) / "speed.json").read_text())
+    speed = json.loads(store.beside(student.recipe, f"{student.fingerprint}/speed.json").read_text())
     rate = speed["tokens"] / speed["seconds"]
     told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
     return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}

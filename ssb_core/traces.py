@@ -26,15 +26,14 @@ def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) ->
     """Write the first `limit` accepted traces of finished teach requests to `path`; how many there are.
 
     Raises:
-        StoreError: a shard is damaged.
+        Damaged: a shard is not what was written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from .signal import codecs
 
     shards = [(manifest, entry) for manifest in taught for entry in manifest.entries]
-    schemas = [pq.read_schema(store.path(*shard)) for shard in shards]
+    schemas = [store.schema(*shard) for shard in shards]
     if not schemas:
         return 0
     origins = [json.loads(s.metadata[codecs.METADATA.encode()]) for s in schemas]

@@ -24,7 +24,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from . import models
+from . import checkpoints, models
 from .config import DistillConfig
 from .progress import Progress
 from .signal import codecs
@@ -33,7 +33,7 @@ from .store import write_json
 from .traces import Traces, collate
 
 
-class DistillTrainer(Trainer):
+class DistillTrainer(checkpoints.Sealing, Trainer):
     """Minimises the mean of the `Objective` over solution tokens.
 
     `speed` counts the solution tokens trained on and the seconds that took, over all processes that trained so far;

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 from prefect import Task, get_run_logger
@@ -39,7 +38,7 @@ def stage_task(stage: str, description: str, *tags: str) -> StageTask:
     """The Prefect task of one stage; what may pass is tried again, after waiting longer each time."""
 
     def execute(spec: dict[str, Any], store: str, fingerprint: str) -> dict[str, Any]:
-        return _execute(stage, spec, Store(Path(store)))
+        return _execute(stage, spec, Store.at(store))
 
     return Task(
         execute,
@@ -95,6 +94,11 @@ def _progress() -> Progress:
     return listener.get() or PlainProgress(get_run_logger().info)
 
 
+def tell(text: str) -> None:
+    """A line to whoever listens to the run."""
+    _progress().note(text)
+
+
 def _asked() -> float:
     """When the flow run began: a retry does not make again what its earlier tries made, though it is forced."""
     context = FlowRunContext.get()
@@ -114,7 +118,7 @@ def run_stage(task: StageTask, spec: stages.Spec, store: Store, label: str, forc
         task_run_name=label,
         refresh_cache=manifest is None,
         result_storage=store.root.absolute() / "results",
-    )(spec.model_dump(mode="json"), str(store.root), spec.fingerprint, return_state=True)
+    )(spec.model_dump(mode="json"), store.location, spec.fingerprint, return_state=True)
     result = state.result()
     seconds = time.monotonic() - started
     manifest = stages.required(spec, store)

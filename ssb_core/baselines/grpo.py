@@ -21,14 +21,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .. import models, problems, prompts, verify
+from .. import checkpoints, models, problems, prompts, verify
 from ..config import ConfigError, Example, GrpoConfig, ProblemsConfig
 from ..engines import release
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem
 from ..stages import Outcome, distill
-from ..store import Store, StoreError, digest, exclusive
+from ..store import Store, StoreError, digest
 
 
 class Spec(distill.Trained):
@@ -125,17 +125,17 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
         )
     store.open(spec.recipe)
     work = store.work(spec.recipe, spec.fingerprint, digest([]))
-    with exclusive(work, "grpo"):
-        checkpoint = distill.last_checkpoint(work)
-        shutil.rmtree(work / "result", ignore_errors=True)
-        release()
-        train(spec, asked, prompt_ids, work, checkpoint, progress)
-        log = distill.read_log(work / "result")
-        return distill.commit(spec, store, work, facts(log, len({p.id for p in asked})), distill.step(checkpoint))
+    checkpoint = checkpoints.last(work)
+    shutil.rmtree(work / "result", ignore_errors=True)
+    release()
+    train(spec, store, asked, prompt_ids, work, checkpoint, progress)
+    log = distill.read_log(work / "result")
+    return distill.commit(spec, store, work, facts(log, len({p.id for p in asked})), checkpoints.step(checkpoint))
 
 
 def train(
     spec: Spec,
+    store: Store,
     asked: Sequence[Problem],
     prompt_ids: dict[str, tuple[int, ...]],
     work: Path,
@@ -147,6 +147,7 @@ def train(
 
     with verify.Verifier(spec.problems.completion_form) as verifier:
         trainer = Trainer(spec, asked, prompt_ids, verifier, work, progress)
+        trainer.keep = store.keep
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student: Any = trainer.model
     student.save_pretrained(work / "result" / "adapter")

@@ -15,7 +15,7 @@ from datasets import Dataset
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from .. import models
+from .. import checkpoints, models
 from ..config import GrpoConfig
 from ..progress import Progress
 from ..records import Problem
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .grpo import Spec
 
 
-class Trainer(GRPOTrainer):
+class Trainer(checkpoints.Sealing, GRPOTrainer):
     """Asks the problems in the given order; a row of its data set is a problem's id, which stands for the prompt."""
 
     def __init__(

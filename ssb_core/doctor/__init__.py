@@ -12,17 +12,20 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import ConfigError, RunConfig
 from . import data, installation, machine, model, room
 from .checks import Check, Examination, Status
 from .patient import Patient
 
+if TYPE_CHECKING:
+    from ..store import Store
+
 __all__ = ["Check", "Examination", "Status", "examinations", "examine", "failure"]
 
 
-def examinations(store: Path, config: RunConfig | None = None) -> list[Examination]:
+def examinations(store: Store, config: RunConfig | None = None) -> list[Examination]:
     """What there is to look at: installation and machine; with a configuration, also what that one needs."""
     looks = [
         Examination("installation", "python", installation.python),

@@ -31,7 +31,7 @@ def model(patient: Patient) -> Iterator[Check]:
     from ..models import gguf
 
     wanted = patient.config.model
-    patient.model = found = models.resolve(wanted, patient.store)
+    patient.model = found = models.resolve(wanted, patient.store.root)
     if found.revision is not None:
         yield _on_the_hub(found)
     elif found.gguf is not None:

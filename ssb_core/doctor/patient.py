@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import ProblemsConfig, RunConfig
@@ -11,6 +10,7 @@ from ..config import ProblemsConfig, RunConfig
 if TYPE_CHECKING:
     from ..models import ResolvedModel
     from ..pipeline import Pipeline
+    from ..store import Store
 
 TRAINING = "to learn from"  # the name of the set beside those of benchmarks, none of which has a space
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -30,7 +30,7 @@ class Shape:
 class Patient:
     """What is examined, and what was found out that later examinations need."""
 
-    store: Path
+    store: Store
     config: RunConfig
     model: ResolvedModel | None = None
     shape: Shape | None = None

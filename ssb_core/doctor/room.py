@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 QUESTION = 1000  # bytes of a question where none is here; GSM8K's and MATH's are shorter on average
 
 
-def directory(store: Path) -> Iterator[Check]:
-    """Whether results can be written to the store, or a store be made."""
-    there = nearest(store)
-    where = f"{store.absolute()}" + ("" if there == store.absolute() else " (to be made)")
+def directory(store: Store) -> Iterator[Check]:
+    """Whether results can be written to the store, or a store be made; at a URL, to its cache here."""
+    if store.remote:
+        store.check_format()
+        yield Check("store", "ok", f"{store.remote.url} can be read; its cache on this machine follows")
+    root = store.root.absolute()
+    there = nearest(root)
+    where = f"{root}" + ("" if there == root else " (to be made)")
     free = shutil.disk_usage(there).free
     if not there.is_dir():
         yield Check(
@@ -41,7 +45,6 @@ def directory(store: Path) -> Iterator[Check]:
 def disk(patient: Patient) -> Iterator[Check]:
     """What the run may take in the store against what is free there."""
     from .. import estimate
-    from ..store import Store
 
     counts = {name: patient.sets.get(name, wanted.limit) for name, wanted in patient.wanted.items()}
     known = {name: count for name, count in counts.items() if count is not None}
@@ -49,7 +52,7 @@ def disk(patient: Patient) -> Iterator[Check]:
         why = "no estimate without the model, and every problem set or its limit"
         yield Check("disk", "warning", why, "see data and model")
         return
-    store, pipeline = Store(patient.store), patient.pipeline()
+    store, pipeline = patient.store, patient.pipeline()
     kept, whole = _kept(pipeline, store) if pipeline else (0, False)
     if whole:
         yield Check("disk", "ok", f"nothing more is needed: the whole run is in the store ({size(kept)})")
@@ -58,7 +61,7 @@ def disk(patient: Patient) -> Iterator[Check]:
     bound = estimate.estimate(patient.config, sizes)
     lengths = estimate.measured(store, patient.model.identity, patient.config)
     usual = estimate.estimate(patient.config, sizes, lengths) if lengths else None
-    check = room(bound, usual, kept, shutil.disk_usage(nearest(patient.store)).free)
+    check = room(bound, usual, kept, shutil.disk_usage(nearest(store.root)).free)
     by_limit = "" if pipeline else "; problem sets that are not here are counted by their limit"
     yield replace(check, found=check.found + by_limit)
 

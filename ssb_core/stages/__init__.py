@@ -106,18 +106,20 @@ def finished(spec: Spec, store: Store) -> Manifest | None:
 
 
 def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Run the stage of `spec`, unless its request is finished already."""
-    manifest = finished(spec, store)
-    if manifest is not None:
+    """Run the stage of `spec`, unless its request is finished already; wait for another process that is at it."""
+    if manifest := finished(spec, store):
         store.drop_work(manifest)
         return Outcome(manifest, 0, manifest.units)
-    started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
-    told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts)
-    try:
-        return module(spec.stage).run(spec, store, progress)
-    finally:
-        told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts) - told  # what the parts note themselves
-        store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
+    with store.writing(spec.recipe, progress.note):
+        if manifest := finished(spec, store):  # another process made it while this one waited
+            return Outcome(manifest, 0, manifest.units)
+        started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
+        told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts)
+        try:
+            return module(spec.stage).run(spec, store, progress)
+        finally:
+            told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts) - told  # what the parts note themselves
+            store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
 
 
 def lineage(spec: Spec) -> list[Spec]:

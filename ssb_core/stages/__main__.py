@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 def read(job: dict[str, Any]) -> tuple[Spec, Store]:
     """The request of a job, and the store it is for."""
     kind: type[Spec] = getattr(module(job["stage"]), job.get("part", "Spec"))
-    return kind.model_validate(job["spec"]), Store(Path(job["store"]))
+    return kind.model_validate(job["spec"]), Store.at(job["store"])
 
 
 def serve(scratch: Path) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from .. import models, traces
+from .. import checkpoints, models, traces
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, digest, exclusive, sha256_file
+from ..store import Entry, Manifest, Store, StoreError, digest, sha256_file
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -34,6 +34,12 @@ class Trained(BaseSpec):
         return store.directory(self.recipe) / self.fingerprint
 
     def adapter(self, store: Store) -> Path:
+        """The finished adapter, on this machine and checked.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        store.verify(required(self, store))
         return self.directory(store) / "adapter"
 
 
@@ -111,24 +117,23 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
     work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
-    with exclusive(work, spec.stage):
-        taught = lay_out(spec, store, manifests, work / DATA)
-        if taught <= spec.distill.held_out:
-            kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
-            raise StoreError(
-                f"no trace was taught{kept}, so there is nothing to distill; sample more problems (problems.limit)"
-            )
-        checkpoint = last_checkpoint(work)
-        if checkpoint is None:
-            shutil.rmtree(work / "result", ignore_errors=True)
-        release()
-        if spec.execution.train_processes > 1:
-            from . import together
+    taught = lay_out(spec, store, manifests, work / DATA)
+    if taught <= spec.distill.held_out:
+        kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
+        raise StoreError(
+            f"no trace was taught{kept}, so there is nothing to distill; sample more problems (problems.limit)"
+        )
+    checkpoint = checkpoints.last(work)
+    if checkpoint is None:
+        shutil.rmtree(work / "result", ignore_errors=True)
+    release()
+    if spec.execution.train_processes > 1:
+        from . import together
 
-            together.train(spec, work, checkpoint, progress)
-        else:
-            train(spec, work, checkpoint, progress)
-        return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
+        together.train(spec, store, work, checkpoint, progress)
+    else:
+        train(spec, store, work, checkpoint, progress)
+    return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
 def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path | None) -> Outcome:
@@ -138,7 +143,7 @@ def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path 
     facts = {"traces": traces, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
     if held_out := [row["held_out_loss"] for row in log if "held_out_loss" in row]:
         facts |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
-    return commit(spec, store, work, facts, step(checkpoint))
+    return commit(spec, store, work, facts, checkpoints.step(checkpoint))
 
 
 def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: int) -> Outcome:
@@ -172,7 +177,7 @@ def refuse_divergence(log: Sequence[dict[str, Any]], field: str) -> None:
             )
 
 
-def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -> None:
+def train(spec: Spec, store: Store, work: Path, checkpoint: Path | None, progress: Progress) -> None:
     """Train on the traces laid out in `work` to the end; the adapter and its log are then in ``work/result``."""
     from ..signal import origin
     from ..trainer import DistillTrainer
@@ -184,8 +189,9 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
     trainer = DistillTrainer(
         student, learned, held_out, spec.distill, work, progress, spec.execution.report_to, spec.stage
     )
+    trainer.keep = store.keep
     if "tensorboard" in spec.execution.report_to:
-        trainer.draw_curves(work / "result" / CURVES, step(checkpoint))
+        trainer.draw_curves(work / "result" / CURVES, checkpoints.step(checkpoint))
     if checkpoint and trainer.had_stopped(checkpoint):
         trainer.take_best(checkpoint)
     else:
@@ -193,23 +199,6 @@ def train(spec: Spec, work: Path, checkpoint: Path | None, progress: Progress) -
     if trainer.is_world_process_zero():
         student.save_pretrained(work / "result" / "adapter")
         _write_log(work / "result", trainer.state.log_history)
-
-
-def step(checkpoint: Path | None) -> int:
-    """Optimiser steps that a checkpoint was written after."""
-    return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-
-
-def last_checkpoint(work: Path) -> Path | None:
-    """The newest checkpoint that was written to the end (its trainer state is written last)."""
-    found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]), reverse=True)
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text())
-            return path
-        except (OSError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-    return None
 
 
 def _write_log(directory: Path, history: Sequence[dict[str, Any]]) -> None:

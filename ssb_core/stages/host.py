@@ -29,7 +29,7 @@ from .. import engines
 from ..config import ConfigError
 from ..models import pick_device
 from ..progress import Progress
-from ..store import Store, StoreError
+from ..store import Damaged, Store, StoreError, Unreachable
 from . import Outcome, Spec, execute, finished, required, upstreams
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 TAIL = 15  # lines of a dead process's log that its error shows
 COMPLAINT = re.compile(r"(?:^|\] )\s*((?:\w+\.)*\w*(?:Error|Exception): .*)")  # vLLM's processes put a prefix before
 GRACE = 30  # seconds in which an engine shuts down
-REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError}
+REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Damaged, "Unreachable": Unreachable}
 
 
 class StageError(RuntimeError):
@@ -148,7 +148,7 @@ class StageProcess:
             ConfigError, StoreError: as the stage raised it.
             StageError: anything else went wrong.
         """
-        job = {"stage": spec.stage, "part": type(spec).__name__, "store": str(store.root.absolute())}
+        job = {"stage": spec.stage, "part": type(spec).__name__, "store": store.location}
         self._send(job | {"spec": spec.model_dump(mode="json")})
         limit = spec.execution.hours(spec.stage)
         for event in self._events_until(time.monotonic() + 3600 * limit):

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from .. import models
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..store import Manifest, Store, digest, exclusive
+from ..store import Manifest, Store, digest
 from . import Outcome, distill, required, sources
 from . import Spec as BaseSpec
 
@@ -53,22 +53,21 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     store.open(spec.recipe)
     base, directory = spec.student.teach[0].model, spec.directory(store)
     work = store.work(spec.recipe, spec.fingerprint, digest(made_from))
-    with exclusive(work, "merge"):
-        result = work / "result"
-        shutil.rmtree(result, ignore_errors=True)
-        progress.begin("merge", 1, "models")
-        tokenizer = models.load_tokenizer(base)
-        merged = models.load_merged(base, spec.student.adapter(store)).to(getattr(torch, base.dtype))
-        # What a base suggests of sampling is not used, and not always valid.
-        stops = list(models.end_of_turn(base, tokenizer))
-        merged.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
-        merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
-        tokenizer.save_pretrained(result)
-        progress.advance()
-        progress.end()
-        shutil.rmtree(directory, ignore_errors=True)
-        result.rename(directory)
-        files = distill.entries(directory)
-        manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
-        store.drop_work(manifest)
+    result = work / "result"
+    shutil.rmtree(result, ignore_errors=True)
+    progress.begin("merge", 1, "models")
+    tokenizer = models.load_tokenizer(base)
+    merged = models.load_merged(base, spec.student.adapter(store)).to(getattr(torch, base.dtype))
+    # What a base suggests of sampling is not used, and not always valid.
+    stops = list(models.end_of_turn(base, tokenizer))
+    merged.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
+    merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
+    tokenizer.save_pretrained(result)
+    progress.advance()
+    progress.end()
+    shutil.rmtree(directory, ignore_errors=True)
+    result.rename(directory)
+    files = distill.entries(directory)
+    manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
+    store.drop_work(manifest)
     return Outcome(manifest, 1, 0)

@@ -19,12 +19,12 @@ from typing import Any
 from ..config import ConfigError
 from ..models import pick_device
 from ..progress import Progress
-from ..store import StoreError
+from ..store import Store, StoreError
 from . import distill, module
 from .__main__ import Told
 
 
-def train(spec: distill.Spec, work: Path, checkpoint: Path | None, progress: Progress) -> None:
+def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None, progress: Progress) -> None:
     """`distill.train` in ``execution.train_processes`` processes.
 
     Raises:
@@ -49,7 +49,8 @@ def train(spec: distill.Spec, work: Path, checkpoint: Path | None, progress: Pro
     )
     with _heard(work / "progress", progress) as pipe:
         try:
-            elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), work, checkpoint, pipe)
+            request = (spec.stage, spec.model_dump_json(), store.location)
+            elastic_launch(config, _train)(*request, work, checkpoint, pipe)
         except ChildFailedError as e:
             rank, failure = e.get_first_failure()
             raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
@@ -65,7 +66,7 @@ def _refuse_too_few(n: int, device: str) -> None:
         )
 
 
-def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
+def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
     """What every process does; only the first has somebody who listens."""
     import torch
     from torch.distributed.elastic.multiprocessing.errors import record
@@ -75,7 +76,7 @@ def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Pat
         torch.cuda.set_device(rank)  # the model's device is "cuda", which means this one then
     progress = Told(pipe.open("w")) if rank == 0 else Progress()
     request: Any = module(stage).Spec.model_validate_json(spec)
-    record(distill.train)(request, work, checkpoint, progress)
+    record(distill.train)(request, Store.at(store), work, checkpoint, progress)
 
 
 @contextmanager

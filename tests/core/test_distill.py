@@ -16,14 +16,14 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from ssb_core import config, models
+from ssb_core import checkpoints, config, models
 from ssb_core.config import DistillConfig, RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.signal import codecs, origin
-from ssb_core.stages import distill, execute, required, sources
-from ssb_core.store import Store, StoreError, digest, exclusive
+from ssb_core.stages import distill, execute, required
+from ssb_core.store import Store, StoreError
 from ssb_core.summary import signal_origins
 from ssb_core.traces import METADATA, Traces, collate, lay_out
 from ssb_core.trainer import DistillTrainer, Order
@@ -83,10 +83,30 @@ def test_a_half_written_checkpoint_is_passed_over(small: RunConfig, store: Store
     with pytest.raises(InterruptedError):
         distill.run(spec, store, StopsAfter(9))
     (work,) = store.directory(spec.recipe).glob("*.work")
-    assert distill.last_checkpoint(work) == work / "checkpoint-8"
-    (work / "checkpoint-8" / "trainer_state.json").write_text("{")
-    assert distill.last_checkpoint(work) == work / "checkpoint-4"
+    assert checkpoints.last(work) == work / "checkpoint-8"
+    (work / "checkpoint-8" / checkpoints.SEAL).unlink()
+    assert checkpoints.last(work) == work / "checkpoint-4"
     assert not (work / "checkpoint-8").exists()
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_ends_with_the_same_bits(
+    small: RunConfig, store: Store, quick_run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = spec_of(small, store)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(9))
+    (work,) = store.directory(spec.recipe).glob("*.work")
+    flip(work / "checkpoint-8" / "optimizer.pt")
+    outcome = distill.run(spec, store, Progress())
+    assert "checkpoint-8: damaged checkpoint (optimizer.pt); set aside" in caplog.text
+    assert outcome.reused == 4 and outcome.manifest == quick_run.manifests("distill")[0]
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
 
 
 def test_accumulation_changes_no_loss(small: RunConfig, store: Store, quick_run: Run) -> None:
@@ -214,13 +234,6 @@ def test_checkpoints_of_other_upstream_bytes_are_not_gone_on_with(small: RunConf
     work.rename(other)
     assert distill.run(spec, store, Progress()).reused == 0
     assert not other.exists()
-
-
-def test_a_second_process_at_the_same_distillation_is_refused(small: RunConfig, store: Store) -> None:
-    spec = spec_of(small, store)
-    work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
-    with exclusive(work, "distill"), pytest.raises(StoreError, match="another process is at work"):
-        distill.run(spec, store, Progress())
 
 
 def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ssb_core.store import Manifest, Recipe, Store, StoreError, digest, write_json
+from ssb_core.store import Damaged, Entry, Manifest, Recipe, Store, StoreError, digest, sha256_file, write_json
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 
@@ -92,13 +92,68 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
-def test_opening_sweeps_temporaries_of_dead_writers_only(store: Store) -> None:
+def test_the_one_writer_sweeps_what_dead_ones_left_though_their_pids_live_again(store: Store) -> None:
     shards = store.directory(RECIPE) / "shards"
-    dead, alive = shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getpid()}.tmp"
-    dead.touch()
-    alive.touch()
+    left = [shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getppid()}.tmp"]
+    for path in left:
+        path.touch()
     store.open(RECIPE)
-    assert not dead.exists() and alive.exists()
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.parametrize("damage", ["empty", "bits flipped", "swapped", "another's sidecar"])
+def test_a_damaged_shard_of_the_right_size_is_noticed_when_read_set_aside_and_made_again_alone(
+    store: Store, damage: str
+) -> None:
+    manifest, other = commit(store, "a", (1, 2)), commit(store, "b", (3, 4))
+    table, its = store.path(manifest, manifest.entries[0]), store.path(other, other.entries[0])
+    sidecar, its_sidecar = table.with_suffix(".json"), its.with_suffix(".json")
+    assert table.stat().st_size == its.stat().st_size
+    raw = bytearray(table.read_bytes())
+    match damage:
+        case "empty":
+            table.write_bytes(b"")
+        case "bits flipped":
+            raw[-20] ^= 4  # of the footer, of which no page's checksum says anything
+            table.write_bytes(raw)
+        case "swapped":
+            table.write_bytes(its.read_bytes())
+        case "another's sidecar":
+            sidecar.write_bytes(its_sidecar.read_bytes())
+    noticed = store.shard(RECIPE, "a", "up") is None
+    if not noticed:
+        with pytest.raises(Damaged, match=r"shards/a.parquet was damaged \(its checksum is another\)"):
+            store.table(manifest, manifest.entries[0], ["x"])
+    assert table.with_name("a.parquet.damaged").exists() and not table.exists()
+    assert store.manifest(RECIPE, "print-a") is None
+    assert store.shard(RECIPE, "b", "up") and store.table(other, other.entries[0]).num_rows == 2
+
+
+def test_a_manifest_under_anothers_name_is_not_believed(store: Store) -> None:
+    commit(store, "a"), commit(store, "b")
+    folder = store.directory(RECIPE) / "manifests"
+    (folder / "print-a.json").write_bytes((folder / "print-b.json").read_bytes())
+    assert store.manifest(RECIPE, "print-a") is None and store.manifest(RECIPE, "print-b")
+
+
+def test_a_damaged_recipe_note_is_written_anew(store: Store) -> None:
+    note = store.directory(RECIPE) / "recipe.json"
+    note.write_text("{")
+    store.open(RECIPE)
+    assert json.loads(note.read_text()) == RECIPE.content
+
+
+def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> None:
+    path = store.directory(RECIPE) / "print" / "adapter.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    entry = Entry("print/adapter.safetensors", 7, sha256_file(path))
+    manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
+    store.verify(manifest)
+    path.write_bytes(b"weighty")
+    with pytest.raises(Damaged, match="adapter.safetensors was damaged"):
+        store.verify(manifest)
+    assert store.manifest(RECIPE, "print") is None
 
 
 def test_digest_ignores_key_order_and_refuses_what_is_not_stable() -> None:

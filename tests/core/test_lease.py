@@ -1,0 +1,143 @@
+"""One writer at a time: who waits says for whom, and a writer that dies leaves nothing that has to be broken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ssb_core import stages
+from ssb_core.pipeline import Pipeline
+from ssb_core.progress import Progress
+from ssb_core.runs import Run
+from ssb_core.store import Recipe, Store, lease
+from tests.conftest import run_stages
+from tests.processes import ROOT
+
+SECONDS = 20  # after which something that should have happened never will
+HOLD = """
+import sys, time
+from pathlib import Path
+from ssb_core.store import lease
+with lease.held(Path(sys.argv[1]), "rollouts", print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lease until its stdin is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], cwd=ROOT, stdin=-1, stdout=-1, text=True, env=os.environ
+    )
+    assert process.stdout and process.stdout.readline() == "held\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Waiting(threading.Thread):
+    """Takes the lease in a thread of its own and notes what it is told."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.told: list[str] = []
+        self.heard = threading.Event()
+        self.start()
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+        self.heard.set()
+
+    def run(self) -> None:
+        with lease.held(self.path, "rollouts", self.tell):
+            pass
+
+
+def test_the_second_waits_says_for_whom_and_goes_on_when_the_first_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    with another(path) as first:
+        waiting = Waiting(path)
+        assert waiting.heard.wait(SECONDS)
+        assert f"rollouts: waiting for process {first.pid}, at work since" in waiting.told[0]
+        found = lease.holder(path)
+        assert found and found.pid == first.pid
+        assert first.stdin
+        first.stdin.close()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive()
+    assert path.read_bytes() == b"" and lease.holder(path) is None
+
+
+def test_a_killed_holder_is_followed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    with another(path) as first:
+        waiting = Waiting(path)
+        assert waiting.heard.wait(SECONDS)
+        first.kill()
+        first.wait()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive()
+    assert path.read_bytes() == b""
+
+
+def test_a_stopped_holder_keeps_its_lease_and_is_said_to_be_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SILENCE", 0.2)
+    monkeypatch.setattr(lease, "REMIND", 0.5)
+    path = tmp_path / "writer.lock"
+    with another(path) as first:
+        os.kill(first.pid, signal.SIGSTOP)
+        waiting = Waiting(path)
+        while not any("no sign of life" in line for line in waiting.told):
+            waiting.heard.clear()
+            assert waiting.heard.wait(SECONDS)
+        assert waiting.is_alive()
+        os.kill(first.pid, signal.SIGCONT)
+        assert first.stdin
+        first.stdin.close()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive()
+
+
+def test_a_lease_that_says_nothing_readable_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    path.write_bytes(b'{"host": "elsewh')  # a torn write of a holder that is gone
+    with lease.held(path, "rollouts", print):
+        assert lease.Owner.parse(path.read_bytes())
+
+
+def test_who_waited_takes_what_the_other_made(quick_run: Run, small, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    store = Store(tmp_path / "store")
+    spec = Pipeline.of(small, store.root).wave(0, 64).rollouts
+    found: list[stages.Outcome] = []
+    both = [
+        threading.Thread(target=lambda: found.append(stages.execute(spec, Store(tmp_path / "store"), Progress())))
+        for _ in range(2)
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert sorted((o.made, o.reused) for o in found) == [(0, 4), (4, 0)]
+    assert found[0].manifest == found[1].manifest
+    assert run_stages(small, store, tmp_path / "run").summary["benchmarks"] == quick_run.summary["benchmarks"]
+
+
+def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    store, recipe = Store(tmp_path), Recipe("rollouts", {"version": 1})
+    (tmp_path / "format.json").write_text('{"format": 99}')
+    with pytest.raises(stages.StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
+        store.writing(recipe).__enter__()
