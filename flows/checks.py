@@ -58,7 +58,7 @@ def refuse_bad_input(settings: RunConfig, store: Store, runs: Path, start: str) 
     for path in (store.root, runs):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
-    store.check_format()
+    store.check()
     pipeline = Pipeline.of(settings, store.root)
     missing = [row for row in plan(pipeline, store) if row.status != "cached"]
     for row in missing:

@@ -25,7 +25,7 @@ QUESTION = 1000  # bytes of a question where none is here; GSM8K's and MATH's ar
 def directory(store: Store) -> Iterator[Check]:
     """Whether results can be written to the store, or a store be made; at a URL, to its cache here."""
     if store.remote:
-        store.check_format()
+        store.check()
         yield Check("store", "ok", f"{store.remote.url} can be read; its cache on this machine follows")
     root = store.root.absolute()
     there = nearest(root)

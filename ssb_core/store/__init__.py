@@ -90,12 +90,17 @@ class Store:
     def directory(self, recipe: Recipe) -> Path:
         return self.root / recipe.stage / recipe.hash
 
-    def check_format(self) -> None:
-        """Refuse a store that another version has laid out.
+    def check(self) -> None:
+        """Refuse a store that cannot be used, before any work.
 
         Raises:
-            StoreError: it names the format.
+            StoreError: another version has laid it out, or its URL cannot be written to.
         """
+        if self.remote:
+            self.remote.check()
+        self._check_format()
+
+    def _check_format(self) -> None:
         path = self.root / "format.json"
         self._pull(path)
         if not path.exists():
@@ -113,7 +118,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self, recipe: Recipe, tell: Callable[[str], None] = log.info) -> Iterator[None]:
         """Be the only writer of a recipe within the block; while another process is, wait for it and `tell` of it."""
-        self.check_format()
+        self._check_format()
         path, what = self.directory(recipe) / "writer.lock", f"{recipe.stage}/{recipe.hash}"
         with contextlib.ExitStack() as kept:
             kept.enter_context(lease.held(path, what, tell))

@@ -151,7 +151,7 @@ def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> Non
     manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
     store.verify(manifest)
     path.write_bytes(b"weighty")
-    with pytest.raises(Damaged, match="adapter.safetensors was damaged"):
+    with pytest.raises(Damaged, match=r"adapter\.safetensors was damaged"):
         store.verify(manifest)
     assert store.manifest(RECIPE, "print") is None
 

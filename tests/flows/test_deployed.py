@@ -95,9 +95,11 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
 
     finished = committed(served.store)
     flag.unlink()
+    # Until the worker has noticed that the process of the first try is gone, it takes the second for the one that died.
+    until(lambda: "exited with status code: 1" in served.logs(id), 60, lambda: served.told(id))
     done = served.prefect("flow-run", "retry", id)
     assert done.returncode == 0, done.stdout
-    until(lambda: served.run(id)["run_count"] == 2, 60)
+    until(lambda: served.run(id)["run_count"] == 2, 60, lambda: served.told(id))
     assert served.wait(id)["state"]["type"] == "COMPLETED"
     again = served.tasks(id)[len(first) :]
     cached = {*ALL[:3], EVALUATED[0]}  # the base was evaluated by an earlier run
