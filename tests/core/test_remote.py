@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec.config
 import pyarrow as pa
 import pytest
 
@@ -218,9 +219,11 @@ def test_only_one_of_many_creates_a_lease(here: Store) -> None:
 
 
 def test_a_whole_run_through_failing_requests_gives_what_a_directory_gives(
-    small: RunConfig, quick_run: Run, s3: S3, tmp_path: Path
+    small: RunConfig, quick_run: Run, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3.fail(0.1)
+    hasty = {"retries": {"max_attempts": 8, "mode": "standard"}, "read_timeout": 1}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
+    s3.fail(0.05)
     first = machine("here", s3, tmp_path)
     run_stages(small, first, tmp_path / "run", "teach")
     second = machine("there", s3, tmp_path)
