@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ssb_core.execution import StageName
 
-from . import checks, launch, prefect_commands
+from . import checks, launch, prefect_commands, store_commands
 from .errors import clean_errors
 from .options import (
     ConfigOption,
@@ -24,11 +24,8 @@ from .options import (
     SetOption,
     StoreOption,
     load,
+    open_store,
 )
-
-if TYPE_CHECKING:
-    from ssb_core.store import Store
-
 
 app = typer.Typer(
     name="ssb",
@@ -65,7 +62,7 @@ def run(
         checks.refuse_bad_part(*part)
         origin = preset or (config.stem if config else "custom")
         directory = runs / checks.name_of(name, origin, settings)
-        checks.refuse_bad_input(settings, _store(store), runs, from_stage.value)
+        checks.refuse_bad_input(settings, open_store(store), runs, from_stage.value)
         _note(checks.notes(settings, str(directory / "report.html"), to_stage.value))
         launch.tell(launch.start(settings, store, runs, name, origin, *part), directory)
 
@@ -86,7 +83,7 @@ def plan(
         from . import console
 
         settings = load(preset, config, overrides, limit)
-        held = _store(store)
+        held = open_store(store)
         rows = planning.plan(Pipeline.of(settings, held.root), held)
         console.console.print(console.plan_table(rows))
         _note(checks.notes(settings, "the run's report.html"))
@@ -104,7 +101,7 @@ def show(
         from ssb_core import story
         from ssb_core.runs import Run
 
-        print(story.render(story.tell(Run.named(runs, run_name, _store(store)), problem_id)))
+        print(story.render(story.tell(Run.named(runs, run_name, open_store(store)), problem_id)))
 
 
 @app.command()
@@ -118,7 +115,7 @@ def report(
         from ssb_core import report as reports
         from ssb_core.runs import Run
 
-        chosen = Run.named(runs, run_name, _store(store))
+        chosen = Run.named(runs, run_name, open_store(store))
         reports.write(chosen)
         launch.tell(chosen.summary, chosen.directory)
 
@@ -152,7 +149,7 @@ def signal(
 
         from . import signal_command
 
-        signal_command.run(Run.named(runs, run_name, _store(store)), traces, top, as_json)
+        signal_command.run(Run.named(runs, run_name, open_store(store)), traces, top, as_json)
 
 
 @app.command()
@@ -187,7 +184,7 @@ def compare(
 
         from . import compare_command
 
-        held = _store(store)
+        held = open_store(store)
         sides = [comparing.side(runs, text, model, held) for text in (first, second)]
         compare_command.run(comparing.compare(*sides), top, as_json, out)
 
@@ -230,7 +227,7 @@ def export(
 
         asked: dict[exports.Kind, Path | None] = {"adapter": adapter, "merged": merged, "dataset": dataset}
         targets = {kind: target for kind, target in asked.items() if target}
-        chosen = Run.named(runs, run_name, _store(store))
+        chosen = Run.named(runs, run_name, open_store(store))
         written = exports.export(chosen, targets, signal=signal, overwrite=overwrite)
         print(export_command.told(written, reports.verdict_in_words(chosen.summary)))
 
@@ -297,11 +294,18 @@ def doctor(
         from . import doctor as examination
 
         given = preset or config or overrides
-        well = examination.run(_store(store), (lambda: load(preset, config, overrides)) if given else None)
+        well = examination.run(open_store(store), (lambda: load(preset, config, overrides)) if given else None)
         raise typer.Exit(0 if well else 1)
 
 
-for command in (prefect_commands.deploy, prefect_commands.serve_local, prefect_commands.parameters):
+for command in (
+    store_commands.status,
+    store_commands.verify,
+    store_commands.gc,
+    prefect_commands.deploy,
+    prefect_commands.serve_local,
+    prefect_commands.parameters,
+):
     app.command()(command)
 
 
@@ -313,16 +317,6 @@ def main() -> None:
 def _note(lines: Iterable[str]) -> None:
     for line in lines:
         print(line, file=sys.stderr)
-
-
-def _store(location: str) -> Store:
-    from ssb_core.config import ConfigError
-    from ssb_core.store import Store, StoreError
-
-    try:
-        return Store.at(location)
-    except StoreError as e:
-        raise ConfigError(f"--store: {e}") from None
 
 
 if __name__ == "__main__":

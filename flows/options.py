@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
+    from ssb_core.store import Store
 
 
 class FormName(StrEnum):
@@ -69,3 +70,18 @@ def load(preset: str | None, config: Path | None, overrides: list[str] | None, l
 
     limited = [f"evaluate.limit={limit}"] if limit else []
     return presets.load(preset, config, [*(overrides or ()), *limited])
+
+
+def open_store(location: str) -> Store:
+    """The store at a path or URL.
+
+    Raises:
+        ConfigError: nothing that is installed knows the URL.
+    """
+    from ssb_core.config import ConfigError
+    from ssb_core.store import Store, StoreError
+
+    try:
+        return Store.at(location)
+    except StoreError as e:
+        raise ConfigError(f"--store: {e}") from None

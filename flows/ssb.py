@@ -136,6 +136,7 @@ def walk(
             spec = request.spec
             refuse_early(request, run.store, from_stage)
             task = getattr(TASKS[spec.stage], spec.stage.replace("-", "_"))
+            run.start(spec, request.label)
             happened = caching.run_stage(task, spec, run.store, request.label, spec.stage in force)
             if happened.status != "cached" or spec.fingerprint not in done:
                 done[spec.fingerprint] = happened

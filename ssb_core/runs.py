@@ -2,6 +2,7 @@
 
 runs/<name>/config.yaml    the complete configuration
 runs/<name>/env.json       versions, platform, device
+runs/<name>/begun.json     what an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
 runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
 runs/<name>/summary.json   the machine-readable result, which only a finished run has
 runs/<name>/report.html    the readable one
@@ -11,15 +12,19 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from .config import ConfigError, RunConfig
 from .store import Manifest, Store, StoreError, replacing, write_json
+
+if TYPE_CHECKING:
+    from .stages import Spec
 
 SUMMARY_FORMAT = 4
 """What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
@@ -48,6 +53,17 @@ class StageRun:
     benchmark: str = ""
     seed: int | None = None
     round: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request that an unfinished run has begun, and when, as Unix time in seconds."""
+
+    stage: str
+    recipe: str
+    fingerprint: str
+    label: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,12 @@ class Run:
     def begin(self, config: RunConfig) -> None:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for name in ("summary.json", "stages.json", "report.html"):  # they may speak of another configuration
+        for name in (
+            "summary.json",
+            "stages.json",
+            "begun.json",
+            "report.html",
+        ):  # they may speak of another configuration
             (self.directory / name).unlink(missing_ok=True)
         _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self._note_environment(config)
@@ -126,6 +147,17 @@ class Run:
                 return
         write_json(path, environment(config))
 
+    @property
+    def begun(self) -> list[Begun]:
+        """What the run has begun, if it is not finished."""
+        path = self.directory / "begun.json"
+        return [Begun(**row) for row in json.loads(path.read_text())] if path.exists() else []
+
+    def start(self, spec: Spec, label: str) -> None:
+        """Note that a request begins, so that what it leaves in the store is known to be somebody's."""
+        now = Begun(spec.stage, spec.recipe.hash, spec.fingerprint, label, time.time())
+        write_json(self.directory / "begun.json", [asdict(b) for b in (*self.begun, now)])
+
     def note(self, stages: list[StageRun]) -> None:
         """Write what happened so far, so that it can be told before the run is finished, or if it fails."""
         write_json(self.directory / "stages.json", [asdict(s) for s in stages])
@@ -134,6 +166,7 @@ class Run:
         """Write what happened; the summary last."""
         self.note(stages)
         write_json(self.directory / "summary.json", summary)
+        (self.directory / "begun.json").unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .. import parquet
 from . import lease
 from .files import Damaged, StoreError, exclusive, fsync, replacing, set_aside, sha256_file, sweep, write_json
-from .manifest import Entry, Manifest, Recipe, Shard, digest
+from .manifest import Entry, File, Manifest, Recipe, Shard, digest
 from .remote import Remote, Unreachable
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = (
     "Damaged",
     "Entry",
+    "File",
     "Manifest",
     "Recipe",
     "Shard",
@@ -102,7 +103,7 @@ class Store:
 
     def _check_format(self) -> None:
         path = self.root / "format.json"
-        self._pull(path)
+        self.pull(path)
         if not path.exists():
             return
         try:
@@ -150,7 +151,7 @@ class Store:
             if size != shard.entry.bytes:
                 raise ValueError("it is gone" if size is None else f"{size} bytes, expected {shard.entry.bytes}")
         except UNREADABLE as e:
-            self._set_aside([sidecar, table], f"damaged shard ({e})")
+            self.set_aside([sidecar, table], f"damaged shard ({e})")
             if not self.remote:
                 return None
             self.remote.pull([sidecar])  # it may be whole there
@@ -257,7 +258,7 @@ class Store:
                 raise self._damaged(path, ValueError("its checksum is another"))
 
     def _damaged(self, path: Path, why: Exception) -> Damaged:
-        self._set_aside([path, *([path.with_suffix(".json")] if path.suffix == ".parquet" else [])], f"damaged ({why})")
+        self.set_aside([path, *([path.with_suffix(".json")] if path.suffix == ".parquet" else [])], f"damaged ({why})")
         return Damaged(f"{path} was damaged ({why})")
 
     def path(self, manifest: Manifest, entry: Entry) -> Path:
@@ -339,9 +340,21 @@ class Store:
         """Delete a request's manifest, files and work, so that it is made again."""
         self.drop_work(manifest)
         directory = self.root / manifest.stage / manifest.recipe
-        self._delete([directory / kind / f"{manifest.fingerprint}.json" for kind in ("manifests", "seconds")])
+        self.delete([directory / kind / f"{manifest.fingerprint}.json" for kind in ("manifests", "seconds")])
         files = [directory / entry.path for entry in manifest.entries]
-        self._delete([p for f in files for p in (f.with_suffix(".json"), f)])
+        self.delete([p for f in files for p in (f.with_suffix(".json"), f)])
+
+    def listing(self) -> dict[str, File]:
+        """Every file of the store by its name below it; of a store at a URL, what is there."""
+        if self.remote:
+            return self.remote.listing()
+        paths = (p for p in self.root.rglob("*") if p.is_file())
+        found = ((p.relative_to(self.root).as_posix(), p.stat()) for p in sorted(paths))
+        return {name: File(about.st_size, about.st_mtime) for name, about in found}
+
+    def sha256(self, path: Path) -> str:
+        """Checksum of a file's bytes as they are now; of a store at a URL, there."""
+        return self.remote.sha256(path) if self.remote else sha256_file(path)
 
     def recipes(self, stage: str) -> Iterator[dict[str, Any]]:
         """Contents of every recipe of a stage that has been run here."""
@@ -363,7 +376,8 @@ class Store:
         if self.remote:
             self.remote.push([path])
 
-    def _set_aside(self, paths: Sequence[Path], why: str) -> None:
+    def set_aside(self, paths: Sequence[Path], why: str) -> None:
+        """Rename damaged files, so that they are made again; of a store at a URL, only a damaged copy may be dropped."""
         if not self.remote:
             set_aside(paths, why)
         elif all(self.remote.same(p) for p in paths if p.exists()):
@@ -374,13 +388,15 @@ class Store:
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def _delete(self, paths: Sequence[Path]) -> None:
+    def delete(self, paths: Sequence[Path]) -> None:
+        """Delete files, in order; some may be gone."""
         for path in paths:
             path.unlink(missing_ok=True)
         if self.remote:
             self.remote.delete(paths)
 
-    def _pull(self, path: Path) -> None:
+    def pull(self, path: Path) -> None:
+        """Make a small file on this machine what it is at the store's URL, if it has one."""
         if self.remote:
             self.remote.pull([path])
 
