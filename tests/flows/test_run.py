@@ -112,6 +112,22 @@ def test_a_forced_stage_runs_again_and_the_others_do_not(folder: Path, served: d
     assert after["benchmarks"] == before["benchmarks"]
 
 
+def test_damage_that_turns_up_on_the_way_is_mended_by_the_same_command(folder: Path, served: dict[str, str]) -> None:
+    before = summary(folder)
+    damaged = sorted(folder.glob("store/rollouts/*/shards/*.parquet"))[0]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-50] + bytes([whole[-50] ^ 1]) + whole[-49:])
+    done = run_ssb(*COMMAND, "--force", "select", env=served, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{damaged.name} was damaged (its checksum is another): set aside, and made again now" in done.stderr
+    assert damaged.read_bytes() == whole and damaged.with_name(damaged.name + ".damaged").exists()
+    after = summary(folder)
+    assert {k: v["status"] for k, v in after["stages"].items()} == {
+        "rollouts": "resumed", "select": "ran", "teach": "cached", "distill": "cached", "evaluate": "cached",
+    }  # fmt: skip
+    assert after["benchmarks"] == before["benchmarks"]
+
+
 def test_one_problems_story_is_told(folder: Path, alone: dict[str, str]) -> None:
     done = run_ssb("show", "nano-train-0000", env=alone, cwd=folder)
     assert done.returncode == 0, done.stderr
