@@ -171,7 +171,7 @@ def test_parquet_fields_of_other_types_are_refused_by_row(tmp_path: Path) -> Non
                 load(path)
     text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\x01\0\0\0"), pa.py_buffer(b"\xff"))
     pq.write_table(pa.table({"question": text, "answer": ["1"]}), path)
-    with pytest.raises(ConfigError, match="not a readable Parquet file.*utf-8"):
+    with pytest.raises(ConfigError, match=r"not a readable Parquet file.*utf-8"):
         load(path)
 
 
