@@ -146,12 +146,13 @@ def _embedded(name: str) -> Iterator[Problem]:
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     """Rows of the source, each with where it stands."""
     path = _expand(config.source)
+    there = os.path.exists(path)  # False for a name too long, where pathlib raises
     if path.suffix in FILES:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "does not exist"
+        if not (there and path.is_file()):
+            what = "is not a file" if there else "does not exist"
             raise ConfigError(f"problem file {path} {what}; give the path of a .jsonl or .parquet file")
         yield from _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
-    elif path.exists():
+    elif there:
         raise ConfigError(f"{path} is not a problem file; give a .jsonl or .parquet file")
     else:
         yield from _hub(config)

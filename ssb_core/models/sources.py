@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def resolve(config: ModelConfig, store_root: Path) -> ResolvedModel:
 
 def _find(config: ModelConfig, store_root: Path) -> dict[str, Any]:
     directory = NANO if config.source == "nano" else Path(config.source).expanduser()
-    if directory.is_dir():
+    if os.path.isdir(directory):  # False for a name too long, where pathlib raises
         return {"source": str(directory.resolve()), "revision": None, "identity": _directory_digest(directory)}
     if config.source.lower().endswith(".gguf"):
         file = gguf.find(config.source)
@@ -84,7 +85,7 @@ def _template(path: str | None) -> str | None:
         return None
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigError(
             f"model.chat_template: cannot read {path}: {e}\n  remedy: give a Jinja file, or null"
         ) from None
