@@ -195,7 +195,8 @@ def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         rows = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub.token())
     except Exception as e:  # the hub client raises a dozen unrelated types; all mean "cannot be had"
-        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        said = hub.redacted(str(e)).strip()
+        first = said.splitlines()[0] if said else type(e).__name__
         raise ConfigError(
             f"problem set {config.source!r} (split {config.split!r}) is neither a local file nor to be had from "
             f"the hub: {first:.200}\n  remedy: check the name and the network, or give a local .jsonl or .parquet file"

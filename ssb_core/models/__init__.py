@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from ..config import ConfigError
 from ..progress import Progress
 from ..prompts import Messages, encode
-from ..store import digest
+from ..store import StoreError, digest
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
 from .loading import empty, load
-from .sources import NANO, ResolvedModel, resolve
+from .sources import NANO, ResolvedModel, resolve, weight_files
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+ADAPTER = "adapter_model.safetensors"
 
 __all__ = [
     "NANO",
@@ -69,7 +71,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
     """
     pick_device(device)
-    local(model)
+    place = local(model)
     try:
         config = load_config(model)
         refuse_unsupported(config)  # before it is built: what is refused here may be no causal language model
@@ -83,6 +85,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         what = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
         why = hub.redacted(str(e)).strip() or type(e).__name__
         raise ConfigError(f"{what} cannot be used: {why:.300}") from None
+    _refuse_unreadable(Path(place))
     room = _context(config)
     for field, (_, cap) in wanted.items():
         if max(shown[field]) >= config.vocab_size:
@@ -96,6 +99,20 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
                 f"{field} is {cap}, but the model's context is {room} tokens and a prompt takes {prompt}: "
                 f"lower it to {max(room - 2 * prompt, 1)} or less"
             )
+
+
+def _refuse_unreadable(place: Path) -> None:
+    """Refuse a directory with weights that are cut, or something else than their name says."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in weight_files(place) if place.is_dir() else ():
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as e:
+            raise ConfigError(
+                f"model.source: {file} is no whole safetensors file ({e})\n  remedy: download it again"
+            ) from None
 
 
 def context_length(model: ResolvedModel) -> int:
@@ -210,6 +227,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
 
     Raises:
         ConfigError: weights are missing or have other shapes than the configuration says.
+        StoreError: the adapter's weights are no safetensors.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -235,6 +253,8 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
     if adapter is not None:
         from peft import PeftModel
 
+        if not (adapter / ADAPTER).is_file():  # in whose place peft would read a pickle
+            raise StoreError(f"the student in {adapter} has no {ADAPTER}: only safetensors are read")
         loaded = PeftModel.from_pretrained(loaded, adapter)
     placed = loaded if sharded > 1 else loaded.to(pick_device(device))
     return placed.eval().requires_grad_(False)

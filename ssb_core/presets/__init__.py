@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 from importlib import resources
@@ -97,8 +98,8 @@ def _explain(error: ValidationError) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value in 80 characters; written out in full, a few lines of YAML with aliases may fill the memory."""
+    """A value in 80 characters, without a URL's password; in full, a few lines of YAML with aliases fill the memory."""
     try:
-        return f"{reprlib.repr(value):.80}"
+        return f"{re.sub('//[^/@]*@', '//...@', reprlib.repr(value)):.80}"
     except ValueError:  # Python writes no number of more than 4300 digits
         return f"{type(value).__name__} of many digits"

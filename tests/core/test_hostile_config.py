@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
 from ssb_core.store import Store
 
-LAUGHS = "&a [ha, ha, ha]" + "".join(f", &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi"))
+LAUGHS = "&a [ha, ha, ha]" + "".join(f", &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairwise("abcdefghi"))
 VALUES = (
     *("null", "true", "-1", "0", "1.5", "1e30", "1000000000000000000", "9" * 30, "9" * 5000, "0x" + "f" * 4000, ".nan"),
     *(
@@ -81,7 +82,7 @@ def settled(overrides: list[str]) -> RunConfig | None:
     except ConfigError as refused:
         said = str(refused)
         assert said.encode() and len(said) < 5000
-        assert any(place.split("=")[0][:50] in said for place in overrides), said[:500]
+        assert any(place.split("=")[0].split(".")[0] in said for place in overrides), said[:500]
         return None
 
 
@@ -137,14 +138,18 @@ def test_yaml_that_laughs_a_billion_times_is_refused_in_a_line(tmp_path: Path) -
     assert len(str(refused.value)) < 3000
 
 
+NOWHERE = (
+    *("../x", "/", "''", '"\\0"', "x" * 300, "x" * 5000, "~nobody/x", "a/b/c", "..", "x.jsonl/y", "'a b'", "/dev/null"),
+    *("/proc/self/environ", "x.gguf", "../../x.gguf", "os/path.gguf", "http://127.0.0.1:9/x"),
+)
+LARGE = "1000000000000000000"
 PLANNED = (
-    *("problems.limit=1000000000000000000", "execution.shard_size=1000000000000000000", "execution.batch_size=9999999999"),
-    *("problems.skip=1000000000000000000", "problems.shuffle_seed=-5", "rounds=1000", "seeds=1000", "rounds=1001"),
-    *("rollouts.samples=10000", "rollouts.samples=10001", "distill.lora_rank=1000000000000", "problems.limit=" + "9" * 30),
-    *(f"{field}={value}" for field in ("model.source", "problems.source", "evaluate.benchmarks.0.source", "model.chat_template")
-      for value in ("../x", "/", "''", '"\\0"', "x" * 300, "x" * 5000, "~nobody/x", "a/b/c", "..", "x.jsonl/y", "'a b'",
-                    "/dev/null", "/proc/self/environ", "x.gguf", "../../x.gguf", "os/path.gguf", "http://127.0.0.1:9/x")),
-)  # fmt: skip
+    *(f"{name}={LARGE}" for name in ("problems.limit", "problems.skip", "execution.shard_size", "distill.lora_rank")),
+    *("problems.shuffle_seed=-5", "rounds=1000", "seeds=1000", "rounds=1001", "rollouts.samples=10000"),
+    *("execution.batch_size=9999999999", "rollouts.samples=10001", "problems.limit=" + "9" * 30),
+    *(f"model.{name}={value}" for name in ("source", "chat_template") for value in NOWHERE),
+    *(f"{name}.source={value}" for name in ("problems", "evaluate.benchmarks.0") for value in NOWHERE),
+)
 
 
 def test_what_can_be_configured_can_be_planned_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
