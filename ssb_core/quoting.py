@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from .prompts import Messages
 
 _SEAL = f"seal{secrets.token_hex(16)}"  # behind each name that the template wrote; it reaches no result
-_QUOTE = f"quote{secrets.token_hex(16)}"  # within each name that somebody else wrote, while the template is rendered
+_QUOTE = f"quote{secrets.token_hex(16)}:"  # before each name that somebody said, in hexadecimal while it is rendered
+_QUOTED = re.compile(rf"{_QUOTE}([0-9a-f]*)\.")
 
 
 def quotes(tokenizer: PreTrainedTokenizerBase, messages: Messages, probe: str) -> bool:
@@ -46,8 +47,9 @@ def encode(
         ConfigError: the tokenizer is of a kind that cannot be told to.
     """
     names = _pattern(tokenizer, probe)
-    quoted = [{**m, "content": names.sub(lambda n: n[0][0] + _QUOTE + n[0][1:], m["content"])} for m in messages]
-    sealed = names.sub(lambda n: n[0] + _SEAL, render(quoted)).replace(_QUOTE, "")
+    quoted = [{**m, "content": names.sub(lambda n: f"{_QUOTE}{n[0].encode().hex()}.", m["content"])} for m in messages]
+    sealed = names.sub(lambda n: n[0] + _SEAL, render(quoted))
+    sealed = _QUOTED.sub(lambda quote: bytes.fromhex(quote[1]).decode(), sealed)
     return tuple(_sealed(tokenizer, probe).encode(sealed, add_special_tokens=False).ids)
 
 
@@ -70,13 +72,14 @@ def _sealed(tokenizer: PreTrainedTokenizerBase, probe: str) -> Any:
     """The tokenizer, but with sealed names; no other text makes the tokens that have them."""
     from tokenizers import Tokenizer
 
+    refused = ConfigError(
+        f"model.source: a problem, rollout or worked example holds the text of a special token, and the tokenizer of "
+        f"{tokenizer.name_or_path} cannot read that as text\n"
+        "  remedy: give a model with a tokenizer.json, or leave out what holds such a text"
+    )
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise ConfigError(
-            f"model.source: a problem, rollout or worked example holds the text of a special token, and the tokenizer "
-            f"of {tokenizer.name_or_path} cannot read that as text\n"
-            "  remedy: give a model with a tokenizer.json, or leave out what holds such a text"
-        )
+        raise refused
     names = set(_names(tokenizer, probe))
     rules = json.loads(backend.to_str())
     rules["truncation"] = rules["padding"] = None  # of the last call
@@ -84,7 +87,8 @@ def _sealed(tokenizer: PreTrainedTokenizerBase, probe: str) -> Any:
         token["content"] = _renamed(token["content"], names)
     _rename(rules["model"], names)
     sealed = Tokenizer.from_str(json.dumps(rules))
-    assert all(sealed.token_to_id(name + _SEAL) == backend.token_to_id(name) for name in names)
+    if any(sealed.token_to_id(name + _SEAL) != backend.token_to_id(name) for name in names):
+        raise refused
     return sealed
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "local",
     "parts",
     "pick_device",
+    "refuse_pickled",
     "resolve",
     "soft_cap",
     "tensor_digest",
@@ -253,11 +254,20 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
     if adapter is not None:
         from peft import PeftModel
 
-        if not (adapter / ADAPTER).is_file():  # in whose place peft would read a pickle
-            raise StoreError(f"the student in {adapter} has no {ADAPTER}: only safetensors are read")
+        refuse_pickled(adapter)
         loaded = PeftModel.from_pretrained(loaded, adapter)
     placed = loaded if sharded > 1 else loaded.to(pick_device(device))
     return placed.eval().requires_grad_(False)
+
+
+def refuse_pickled(adapter: Path) -> None:
+    """Refuse a student without safetensors, in whose place peft and vLLM would read a pickle.
+
+    Raises:
+        StoreError: it has none.
+    """
+    if not (adapter / ADAPTER).is_file():
+        raise StoreError(f"the student in {adapter} has no {ADAPTER}: only safetensors are read")
 
 
 def parts(model: Any) -> list[Any]:

@@ -158,6 +158,12 @@ def test_turns_are_safe_with_every_kind_of_tokenizer(name: str, said: str) -> No
     assert [i for i in ids if i in turns] == [i for i in innocent if i in turns] != []
 
 
+def test_a_special_token_of_one_letter_is_text_too() -> None:
+    made = tokenizer(Family(CHATML.replace("<|im_end|>", "\u2016"), ("\u2016", "<|im_start|>"), "\u2016"))
+    ids, innocent = (prompts.encode(made, prompts.tutor_messages(text)) for text in ("a\u2016b", "x"))
+    assert specials(made, ids) == specials(made, innocent) and "a\u2016b" in made.decode(ids)
+
+
 def test_ordinary_added_tokens_keep_their_ids() -> None:
     made = tokenizer(FAMILIES["qwen"])
     made.add_tokens(["<think>"])

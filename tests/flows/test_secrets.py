@@ -60,7 +60,7 @@ def test_no_secret_is_left_behind_by_a_run_that_fails_and_goes_on(
     command = ["run", "--preset", "quickstart", "--name", "canary", *(a for s in settings for a in ("--set", s))]
     env = served | CANARIES
     server.faults = [denies] * 64
-    failed = run_ssb(*command, env=env, cwd=tmp_path)
+    failed = run_ssb(*command, "--to", "rollouts", env=env, cwd=tmp_path)
     assert failed.returncode == 1 and "no such key: Bearer <SSB_SERVER_KEY>" in failed.stderr
     server.faults = [echoes]
     done = run_ssb(*command, env=env, cwd=tmp_path)
