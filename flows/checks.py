@@ -25,9 +25,9 @@ def name_of(name: str | None, origin: str, settings: RunConfig) -> str:
     if name is None:
         fields = settings.model_dump_json(exclude={"execution"})
         name = f"{origin}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
-    if not 0 < len(name) <= 100 or name.startswith(".") or any(c in name for c in "/\\\0"):
+    if not (0 < len(name) <= 100 and name.isprintable()) or name.startswith(".") or any(c in name for c in "/\\"):
         raise ConfigError(
-            f"--name {name!r}: a run's name is a folder name: no slashes, no dot in front, up to 100 letters"
+            f"--name {name!r}: a run's name is a folder name: no slashes, no dot in front, up to 100 letters that show"
         )
     return name
 

@@ -70,7 +70,7 @@ class Benchmark(ProblemsConfig):
     name: str = Field(description="Name in tables and in summary.json.", pattern=r"^[a-z0-9][a-z0-9-]*$")
     split: str = Field("test", description="Hub split.")
     few_shot: bool = Field(False, description="Ask with the worked examples of prompts.few_shot.")
-    samples: int | None = Field(None, ge=1, description="Samples per problem, if other than evaluate's.")
+    samples: int | None = Field(None, ge=1, le=10_000, description="Samples per problem, if other than evaluate's.")
     temperature: float | None = Field(None, ge=0, description="If other than evaluate's.")
     top_k: int | None = Field(None, ge=0, description="If other than evaluate's.")
     max_new_tokens: int | None = Field(None, ge=1, description="If other than evaluate's.")
@@ -110,7 +110,7 @@ class RolloutsConfig(Decoding):
     """Stage rollouts: answers of the base model to the bare question (paper: K=4, T=0.8, top-k 50)."""
 
     temperature: float = Field(0.8, ge=0, description="0 is greedy, which gives the same rollout K times.")
-    samples: int = Field(4, ge=2, description="Rollouts per problem (K).")
+    samples: int = Field(4, ge=2, le=10_000, description="Rollouts per problem (K).")
 
 
 class SelectConfig(Frozen):
@@ -153,7 +153,7 @@ class Objective(Frozen):
 class DistillConfig(Objective):
     """Stage distill: the LoRA student (defaults are the paper's hyperparameters)."""
 
-    lora_rank: int = Field(32, ge=1, description="Rank of the adapter of every linear layer.")
+    lora_rank: int = Field(32, ge=1, le=2**16, description="Rank of the adapter of every linear layer.")
     lora_alpha: int = Field(32, ge=1, description="The adapter's product is scaled by alpha / rank.")
     learning_rate: float = Field(2e-4, gt=0, description="At the start; it falls linearly to 0.")
     batch_size: int = Field(4, ge=1, description="Traces per optimiser step.")
@@ -203,7 +203,9 @@ class GrpoConfig(Decoding):
     """
 
     temperature: float = Field(0.8, gt=0, description="As in rollouts.")
-    samples: int = Field(4, ge=2, description="Answers per problem that are compared with each other (group size).")
+    samples: int = Field(
+        4, ge=2, le=10_000, description="Answers per problem that are compared with each other (group size)."
+    )
     prompts_per_step: int = Field(8, ge=1, description="Problems per optimiser step; what fills no step is left out.")
     accumulation: int = Field(1, ge=1, description="Split each step's samples into this many passes.")
     checkpointing: bool = Field(
@@ -234,7 +236,7 @@ class EvaluateConfig(Decoding):
     """Stage evaluate: accuracy (avg@k) of base and student on held-out benchmarks."""
 
     temperature: float = Field(0.0, ge=0, description="0 is greedy, and needs samples to be 1.")
-    samples: int = Field(1, ge=1, description="Samples per problem (k of avg@k).")
+    samples: int = Field(1, ge=1, le=10_000, description="Samples per problem (k of avg@k).")
     limit: int | None = Field(None, ge=1, description="Ask at most this many problems of every benchmark: a smoke run.")
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1, description="Held-out problem sets.")
 
@@ -301,10 +303,11 @@ class RunConfig(Frozen):
     seeds: int = Field(
         1,
         ge=1,
+        le=1000,
         description="Train every student so often, with seeds from distill.seed or grpo.seed on: 1, or 3 and more.",
     )
     grpo: GrpoConfig = Field(GrpoConfig(), description="Baseline grpo, if it is among the baselines.")
-    rounds: int = Field(1, ge=1, description="Bootstrap so often: a round's student is the base of the next.")
+    rounds: int = Field(1, ge=1, le=1000, description="Bootstrap so often: a round's student is the base of the next.")
     evaluate: EvaluateConfig = Field(description="Stage evaluate: accuracy on held-out benchmarks.")
     execution: Execution = Field(Execution(), description="How the work is done; changes no result.")
 

@@ -89,8 +89,8 @@ def check(source: Path, form: verify.AnswerForm, out: Path | None) -> int | None
         raise ConfigError(f"{source} is not a file; give one of JSON lines, or - for standard input")
     if not source.is_file():
         return None
-    with source.open("rb") as lines:
-        return sum(1 for _ in pairs(lines, str(source), form))
+    with source.open("rb") as file:
+        return sum(1 for _ in pairs(rows.lines(file), str(source), form))
 
 
 def run(
@@ -104,9 +104,9 @@ def run(
     tally, started = Tally(form), time.perf_counter()
     progress.begin("grade", total or 0, "pairs")
     opened: AbstractContextManager[IO[bytes]] = nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb")
-    with opened as lines:
+    with opened as file:
         name = "standard input" if source == STDIN else str(source)
-        for pair, verdict, gold_key in grade(pairs(lines, name, form), form):
+        for pair, verdict, gold_key in grade(pairs(rows.lines(file), name, form), form):
             tally.add(pair, verdict)
             write(_line(pair, verdict, gold_key))
             progress.advance()

@@ -35,6 +35,7 @@ _LAYOUT = re.compile(  # LaTeX that only spaces, sizes or fences what it stands 
 _THOUSANDS = re.compile(r"(?<=\d)(?:,|\{,\}|\\,)(?=\d{3}(?!\d))")
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_PIECE = re.compile(r"\S{1,256}")  # the normal form of n marks in a row takes n^2 steps
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|[^\W\d_]+|[-+*/^=<>|]")
 
 
@@ -77,7 +78,7 @@ def find(training: Iterable[Problem], benchmark: Sequence[Problem]) -> tuple[Ove
 
 def words(question: str) -> tuple[str, ...]:
     """A question as what counts of it: words, numbers and operators; no case, punctuation, spacing or LaTeX layout."""
-    text = unicodedata.normalize("NFKC", question).lower()
+    text = _PIECE.sub(lambda piece: unicodedata.normalize("NFKC", piece[0]), question).lower()
     text = _FRACTION.sub(r"\\frac", _LAYOUT.sub(" ", _THOUSANDS.sub("", text)))
     return tuple(_TOKEN.findall(_HYPHEN.sub(" ", text)))
 

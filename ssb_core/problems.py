@@ -97,12 +97,20 @@ def _distinct(problems: Iterable[Problem]) -> list[Problem]:
 def _everything(config: ProblemsConfig) -> list[Problem]:
     """All problems of the source as they stand there."""
     if config.source in EMBEDDED:
-        found = list(_embedded(config.source))
-    else:
-        found = [_problem(config, row, where) for row, where in _rows(config)]
+        return list(_embedded(config.source))
+    found, numbers = [], dict[str, str]()
+    for row, where in _rows(config):
+        problem = _problem(config, row, where)
+        _, kind, number = where.rsplit(" ", 2)
+        if problem.id in numbers:
+            raise ConfigError(
+                f"{where}: the id {problem.id!r} stands in {kind} {numbers[problem.id]} too\n"
+                "  remedy: ids must be unique; problems.id names the field that holds them"
+            )
+        numbers[problem.id] = number
+        found.append(problem)
     if not found:
         raise ConfigError(f"{config.source} holds no problems")
-    _refuse_repeats(config, found)
     return found
 
 
@@ -138,11 +146,13 @@ def _embedded(name: str) -> Iterator[Problem]:
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     """Rows of the source, each with where it stands."""
     path = _expand(config.source)
+    there = os.path.exists(path)  # False for a name too long, where pathlib raises
     if path.suffix in FILES:
-        if not path.is_file():
-            raise ConfigError(f"problem file {path} does not exist; give the path of a .jsonl or .parquet file")
+        if not (there and path.is_file()):
+            what = "is not a file" if there else "does not exist"
+            raise ConfigError(f"problem file {path} {what}; give the path of a .jsonl or .parquet file")
         yield from _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
-    elif path.exists():
+    elif there:
         raise ConfigError(f"{path} is not a problem file; give a .jsonl or .parquet file")
     else:
         yield from _hub(config)
@@ -160,8 +170,8 @@ def _expand(source: str) -> Path:
 
 
 def _json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    with path.open("rb") as lines:
-        for row, number in rows.json_lines(lines, str(path)):
+    with path.open("rb") as file:
+        for row, number in rows.json_lines(rows.lines(file), str(path)):
             yield row, f"{path} line {number}"
 
 
@@ -170,10 +180,10 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as e:
-        raise ConfigError(f"{path} is not a readable Parquet file: {e}") from None
-    for number, row in enumerate(table.to_pylist(), start=1):
+        table = pq.read_table(path).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as e:
+        raise ConfigError(f"{path} is not a readable Parquet file: {e!s:.300}") from None
+    for number, row in enumerate(table, start=1):
         yield row, f"{path} row {number}"
 
 
@@ -185,7 +195,8 @@ def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         rows = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub.token())
     except Exception as e:  # the hub client raises a dozen unrelated types; all mean "cannot be had"
-        first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+        said = hub.redacted(str(e)).strip()
+        first = said.splitlines()[0] if said else type(e).__name__
         raise ConfigError(
             f"problem set {config.source!r} (split {config.split!r}) is neither a local file nor to be had from "
             f"the hub: {first:.200}\n  remedy: check the name and the network, or give a local .jsonl or .parquet file"
@@ -209,7 +220,13 @@ def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem
     if not question.strip():
         raise ConfigError(f"{where}: the question is empty")
     identifier = text("problems.id", config.id) if config.id else _default_id(where)
-    labels = {name: str(row.get(field, "")) for name in ("subject", "level") if (field := getattr(config, name))}
+    if not (identifier and identifier.isprintable()):  # it is shown in terminals, tables and pages
+        raise ConfigError(
+            f"{where}: the id {identifier!r:.100} {'holds characters that do not show' if identifier else 'is empty'}\n"
+            "  remedy: name another field with problems.id, or set that to null"
+        )
+    named = {name: field for name in ("subject", "level") if (field := getattr(config, name))}
+    labels = {n: text(f"problems.{n}", field) for n, field in named.items() if row.get(field) is not None}
     return Problem(identifier, question, answer, **labels)
 
 
@@ -230,11 +247,3 @@ def _default_id(where: str) -> str:
     path = Path(place)
     name = path.stem if path.suffix else f"{path.parent.name}-{path.name}"
     return f"{name}-{int(number):05d}"
-
-
-def _refuse_repeats(config: ProblemsConfig, found: list[Problem]) -> None:
-    seen: set[str] = set()
-    for p in found:
-        if p.id in seen:
-            raise ConfigError(f"{config.source}: the id {p.id!r} stands twice; ids must be unique")
-        seen.add(p.id)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from . import quoting
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,7 +64,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> tuple[int,
     """Render `messages` with the tokenizer's chat template up to the assistant's turn.
 
     A template that refuses a system turn (Gemma's) or leaves it out gets its text in front of the first user turn.
-    Which of the two happens depends on the template alone, never on the messages.
+    Which of the two happens depends on the template alone, never on the messages. Nothing that is said can be read as
+    a special token (see `quoting`).
 
     Raises:
         ValueError: the tokenizer has no chat template, or one that does not show what the user says.
@@ -76,10 +79,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> tuple[int,
     if not _shows(tokenizer, [{"role": "user", "content": _PROBE}]):
         raise ValueError("the chat template does not show what the user says; set model.chat_template to another")
     turns = messages if takes_system(tokenizer) else fold_system(messages)
-    encoded: Any = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, tokenize=True, return_dict=True, strftime_now=_some_day
-    )
-    return tuple(encoded["input_ids"])
+    probe = _turns(tokenizer)
+    if quoting.quotes(tokenizer, turns, probe):
+        return quoting.encode(tokenizer, turns, probe, lambda said: str(_apply(tokenizer, said, tokenize=False)))
+    return tuple(_apply(tokenizer, turns, tokenize=True, return_dict=True)["input_ids"])
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, messages: Messages, **options: Any) -> Any:
+    """The chat template up to the assistant's turn."""
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, strftime_now=_some_day, **options)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
@@ -112,6 +120,17 @@ _PROBE = "SSBPROBE"
 
 def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
     return _PROBE in render(tokenizer, messages)
+
+
+def _turns(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Turns of both sides as the template writes them, or as many as it takes."""
+    from jinja2 import TemplateError
+
+    asked = {"role": "user", "content": _PROBE}
+    try:
+        return render(tokenizer, [asked, {"role": "assistant", "content": _PROBE}, asked])
+    except TemplateError:
+        return render(tokenizer, [asked])
 
 
 def _some_day(form: str) -> str:

@@ -6,23 +6,33 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import IO, Any
 
 from .config import ConfigError
+
+LONGEST = 2**24  # bytes of one line: more is no row, but a file of another kind
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file, of a longer one its beginning alone: `json_lines` refuses that."""
+    return iter(lambda: file.readline(LONGEST + 1), b"")
 
 
 def json_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[dict[str, Any], int]]:
     """The JSON object of every line that is not blank, with the line's number; `name` is the file's, for errors.
 
     Raises:
-        ConfigError: a line is not UTF-8, not JSON or not an object.
+        ConfigError: a line is longer than 16 MiB, not UTF-8, not JSON or not an object.
     """
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         where = f"{name} line {number}"
+        if len(line) > LONGEST:
+            raise ConfigError(f"{where}: longer than {LONGEST} bytes\n  remedy: write one JSON object on each line")
         try:
-            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if not decoded.strip():
+                continue
+            row = json.loads(decoded)
         except UnicodeDecodeError as e:
             raise ConfigError(f"{where}: not valid UTF-8 ({e.reason} at byte {e.start})") from None
         except (ValueError, RecursionError) as e:

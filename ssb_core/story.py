@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 WIDTH = 100
+LONGEST = 20_000  # characters of one text that are shown
 TRAINING = "training problem"
 VERDICTS: dict[Status, str] = {
     "correct": "correct",
@@ -264,8 +265,10 @@ def render(story: Story) -> str:
 
 
 def _wrap(text: str, indent: int) -> str:
-    """`text` with its own line breaks, indented; what could steer a terminal is shown as U+FFFD."""
+    """`text` with its own line breaks, indented; what could steer a terminal is shown as U+FFFD, no book in full."""
     pad = " " * indent
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}\n... ({len(text):,} characters in all)"
     lines = ["".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs(4)) for line in text.splitlines()]
     parts = [part for line in lines for part in textwrap.wrap(line, WIDTH - indent, replace_whitespace=False) or [""]]
     return "\n".join((pad + part).rstrip() for part in parts)

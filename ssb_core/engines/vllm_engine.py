@@ -134,6 +134,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
     if cache is not None:
         options["kv_cache_memory_bytes"] = int(cache * 2**30)
     if adapter is not None:
+        models.refuse_pickled(adapter)
         rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
         if rank > LORA_RANKS[-1]:
             raise ConfigError(

@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 from ..config import ConfigError
 from ..progress import Progress
 from ..prompts import Messages, encode
-from ..store import digest
+from ..store import StoreError, digest
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
 from .loading import empty, load
-from .sources import NANO, ResolvedModel, resolve
+from .sources import NANO, ResolvedModel, resolve, weight_files
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+ADAPTER = "adapter_model.safetensors"
 
 __all__ = [
     "NANO",
@@ -42,6 +44,7 @@ __all__ = [
     "local",
     "parts",
     "pick_device",
+    "refuse_pickled",
     "resolve",
     "soft_cap",
     "tensor_digest",
@@ -69,7 +72,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
     """
     pick_device(device)
-    local(model)
+    place = local(model)
     try:
         config = load_config(model)
         refuse_unsupported(config)  # before it is built: what is refused here may be no causal language model
@@ -83,6 +86,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         what = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
         why = hub.redacted(str(e)).strip() or type(e).__name__
         raise ConfigError(f"{what} cannot be used: {why:.300}") from None
+    _refuse_unreadable(Path(place))
     room = _context(config)
     for field, (_, cap) in wanted.items():
         if max(shown[field]) >= config.vocab_size:
@@ -96,6 +100,20 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
                 f"{field} is {cap}, but the model's context is {room} tokens and a prompt takes {prompt}: "
                 f"lower it to {max(room - 2 * prompt, 1)} or less"
             )
+
+
+def _refuse_unreadable(place: Path) -> None:
+    """Refuse a directory with weights that are cut, or something else than their name says."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in weight_files(place) if place.is_dir() else ():
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except SafetensorError as e:
+            raise ConfigError(
+                f"model.source: {file} is no whole safetensors file ({e})\n  remedy: download it again"
+            ) from None
 
 
 def context_length(model: ResolvedModel) -> int:
@@ -210,6 +228,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
 
     Raises:
         ConfigError: weights are missing or have other shapes than the configuration says.
+        StoreError: the adapter's weights are no safetensors.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -235,9 +254,20 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
     if adapter is not None:
         from peft import PeftModel
 
+        refuse_pickled(adapter)
         loaded = PeftModel.from_pretrained(loaded, adapter)
     placed = loaded if sharded > 1 else loaded.to(pick_device(device))
     return placed.eval().requires_grad_(False)
+
+
+def refuse_pickled(adapter: Path) -> None:
+    """Refuse a student without safetensors, in whose place peft and vLLM would read a pickle.
+
+    Raises:
+        StoreError: it has none.
+    """
+    if not (adapter / ADAPTER).is_file():
+        raise StoreError(f"the student in {adapter} has no {ADAPTER}: only safetensors are read")
 
 
 def parts(model: Any) -> list[Any]:

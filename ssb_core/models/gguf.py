@@ -40,7 +40,7 @@ def find(source: str) -> Path:
         ConfigError: there is no such package or file, or it is no GGUF file.
     """
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for a name too long, where pathlib raises
         path = _in_package(source)
     with path.open("rb") as f:
         start = f.read(len(MAGIC))

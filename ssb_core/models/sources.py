@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from ..config import ConfigError, ModelConfig
 from ..frozen import Frozen
 from . import gguf, hub
 
+INDEX = "model.safetensors.index.json"
+AGAIN = "remedy: write the weights again with save_pretrained, which makes safetensors"
 NANO = Path(__file__).parents[1] / "nano" / "model"
 
 
@@ -48,7 +52,7 @@ def resolve(config: ModelConfig, store_root: Path) -> ResolvedModel:
 
 def _find(config: ModelConfig, store_root: Path) -> dict[str, Any]:
     directory = NANO if config.source == "nano" else Path(config.source).expanduser()
-    if directory.is_dir():
+    if os.path.isdir(directory):  # False for a name too long, where pathlib raises
         return {"source": str(directory.resolve()), "revision": None, "identity": _directory_digest(directory)}
     if config.source.lower().endswith(".gguf"):
         file = gguf.find(config.source)
@@ -59,12 +63,39 @@ def _find(config: ModelConfig, store_root: Path) -> dict[str, Any]:
     return {"source": config.source, "revision": commit, "identity": f"{config.source}@{commit}"}
 
 
+def weight_files(directory: Path) -> list[Path]:
+    """The files of a directory that its weights are read from.
+
+    Raises:
+        ConfigError: there are none, or its index names another kind of file, one elsewhere, or one that is missing.
+    """
+    index = directory / INDEX
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            bad = next((n for n in names if Path(n).name != n or not n.endswith(".safetensors")), None)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+            raise ConfigError(f"model.source: {index} is no index of weights ({e!s:.100})\n  {AGAIN}") from None
+        if bad is not None:
+            raise ConfigError(
+                f"model.source: {index} names {bad!r:.100}; only safetensors beside it are read\n  {AGAIN}"
+            )
+    else:
+        names = ["model.safetensors"]
+    if missing := [n for n in names if not (directory / n).is_file()]:
+        raise ConfigError(
+            f"model directory {directory} has no .safetensors weights: {missing[0]} is missing\n  {AGAIN}"
+        )
+    return [directory / n for n in names]
+
+
 def _directory_digest(directory: Path) -> str:
+    weight_files(directory)
     files = [
         p for p in sorted(directory.iterdir()) if p.suffix in (".safetensors", ".json", ".jinja", ".model", ".txt")
     ]
-    if not any(p.suffix == ".safetensors" for p in files):
-        raise ConfigError(f"model directory {directory} has no .safetensors weights; convert it with save_pretrained")
+    if odd := [p for p in files if not p.is_file()]:
+        raise ConfigError(f"model.source: {odd[0]} is not a file, nor a link to one\n  remedy: remove it")
     whole = hashlib.sha256()
     for path in files:
         if path.name != "build.json":
@@ -84,7 +115,7 @@ def _template(path: str | None) -> str | None:
         return None
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:
         raise ConfigError(
             f"model.chat_template: cannot read {path}: {e}\n  remedy: give a Jinja file, or null"
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -12,6 +14,15 @@ from pydantic import ValidationError
 
 from ..config import ConfigError, RunConfig
 
+BROKEN = (
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+)  # as tags of wrong values are
+SHOWN = 20  # errors of one configuration
 _FOLDER = resources.files(__package__)
 
 
@@ -29,8 +40,8 @@ def load(preset: str | None = None, file: Path | None = None, overrides: Iterabl
     origin, text = _read(preset, file)
     try:
         tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise ConfigError(f"{origin} is not valid YAML: {e}") from None
+    except BROKEN as e:
+        raise ConfigError(f"{origin} is not valid YAML: {e!s:.1000}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin} must be a mapping of sections (model, problems, ...)")
     for override in overrides:
@@ -58,7 +69,7 @@ def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
 def _override(tree: dict[str, Any], override: str) -> None:
     """Apply one ``a.b=c``; the value is YAML, and a number in the path picks a list item."""
     path, equals, value = override.partition("=")
-    if not equals or not path:
+    if not equals or not all(path.split(".")):
         raise ConfigError(f"--set {override}: write it as section.field=value, e.g. --set rollouts.samples=8")
     *parents, last = path.split(".")
     node: Any = tree
@@ -66,19 +77,29 @@ def _override(tree: dict[str, Any], override: str) -> None:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
-    except (ValueError, IndexError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
-        raise ConfigError(f"--set {override}: {path!r} is not a place in the configuration") from None
+    except (IndexError, *BROKEN):
+        raise ConfigError(f"--set {override:.200}: {path!r:.200} is not a place in the configuration") from None
 
 
 def _explain(error: ValidationError) -> str:
     """One line per problem: the field, what is wrong, what was given."""
     lines = []
-    for e in error.errors():
+    for e in error.errors(include_url=False)[:SHOWN]:
         field = ".".join(map(str, e["loc"])) or "configuration"
         if e["type"] == "extra_forbidden":
             lines.append(f"  {field}: no such field")
         elif e["type"] == "missing":
             lines.append(f"  {field}: required, but missing")
         else:
-            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r:.80})")
+            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {_quoted(e['input'])})")
+    if error.error_count() > SHOWN:
+        lines.append(f"  and {error.error_count() - SHOWN} more")
     return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    """A value in 80 characters, without a URL's password; in full, a few lines of YAML with aliases fill the memory."""
+    try:
+        return f"{re.sub('//[^/@]*@', '//...@', reprlib.repr(value)):.80}"
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"{type(value).__name__} of many digits"

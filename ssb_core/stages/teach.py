@@ -30,10 +30,18 @@ if TYPE_CHECKING:
     from ..signal.teachers import Teacher
 
 LEAK = re.compile(
-    r"\b(?:the|this|that|first|second|other|both|previous|incorrect|wrong) (student|response|attempt)s?\b"
-    r"|\b(?:incorrect|wrong|previous|provided) (solution)s?\b|\b(solution)s? above\b",
+    r"\b(?:incorrect|wrong) (?:student|response|attempt|solution)s?\b"
+    r"|\b(?:previous|provided) (?:students?|responses?|attempts?|solutions)\b"
+    r"|\bsolutions?(?: (?:shown|given|provided))? above\b|\babove solutions?\b"
+    r"|\bstudents?['\u2019]?s? (?:solution|response|attempt|answer|reasoning|mistake|error)s?\b",
     re.IGNORECASE,
 )
+STORY = re.compile(
+    r"\b(?:the|this|that|first|second|other|both) (student|response|attempt)s?\b"
+    r"|\b(?:previous|provided) (solution)\b",
+    re.IGNORECASE,
+)
+MARKUP = re.compile(r"[\s*_`]+")
 
 
 class Solutions(BaseSpec):
@@ -50,7 +58,7 @@ class Solutions(BaseSpec):
         return {
             "part": "solutions",
             "select": self.select.recipe.hash,
-            "prompt": digest([self.shown("", "", ""), LEAK.pattern]),
+            "prompt": digest([self.shown("", "", ""), LEAK.pattern, STORY.pattern, MARKUP.pattern]),
             "verify": {**verify.versions(), "form": self.select.form},
             "decoding": self.decoding.recipe,
         }
@@ -155,9 +163,14 @@ def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop |
 
 
 def mentions_hint(text: str, question: str) -> bool:
-    """Whether a solution speaks of the rollouts it was shown; a story about students may speak of its students."""
-    nouns = {next(filter(None, m.groups())).lower() for m in LEAK.finditer(text)}
-    return any(noun not in question.lower() for noun in nouns)
+    """Whether a solution speaks of the rollouts, which its reader does not see.
+
+    Where the question itself speaks of students, or of mixing solutions, so may its solution (`STORY`). But no question
+    excuses what can only mean the rollouts, such as a wrong attempt (`LEAK`): it may ask for that mention.
+    """
+    plain = MARKUP.sub(" ", text)
+    nouns = {noun.lower() for m in STORY.finditer(plain) for noun in m.groups() if noun}
+    return bool(LEAK.search(plain)) or any(not re.search(rf"\b{n}", question, re.IGNORECASE) for n in nouns)
 
 
 def facts(table: pa.Table) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import shutil
 from collections import UserList
@@ -20,6 +21,7 @@ from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.losses import divergence
 from ssb_core.signal.teachers import HiddenStates
+from ssb_core.store import StoreError
 from tests.tiny import CHATML, GEMMA, LLAMA3, OPEN, PHI, Family, save, sizes, tokenizer
 
 ASKED = prompts.tutor_messages("What is 2 + 3?")
@@ -399,3 +401,83 @@ def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Pat
     expected = 4 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
     torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
     assert loss > 0.1
+
+
+class Poison:
+    """What leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.mark), "w")
+
+
+BEYOND: dict[str, tuple[dict[str, Any], str]] = {
+    "a pickle instead": ({"model.safetensors": None}, "model.safetensors is missing"),
+    "other safetensors": ({"model.safetensors": None, "other.safetensors": b""}, "model.safetensors is missing"),
+    "a pickle in disguise": ({"model.safetensors": "poison"}, "model.safetensors is no whole safetensors file"),
+    "an empty file": ({"model.safetensors": b""}, "model.safetensors is no whole safetensors file"),
+    "a cut file": ({"model.safetensors": "cut"}, "model.safetensors is no whole safetensors file"),
+    "an index of pickles": ({"index": {"weight_map": {"a": "pytorch_model.bin"}}}, "names 'pytorch_model.bin'; only"),
+    "an index to elsewhere": ({"index": {"weight_map": {"a": "../x.safetensors"}}}, "names '../x.safetensors'; only"),
+    "an index to nothing": ({"index": {"weight_map": {"a": "b.safetensors"}}}, "b.safetensors is missing"),
+    "an index of numbers": ({"index": {"weight_map": {"a": 1}}}, "is no index of weights"),
+    "no index": ({"index": [1]}, "is no index of weights"),
+    "a link to nothing": ({"x.json": "link"}, "x.json is not a file, nor a link to one"),
+    "a configuration without end": ({"config.json": b"[" * 100_000}, "cannot be used: maximum recursion"),
+    "a template that reads files": ({"chat_template.jinja": b"{% include '/etc/passwd' %}"}, "cannot be used"),
+    "a template that climbs": ({"chat_template.jinja": b"{{ ''.__class__.__mro__[1].__subclasses__()[0] }}"}, "unsafe"),
+    "a model without end": ({"config.json": {"hidden_size": 10**15}}, "cannot be used"),
+    "an empty tokenizer": ({"tokenizer.json": b"{}"}, "cannot be used"),
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_directory_that_is_no_model_is_refused_before_any_work_and_never_unpickled(
+    name: str, nano: models.ResolvedModel, tmp_path: Path
+) -> None:
+    directory, mark = shutil.copytree(nano.source, tmp_path / "model"), tmp_path / "mark"
+    poison = pickle.dumps(Poison(mark))
+    (directory / "pytorch_model.bin").write_bytes(poison)
+    changes, said = BEYOND[name]
+    for file, content in changes.items():
+        path = directory / ("model.safetensors.index.json" if file == "index" else file)
+        old = path.read_bytes() if path.exists() else b"{}"
+        path.unlink(missing_ok=True)
+        if content == "link":
+            path.symlink_to(tmp_path / "nowhere")
+        elif isinstance(content, dict | list):
+            path.write_text(json.dumps(json.loads(old) | content if isinstance(content, dict) else content))
+        elif content is not None:
+            path.write_bytes({"poison": poison, "cut": old[:5000]}[content] if isinstance(content, str) else content)
+    with pytest.raises(ConfigError) as refused:
+        models.check(models.resolve(ModelConfig(source=str(directory), dtype="float32"), tmp_path), "cpu", WANTED)
+    assert said in str(refused.value) and not mark.exists()
+
+
+def test_a_pickle_beside_and_links_to_weights_are_no_matter(nano: models.ResolvedModel, tmp_path: Path) -> None:
+    real = shutil.copytree(nano.source, tmp_path / "real")
+    linked = tmp_path / "model"
+    linked.mkdir()
+    for file in real.iterdir():
+        (linked / file.name).symlink_to(file)
+    (linked / "pytorch_model.bin").write_bytes(pickle.dumps(Poison(tmp_path / "mark")))
+    model = models.resolve(ModelConfig(source=str(linked), dtype="float32"), tmp_path)
+    assert model.identity == nano.identity
+    models.check(model, "cpu", WANTED)
+    assert models.load_model(model, "cpu").dtype == torch.float32 and not (tmp_path / "mark").exists()
+
+
+def test_a_student_is_never_unpickled(nano: models.ResolvedModel, tmp_path: Path) -> None:
+    """peft would read the pickle where there are no safetensors; where both are, it is left alone."""
+    from peft import LoraConfig, get_peft_model
+
+    student: Any = get_peft_model(models.load_model(nano, "cpu"), LoraConfig(r=2, target_modules=["q_proj"]))
+    student.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(pickle.dumps(Poison(tmp_path / "mark")))
+    assert models.load_model(nano, "cpu", tmp_path / "adapter").peft_config
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    with pytest.raises(StoreError, match=r"has no adapter_model\.safetensors: only safetensors are read"):
+        models.load_model(nano, "cpu", tmp_path / "adapter")
+    assert not (tmp_path / "mark").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,7 +81,20 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
         ('{"question": {"a": 1}, "answer": "1"}', "line 1: field 'question' must be text"),
         ('{"question": "\\ud800", "answer": "1"}', "line 1: field 'question' is not valid Unicode"),
         ("[" * 100_000, "line 1: not valid JSON"),
+        ('{"question": "x", "answer": ' + "[" * 900 + "]" * 900 + "}", "line 1: field 'answer' must be text"),
+        ('{"question": "x", "answer": Infinity}', "line 1: field 'answer' must be text or a finite number"),
+        ('{"question": "x", "answer": 1e999}', "line 1: field 'answer' must be text or a finite number"),
+        ('{"question": "x", "answer": ' + "9" * 5000 + "}", "line 1: not valid JSON (Exceeds the limit"),
+        ('{"question": "x", "answer": "1"}\r\n{"question": "\x00', "line 2: not valid JSON"),
+        ('{"question": "x", "answer": "1"}\r{"question": "y", "answer": "2"}', "line 1: not valid JSON (Extra data"),
+        ('[{"question": "x", "answer": "1"}]', "line 1: expected a JSON object, found list"),
+        ('{"question": "x", "answer": "1"}\n{"question": "' + "x" * 2**24, "line 2: longer than 16777216 bytes"),
+        ('{"question": "x", "answer": "\\udc00"}', "line 1: field 'answer' is not valid Unicode"),
+        ("\0" * 100, "line 1: not valid JSON"),
+        ("question,answer\nx,1\n", "line 1: not valid JSON"),
+        ("{}", "line 1: no field 'question'; the fields are: "),
     ],
+    ids=lambda text: text[:40],
 )
 def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "bad.jsonl"
@@ -88,6 +102,94 @@ def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str
     with pytest.raises(ConfigError) as refused:
         load(path)
     assert said in str(refused.value) and "bad.jsonl" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("id", "said"),
+    [
+        ("", "is empty"),
+        ("a\nb", "holds characters that do not show"),
+        ("a\x00", "holds characters that do not show"),
+        ("\x1b[31mred", "holds characters that do not show"),
+        ("a\u202eb", "holds characters that do not show"),
+        (None, "no field 'id'"),
+        ([1], "must be text or a finite number"),
+    ],
+)
+def test_an_id_that_cannot_be_shown_is_refused(id: object, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(json.dumps({"id": id, "question": "x", "answer": "1"}))
+    with pytest.raises(ConfigError) as refused:
+        load(path, id="id")
+    assert said in str(refused.value) and "line 1" in str(refused.value)
+    assert all(c.isprintable() or c == "\n" for c in str(refused.value))
+
+
+@pytest.mark.parametrize("label", ["subject", "level"])
+def test_a_label_is_text_or_a_number_or_missing(label: str, tmp_path: Path) -> None:
+    def labelled(value: str) -> list[str]:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        path.write_text(f'{{"question": "x", "answer": "1", "label": {value}}}')
+        return [getattr(p, label) for p in load(path, **{label: "label"})]
+
+    assert [labelled(v) for v in ("3", '"algebra"', "null")] == [["3"], ["algebra"], [""]]
+    for value in ('"\\ud800"', "[1]", "NaN"):
+        with pytest.raises(ConfigError, match="line 1: field 'label'"):
+            labelled(value)
+
+
+def test_a_file_that_is_no_parquet_whole_is_refused(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.parquet"
+    table = pa.table({"question": [f"What is {i}?" for i in range(500)], "answer": [str(i) for i in range(500)]})
+    pq.write_table(table, whole)
+    content = whole.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "empty": b"",
+        "text": b'{"question": "x", "answer": "1"}',
+        "cut": content[:-20],
+        "headless": content[20:],
+        "changed": content[:300] + b"\xff" * 200 + content[500:],
+        "shortened": content[:middle] + content[middle + 100 :],
+    }
+    for name, held in damaged.items():
+        (tmp_path / f"{name}.parquet").write_bytes(held)
+        with pytest.raises(ConfigError, match=f"{name}.parquet is not a readable Parquet file"):
+            load(tmp_path / f"{name}.parquet")
+
+
+def test_parquet_fields_of_other_types_are_refused_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    values = {
+        "field 'answer' must be text": [b"1", [1], {"a": 1}, True, float("nan"), datetime(2024, 1, 1)],
+        "no field 'answer'": [None],
+    }
+    for said, answers in values.items():
+        for answer in answers:
+            pq.write_table(pa.table({"question": ["x", "y"], "answer": pa.array([answer, answer])}), path)
+            with pytest.raises(ConfigError, match=f"set.parquet row 1: {said}"):
+                load(path)
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\x01\0\0\0"), pa.py_buffer(b"\xff"))
+    pq.write_table(pa.table({"question": text, "answer": ["1"]}), path)
+    with pytest.raises(ConfigError, match=r"not a readable Parquet file.*utf-8"):
+        load(path)
+
+
+def test_a_folder_is_no_problem_file(tmp_path: Path) -> None:
+    for name, said in (("set.jsonl", "set.jsonl is not a file"), ("set", "set is not a problem file")):
+        (tmp_path / name).mkdir()
+        with pytest.raises(ConfigError, match=said):
+            load(tmp_path / name)
+
+
+def test_what_is_odd_but_valid_is_read_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    questions = ["a\0b", "\u2028", "<script>alert(1)</script>", "{question}", "\U0001f600"]
+    rows = "\r\n".join(json.dumps({"question": q + "?", "answer": "1", "more": {"a": [None]}}) for q in questions)
+    path.write_text("\n \n" + rows, encoding="utf-8-sig")
+    found = load(path)
+    assert [p.question for p in found] == [q + "?" for q in questions]
+    assert [p.id for p in found] == [f"odd-0000{i}" for i in range(3, 8)]
 
 
 def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
@@ -141,19 +243,15 @@ def test_no_gold_of_the_public_sets_is_bad(data: Path) -> None:
 def test_an_id_that_stands_twice_is_refused_though_one_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "twice.jsonl"
     path.write_text('{"n": 1, "question": "x", "answer": "1"}\n{"n": 1, "question": "y", "answer": ""}\n')
-    with pytest.raises(ConfigError, match="'1' stands twice"):
+    with pytest.raises(ConfigError, match="line 2: the id '1' stands in line 1 too"):
         load(path, id="n")
 
 
-def test_invalid_utf8_repeated_ids_and_missing_files_are_refused(tmp_path: Path) -> None:
+def test_invalid_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_bytes(b'{"question": "\xff", "answer": "1"}')
     with pytest.raises(ConfigError, match="line 1: not valid UTF-8"):
         load(path)
-    twice = tmp_path / "twice.jsonl"
-    twice.write_text('{"n": 1, "question": "x", "answer": "1"}\n' * 2)
-    with pytest.raises(ConfigError, match="'1' stands twice"):
-        load(twice, id="n")
     with pytest.raises(ConfigError, match="does not exist"):
         load(tmp_path / "none.jsonl")
     (tmp_path / "x.parquet").write_text("no")

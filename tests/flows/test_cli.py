@@ -70,7 +70,7 @@ def test_wrong_input_is_refused_before_any_work(
     for name, text in BAD_DATA.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "hollow").mkdir()
-    (tmp_path / "hollow" / "a.safetensors").touch()
+    (tmp_path / "hollow" / "model.safetensors").touch()
     shutil.copytree(NANO, tmp_path / "plain")
     (tmp_path / "plain" / "chat_template.jinja").unlink()
     done = run_ssb("run", *arguments, env=alone | {"HF_HUB_OFFLINE": "1"}, cwd=tmp_path)

@@ -1,0 +1,70 @@
+"""Keys and tokens are in nothing that a run leaves behind: no log, artifact, result, shard or page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import Request, Response
+
+from ssb_core import models
+from tests.completions_server import CompletionsServer, refuses, running
+from tests.processes import run_ssb
+
+CANARIES = {
+    "HF_TOKEN": "hf_canaryOfTheHub",
+    "SSB_SERVER_KEY": "sk-canaryOfTheServer",
+    "PREFECT_API_AUTH_STRING": "admin:canaryOfPrefect",
+}
+TINY = (
+    *("problems.limit=16", "target_traces=2", "distill.epochs=1", "execution.engine=openai", "rounds=1"),
+    *(
+        "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 4}]",
+        "execution.server={retries: 1, seeded_draw: false}",
+    ),
+)
+
+
+async def echoes(request: Request) -> Response:
+    """A fault: a server that quotes the header with the key, and what it thinks of it, and may be tried again."""
+    return await refuses(503, f"try again, {request.headers['authorization']}")(request)
+
+
+async def denies(request: Request) -> Response:
+    return await refuses(401, f"no such key: {request.headers['authorization']}")(request)
+
+
+@pytest.fixture(scope="module")
+def server(nano: models.ResolvedModel) -> CompletionsServer:
+    return CompletionsServer(nano)
+
+
+@pytest.fixture(scope="module")
+def url(server: CompletionsServer) -> Iterator[str]:
+    with running(server) as found:
+        yield found
+
+
+def holders(folder: Path) -> list[tuple[str, str]]:
+    """Files below that hold a secret, with its name."""
+    files = [f for f in folder.rglob("*") if f.is_file()]
+    assert files
+    return [(str(f), name) for f in files for name, value in CANARIES.items() if value.encode() in f.read_bytes()]
+
+
+def test_no_secret_is_left_behind_by_a_run_whose_server_quotes_it(
+    server: CompletionsServer, url: str, served: dict[str, str], tmp_path: Path
+) -> None:
+    """The key is quoted once in passing, and again in what ends the run in teach."""
+    settings = (*TINY, f"execution.server.url={url}")
+    server.faults = [echoes, *[server.answers] * 64, *[denies] * 64]  # the first of 64 rollouts is asked for twice
+    command = ["run", "--preset", "quickstart", "--name", "canary", *(a for s in settings for a in ("--set", s))]
+    done = run_ssb(*command, env=served | CANARIES, cwd=tmp_path)
+    assert done.returncode == 1 and "no such key: Bearer <SSB_SERVER_KEY>" in done.stderr
+    assert "canaryOf" not in done.stdout + done.stderr
+    assert server.keys == {f"Bearer {CANARIES['SSB_SERVER_KEY']}"}
+    assert list(tmp_path.glob("store/select/*/manifests/*")) and list(tmp_path.glob("runs/canary/env.json"))
+    home = Path(served["PREFECT_HOME"])
+    assert any(b"<SSB_SERVER_KEY>" in f.read_bytes() for f in home.glob("prefect.db*")), "the failure is told there"
+    assert holders(tmp_path) + holders(home) == []
