@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from ssb_core.problems import content_digest
+from ssb_core.problems import ProblemSet, content_digest
 from ssb_core.records import Problem
 from ssb_core.stages import Outcome, Spec
 from ssb_core.stages.sharded import Input, Work, run_shards, shard_inputs
 from ssb_core.store import Shard, Store
 
-PROBLEMS = tuple(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
+PROBLEMS = ProblemSet.of(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
 INPUTS = shard_inputs(PROBLEMS, 1)
 SECONDS = 10  # after which something that should have happened never will
 
