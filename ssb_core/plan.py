@@ -48,9 +48,8 @@ def _row(store: Store, spec: Spec, label: str) -> PlanRow:
 def _status(store: Store, spec: Spec) -> tuple[Status, str]:
     if finished(spec, store):
         return "cached", ""
-    wanted = _shard_names(spec)
-    there = sum(store.has_shard(spec.recipe, name) for name in wanted)
-    if there:
+    wanted, found = _shard_names(spec), store.shard_names(spec.recipe)
+    if there := sum(name in found for name in wanted):
         why = f"{there} of {len(wanted)} shards are there"
         return "partial", why + (", to be checked" if there == len(wanted) else "")
     if store.directory(spec.recipe).exists():

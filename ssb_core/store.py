@@ -21,6 +21,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +87,7 @@ class Shard:
     source: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: its key is kept
 class Manifest:
     """What one request of a stage is made of. `facts` are small figures about the rows; no times, so bytes repeat."""
 
@@ -107,7 +108,7 @@ class Manifest:
         """What a restart can spare: training steps where the facts count them, else files."""
         return int(self.facts.get("steps", len(self.entries)))
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of the contents; equal for equal results."""
         return digest(asdict(self))
@@ -148,10 +149,14 @@ class Store:
             return None
         return shard if shard.source == source else None
 
-    def has_shard(self, recipe: Recipe, name: str) -> bool:
-        """Whether a shard of that name is there; a look that changes nothing."""
-        table = self.directory(recipe) / "shards" / f"{name}.parquet"
-        return table.exists() and table.with_suffix(".json").exists()
+    def shard_names(self, recipe: Recipe) -> set[str]:
+        """Names of the shards that are there; a look that changes nothing."""
+        try:
+            files = os.listdir(self.directory(recipe) / "shards")
+        except FileNotFoundError:
+            return set()
+        tables, sidecars = ({f.removesuffix(s) for f in files if f.endswith(s)} for s in (".parquet", ".json"))
+        return tables & sidecars
 
     def write_shard(
         self, recipe: Recipe, name: str, table: pa.Table, problem_ids: Sequence[str], source: str | None
@@ -188,14 +193,8 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError) as e:
             log.warning("%s: damaged manifest (%s); it will be written anew", path, e)
             return None
-        return manifest if all(self._whole(manifest, e) for e in manifest.entries) else None
-
-    def _whole(self, manifest: Manifest, entry: Entry) -> bool:
-        path = self.path(manifest, entry)
-        sidecar = path.with_suffix(".json")
-        if not path.is_file() or path.stat().st_size != entry.bytes:
-            return False
-        return path.suffix != ".parquet" or (sidecar.is_file() and entry.sha256 in sidecar.read_text())
+        directory = str(path.parent.parent)
+        return manifest if all(_whole(directory, e) for e in manifest.entries) else None
 
     def commit(self, recipe: Recipe, manifest: Manifest) -> Manifest:
         """Write the manifest: from here on the request is finished."""
@@ -320,6 +319,23 @@ def set_aside(paths: Sequence[Path], why: str) -> None:
         if path.exists():
             log.warning("%s: %s; set aside and made again", path, why)
             os.replace(path, path.with_name(path.name + ".damaged"))
+
+
+def _whole(directory: str, entry: Entry) -> bool:
+    """Whether a file of a manifest is there with its size, and its sidecar with its checksum.
+
+    One stat and one read a shard, by plain strings: as path objects they take three times as long, of 100,000 seconds.
+    """
+    path, sidecar = f"{directory}/{entry.path}", f"{directory}/{entry.path.removesuffix('.parquet')}.json"
+    try:
+        if os.stat(path).st_size != entry.bytes:
+            return False
+        if not path.endswith(".parquet"):
+            return True
+        with open(sidecar, "rb", buffering=0) as f:
+            return entry.sha256.encode() in f.read()
+    except OSError:
+        return False
 
 
 def _read_sidecar(path: Path) -> Shard:
