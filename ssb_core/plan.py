@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .pipeline import Pipeline
-from .stages import BASELINES, Spec, evaluate, finished, rollouts, upstreams
+from .stages import BASELINES, Spec, evaluate, finished, looking_once, rollouts, upstreams
 from .stages.sharded import shard_inputs
 from .store import Store, StoreError
 
@@ -26,6 +26,11 @@ class PlanRow:
 
 def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
     """The requests of a run in order, looked up in the store and not changed there."""
+    with looking_once():
+        return _rows(pipeline, store)
+
+
+def _rows(pipeline: Pipeline, store: Store) -> list[PlanRow]:
     rows: list[PlanRow] = []
     try:
         for request in pipeline.walk(store):

@@ -90,15 +90,16 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
 
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
     """Bytes of the run's finished requests, and whether those are all there is to do."""
-    from ..stages import finished
+    from ..stages import finished, looking_once
     from ..store import StoreError
 
     kept, whole = 0, True
     try:
-        for request in pipeline.walk(store):
-            manifest = finished(request.spec, store)
-            kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
-            whole = whole and manifest is not None
+        with looking_once():
+            for request in pipeline.walk(store):
+                manifest = finished(request.spec, store)
+                kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
+                whole = whole and manifest is not None
     except StoreError:  # the last wave is not taught yet, so what follows is not known
         whole = False
     return kept, whole
