@@ -309,8 +309,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` atomically and readable."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    with replacing(path) as temporary, temporary.open("w") as file:
+        json.dump(content, file, indent=1, allow_nan=False)  # piece by piece: a manifest may have 100,000 entries
+        file.write("\n")
 
 
 def set_aside(paths: Sequence[Path], why: str) -> None:
