@@ -6,10 +6,12 @@ the order of the set. Parts of a set share the file and the numbers. A problem i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
 import threading
+import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
@@ -23,31 +25,41 @@ IN_MEMORY = 2**24  # bytes of a set that is kept in memory; a larger one goes to
 
 
 class Spool:
-    """Problems as lines of text, in the order in which they were added; for several threads at once.
+    """Problems as lines of text in their order; several threads may read at once.
 
     A line is what `content_digest` hashes of the problem, and behind a tab its labels.
     """
 
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  it goes with the last set of its problems
-        self._starts = array("Q", [0])
-        self._reading = threading.Lock()
-
-    def add(self, problem: Problem) -> None:
-        """Write one more problem.
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        """Write `problems` one after the other.
 
         Raises:
-            ConfigError: there is no room for it.
+            ConfigError: there is no room for them.
         """
-        line = content(problem) + b"\t" + _json([problem.subject, problem.level])
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed with the last set of its problems
+        weakref.finalize(self, self._file.close)
+        self._starts = array("Q", [0])
+        self._reading = threading.Lock()
+        for problem in problems:
+            line = content(problem) + b"\t" + _json([problem.subject, problem.level])
+            self._write(line)
+            self._starts.append(self._starts[-1] + len(line))
+        self._write(b"")
+
+    def _write(self, line: bytes) -> None:
+        """Write a line, or if it is empty all that was held back."""
         try:
-            self._file.write(line)
+            if line:
+                self._file.write(line)
+            else:
+                self._file.flush()
         except OSError as e:
+            with contextlib.suppress(OSError):  # it tries to write once more
+                self._file.close()
             raise ConfigError(
                 f"no room for the problems in the folder of temporary files, {tempfile.gettempdir()}: {e.strerror}\n"
                 "  remedy: name another in the environment variable TMPDIR"
             ) from None
-        self._starts.append(self._starts[-1] + len(line))
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -75,9 +87,7 @@ class ProblemSet(Sequence[Problem]):
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> ProblemSet:
         """A set of these problems, in their order."""
-        spool = Spool()
-        for problem in problems:
-            spool.add(problem)
+        spool = Spool(problems)
         return cls(spool, range(len(spool)))
 
     def __len__(self) -> int:

@@ -96,12 +96,16 @@ def _rejection(problem: Problem, config: ProblemsConfig) -> Rejection:
 @lru_cache(maxsize=16)
 def _read(config: ProblemsConfig) -> tuple[ProblemSet, ProblemSet, int]:
     """Usable problems in the configured order, rejected ones in the source's, and how many usable ones there are."""
-    spool, ids, usable, rejected = Spool(), bytearray(), array("I"), array("I")
-    for row, problem in enumerate(_everything(config)):
-        gold, reason = _gold(problem.answer, config)
-        (rejected if reason else usable).append(row)
-        spool.add(problem if reason else replace(problem, answer=gold))
-        ids += key(problem.id)
+    ids, usable, rejected = bytearray(), array("I"), array("I")
+
+    def read() -> Iterator[Problem]:
+        for row, problem in enumerate(_everything(config)):
+            gold, reason = _gold(problem.answer, config)
+            (rejected if reason else usable).append(row)
+            ids.extend(key(problem.id))
+            yield problem if reason else replace(problem, answer=gold)
+
+    spool = Spool(read())
     _refuse_repeats(config, spool, ids)
     if not usable:
         raise ConfigError(_all_rejected(config, ProblemSet(spool, rejected)))
