@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import tempfile
-import threading
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ IN_MEMORY = 2**24  # bytes of a set that is kept in memory; a larger one goes to
 
 
 class Spool:
-    """Problems as lines of text in their order; several threads may read at once.
+    """Problems as lines of text in their order. Threads and forked processes may read at once.
 
     A line is what `content_digest` hashes of the problem, and behind a tab its labels.
     """
@@ -39,12 +39,13 @@ class Spool:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed with the last set of its problems
         weakref.finalize(self, self._file.close)
         self._starts = array("Q", [0])
-        self._reading = threading.Lock()
         for problem in problems:
             line = content(problem) + b"\t" + _json([problem.subject, problem.level])
             self._write(line)
             self._starts.append(self._starts[-1] + len(line))
         self._write(b"")
+        self._file.seek(0)
+        self._text = b"" if self._starts[-1] > IN_MEMORY else self._file.read()
 
     def _write(self, line: bytes) -> None:
         """Write a line, or if it is empty all that was held back."""
@@ -67,22 +68,20 @@ class Spool:
     def line(self, row: int) -> bytes:
         """The line of one problem."""
         start, end = self._starts[row], self._starts[row + 1]
-        with self._reading:
-            self._file.seek(start)
-            return self._file.read(end - start)
+        return self._text[start:end] or os.pread(self._file.fileno(), end - start, start)
 
 
 class ProblemSet(Sequence[Problem]):
     """Problems of a spool in some order. Slices are sets too, and copy nothing."""
 
-    __slots__ = ("_chunks", "_digest", "_order", "_part", "_spool")
+    __slots__ = ("_digest", "_order", "_part", "_parts", "_spool")
 
     def __init__(self, spool: Spool, order: Sequence[int], part: range | None = None) -> None:
         """`order` holds row numbers of the spool, of which the set is the `part`: all, if none is given."""
         self._spool, self._order = spool, order
         self._part = range(len(order)) if part is None else part
         self._digest = ""
-        self._chunks: tuple[int, tuple[ProblemSet, ...]] = (0, ())
+        self._parts: dict[range, ProblemSet] = {}
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> ProblemSet:
@@ -121,11 +120,13 @@ class ProblemSet(Sequence[Problem]):
             self._digest = _digest(line.partition(b"\t")[0] for line in self._lines())
         return self._digest
 
-    def chunks(self, size: int) -> tuple[ProblemSet, ...]:
-        """The set in parts of `size` problems, the last maybe smaller: the same parts when asked again."""
-        if self._chunks[0] != size:
-            self._chunks = size, tuple(self[i : i + size] for i in range(0, len(self), size))
-        return self._chunks[1]
+    def part(self, start: int, stop: int) -> ProblemSet:
+        """A slice, as the same object when asked for again, so that it is digested once."""
+        return self._parts.setdefault(self._part[start:stop], self[start:stop])
+
+    def chunks(self, size: int) -> list[ProblemSet]:
+        """The set in parts of `size` problems, the last of which may be smaller."""
+        return [self.part(i, i + size) for i in range(0, len(self), size)]
 
     def _lines(self) -> Iterator[bytes]:
         return (self._spool.line(self._order[i]) for i in self._part)

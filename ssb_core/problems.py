@@ -34,7 +34,6 @@ __all__ = [
     "left_out",
     "load",
     "on_hub",
-    "part",
     "rejections",
     "total",
 ]
@@ -58,12 +57,6 @@ def load(config: ProblemsConfig) -> ProblemSet:
             the set is usable.
     """
     return _read(config)[0]
-
-
-@lru_cache(maxsize=64)
-def part(config: ProblemsConfig, start: int, stop: int) -> ProblemSet:
-    """Some of them, always as the same object, so that it is digested once; as `load`."""
-    return load(config)[start:stop]
 
 
 def total(config: ProblemsConfig) -> int:

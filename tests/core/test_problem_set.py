@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import resource
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -98,18 +99,27 @@ def test_a_set_is_a_sequence_like_any_other(source: str) -> None:
 
 
 def test_a_part_is_one_object_so_that_it_is_digested_once(source: str) -> None:
-    config = ProblemsConfig(source=source, **FIELDS)
-    part = problems.part(config, 4, 20)
-    assert part is problems.part(config, 4, 20) and part.chunks(8) is part.chunks(8)
-    assert part == load(source)[4:20]
+    part = load(source).part(4, 20)
+    assert part is load(source).part(4, 20) and part == load(source)[4:20]
+    assert all(a is b for a, b in zip(part.chunks(8), part.chunks(8), strict=True))
 
 
-def test_several_threads_may_read_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_threads_may_read_one_set_and_forked_processes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(problem_set, "IN_MEMORY", 1000)  # so that it lies in a file
     wanted = [Problem(f"p{i}", f"{i}" * 50, str(i)) for i in range(200)]
     found = ProblemSet.of(wanted)
     with ThreadPoolExecutor(8) as threads:
         assert all(read == wanted for read in threads.map(lambda _: list(found), range(40)))
+    children = [multiprocessing.get_context("fork").Process(target=_expect, args=(found, wanted)) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+
+
+def _expect(found: ProblemSet, wanted: list[Problem]) -> None:
+    assert all(list(found) == wanted for _ in range(20))
 
 
 @pytest.mark.parametrize("characters", [10_000, 10])
