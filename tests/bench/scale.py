@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -59,28 +60,29 @@ def _rows(numbers: Sequence[int]) -> Iterator[dict[str, str]]:
         yield {"id": f"syn-{i:07d}", "question": question, "answer": str(boxes * each + given)}
 
 
-def pipeline(folder: Path, n: int, *settings: str) -> Pipeline:
-    """All of `n` problems as one wave of the embedded model."""
-    source = write_problems(folder / "problems.jsonl", n)
+def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
+    """All of `n` problems as one wave of the embedded model; the store lies beside them."""
     own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
     overrides = [*own, f"target_traces={n}", *settings]
-    return Pipeline.of(presets.load("quickstart", overrides=overrides), folder / "store")
+    return Pipeline.of(presets.load("quickstart", overrides=overrides), source.with_name("store"))
 
 
 def memory(folder: Path, n: int) -> dict[str, Any]:
     """Seconds and memory until the first of `n` problems could be sampled."""
-    store, seconds = Store(folder / "store"), Seconds()
-    asked = seconds.of("read", lambda: pipeline(folder, n))
+    source, store, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
+    asked = seconds.of("read", lambda: pipeline(source, n))
     planned = seconds.of("plan", lambda: plan(asked, store))
     wave = asked.wave(0, n)
     work = seconds.of("work", lambda: rollouts.work(wave.rollouts, store, Progress()))
     assert planned[0].status == "missing" and sum(len(i.problems) for i in work.inputs) == n
-    return {"problems": n, "shards": len(work.inputs)} | seconds.wall | {"peak MB": peak() / 1e6}
+    used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
+    return {"problems": n, "shards": len(work.inputs)} | seconds.wall | used
 
 
 def store(folder: Path, n: int) -> dict[str, Any]:
     """Seconds of what is done with a store of `n` shards of rollouts, of one problem each, and memory."""
-    held, asked, seconds = Store(folder / "store"), pipeline(folder, n, "execution.shard_size=1"), Seconds()
+    source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
+    asked = pipeline(source, n, "execution.shard_size=1")
     wave = asked.wave(0, n)
     spec, work = wave.rollouts, rollouts.work(wave.rollouts, held, Progress())
     written = min(n, WRITTEN)
@@ -115,14 +117,20 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
     found = held.shard(spec.recipe, inputs[0].name, None)
     assert found
-    first = found.entry
-    shards = held.directory(spec.recipe) / "shards"
-    table, entries = (held.directory(spec.recipe) / first.path).read_bytes(), []
-    for item in inputs:
-        entries.append(replace(first, path=f"shards/{item.name}.parquet"))
+    shards, entries = held.directory(spec.recipe) / "shards", []
+    whole = shards / Path(found.entry.path).name
+    table = whole.read_bytes()
+    for number, item in enumerate(inputs):
+        path = shards / f"{item.name}.parquet"
+        path.unlink(missing_ok=True)
+        if number % BATCH:  # a file may not have any number of names
+            os.link(whole, path)
+        else:
+            path.write_bytes(table)
+            whole = path
+        entries.append(replace(found.entry, path=f"shards/{path.name}"))
         shard = Shard(entries[-1], tuple(p.id for p in item.problems), None)
-        (shards / f"{item.name}.parquet").write_bytes(table)
-        (shards / f"{item.name}.json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
+        path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
 
 

@@ -14,7 +14,7 @@ PROBLEMS = (10_000, 100_000, 1_000_000)
 GROWTH = 2.0
 """How much more processor time a shard may take in a store of 100,000 than in one of 1,000."""
 MEMORY = 200
-"""Bytes a problem that the driver may take; with sets of records it took 1,020, beside 72 MB for none."""
+"""Bytes a further problem that the driver may take; while sets were tuples of records it took 1,048."""
 STEPS = ("commit", "check", "plan", "next stage", "resume", "remake one")
 
 
@@ -33,7 +33,7 @@ def test_the_memory_of_the_driver_hardly_grows_with_problems(figures: Figures) -
     found = [measured("tests.bench.scale", "memory", n) for n in PROBLEMS]
     least, *_, most = found
     each = 1e6 * (most["peak MB"] - least["peak MB"]) / (most["problems"] - least["problems"])
-    figures("Until the first of all problems could be sampled", found)
+    figures("Seconds until the first of all problems could be sampled, and memory", found)
     figures("Memory", [{"bytes a further problem": each}])
     assert each < MEMORY
 

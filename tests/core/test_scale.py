@@ -52,7 +52,8 @@ def test_only_whole_pairs_of_files_count_as_shards(tmp_path: Path) -> None:
 
 
 def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> None:
-    wave, store = scale.pipeline(tmp_path, 2, "execution.shard_size=1").wave(0, 2), Store(tmp_path / "store")
+    source, store = scale.write_problems(tmp_path / "problems.jsonl", 2), Store(tmp_path / "store")
+    wave = scale.pipeline(source, 2, "execution.shard_size=1").wave(0, 2)
     spec = wave.rollouts
     work = rollouts.work(spec, store, Progress())
     scale.write(store, spec, work.inputs)
