@@ -210,7 +210,7 @@ def answers(side: Side, benchmark: str) -> dict[str, Answered]:
     return {i: Answered(by_id[i], tuple(s)) for i, s in samples.items()}
 
 
-def _asked(side: Side, benchmark: Benchmark) -> tuple[Problem, ...]:
+def _asked(side: Side, benchmark: Benchmark) -> problems.ProblemSet:
     found = problems.load(benchmark)
     if problems.content_digest(found) != side.benchmarks[benchmark.name]["content"]:
         raise ConfigError(

@@ -14,7 +14,6 @@ from pathlib import Path
 from . import engines, models, problems, prompts
 from .baselines import ABLATIONS, Student, grpo, ssb_no_wrong
 from .config import RunConfig, refuse_missing
-from .records import Problem
 from .stages import STAGES, Spec, distill, evaluate, merge, required, rollouts, select, teach
 from .store import Store
 
@@ -45,7 +44,7 @@ class Pipeline:
 
     config: RunConfig
     model: models.ResolvedModel
-    problems: tuple[Problem, ...]
+    problems: problems.ProblemSet
     merged: merge.Spec | None = None
     """The request that makes `model`, in rounds after the first."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .pipeline import Pipeline
-from .stages import BASELINES, Spec, evaluate, finished, rollouts, upstreams
+from .stages import BASELINES, Spec, evaluate, finished, looking_once, rollouts, upstreams
 from .stages.sharded import shard_inputs
 from .store import Store, StoreError
 
@@ -26,6 +26,11 @@ class PlanRow:
 
 def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
     """The requests of a run in order, looked up in the store and not changed there."""
+    with looking_once():
+        return _rows(pipeline, store)
+
+
+def _rows(pipeline: Pipeline, store: Store) -> list[PlanRow]:
     rows: list[PlanRow] = []
     try:
         for request in pipeline.walk(store):
@@ -48,9 +53,8 @@ def _row(store: Store, spec: Spec, label: str) -> PlanRow:
 def _status(store: Store, spec: Spec) -> tuple[Status, str]:
     if finished(spec, store):
         return "cached", ""
-    wanted = _shard_names(spec)
-    there = sum(store.has_shard(spec.recipe, name) for name in wanted)
-    if there:
+    wanted, found = _shard_names(spec), store.shard_names(spec.recipe)
+    if there := sum(name in found for name in wanted):
         why = f"{there} of {len(wanted)} shards are there"
         return "partial", why + (", to be checked" if there == len(wanted) else "")
     if store.directory(spec.recipe).exists():

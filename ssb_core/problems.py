@@ -2,7 +2,8 @@
 
 Data is checked here, before any expensive work: a missing field, an empty question or a repeated id is refused with the
 file, the row and the remedy. A problem whose reference answer nothing can be verified against is left out, with its
-reason: every completion would be wrong by it, so it must not be counted.
+reason: every completion would be wrong by it, so it must not be counted. Rows are read one at a time, and none is kept
+in memory (`problem_set`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
@@ -20,10 +22,23 @@ from typing import Any
 from . import rows, verify
 from .config import ConfigError, ProblemsConfig
 from .nano import problems as nano
+from .problem_set import ProblemSet, Spool, content_digest, firsts, key
 from .records import Problem, Rejection
-from .store import digest
 from .verify import extract
 
+__all__ = [
+    "EMBEDDED",
+    "FILES",
+    "ProblemSet",
+    "content_digest",
+    "left_out",
+    "load",
+    "on_hub",
+    "rejections",
+    "total",
+]
+
+ROWS = 1024  # of a Parquet file that are in memory at a time
 FILES = (".jsonl", ".ndjson", ".parquet")  # a source with such an ending is a file, there or not
 
 # name: (split, numbers of steps, how many problems there are)
@@ -34,7 +49,7 @@ EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
 }
 
 
-def load(config: ProblemsConfig) -> tuple[Problem, ...]:
+def load(config: ProblemsConfig) -> ProblemSet:
     """The usable problems of a set, in the configured order.
 
     Raises:
@@ -54,64 +69,62 @@ def on_hub(config: ProblemsConfig) -> bool:
     return config.source not in EMBEDDED and Path(config.source).suffix not in FILES
 
 
-def rejections(config: ProblemsConfig) -> tuple[Rejection, ...]:
-    """The problems of the whole set, whatever its limit, that are left out for their reference answer; as `load`."""
-    return tuple(excluded(config))
+def left_out(config: ProblemsConfig) -> ProblemSet:
+    """The problems of the whole set, whatever its limit, that nothing can be verified against; as `load`.
 
-
-def excluded(config: ProblemsConfig) -> Mapping[Rejection, Problem]:
-    """The same with each problem as it was read: its answer is all of the answer field."""
+    They are as they were read: an answer is all of the answer field.
+    """
     return _read(config)[1]
 
 
+def rejections(config: ProblemsConfig) -> tuple[Rejection, ...]:
+    """Why each of them is left out; as `load`."""
+    return tuple(_rejection(p, config) for p in left_out(config))
+
+
+def _rejection(problem: Problem, config: ProblemsConfig) -> Rejection:
+    return Rejection(problem.id, "load", _gold(problem.answer, config)[1] or "")
+
+
 @lru_cache(maxsize=16)
-def _read(config: ProblemsConfig) -> tuple[tuple[Problem, ...], Mapping[Rejection, Problem], int]:
+def _read(config: ProblemsConfig) -> tuple[ProblemSet, ProblemSet, int]:
     """Usable problems in the configured order, rejected ones in the source's, and how many usable ones there are."""
-    usable, left_out = [], {}
-    for problem in _everything(config):
-        gold, reason = _gold(problem.answer, config)
-        if reason:
-            left_out[Rejection(problem.id, "load", reason)] = problem
-        else:
-            usable.append(replace(problem, answer=gold))
+    ids, usable, rejected = bytearray(), array("I"), array("I")
+
+    def read() -> Iterator[Problem]:
+        for row, problem in enumerate(_everything(config)):
+            gold, reason = _gold(problem.answer, config)
+            (rejected if reason else usable).append(row)
+            ids.extend(key(problem.id))
+            yield problem if reason else replace(problem, answer=gold)
+
+    spool = Spool(read())
+    _refuse_repeats(config, spool, ids)
     if not usable:
-        raise ConfigError(_all_rejected(config, next(iter(left_out)), len(left_out)))
+        raise ConfigError(_all_rejected(config, ProblemSet(spool, rejected)))
     if config.shuffle_seed is not None:
         random.Random(config.shuffle_seed).shuffle(usable)
     if config.distinct:
-        usable = _distinct(usable)
-    wanted = usable[config.skip :][: config.limit]
+        usable = _distinct(spool, usable)
+    wanted = ProblemSet(spool, usable)[config.skip :][: config.limit]
     if not wanted:
         raise ConfigError(f"{config.source}: skip is {config.skip}, but there are only {len(usable)} usable problems")
-    return tuple(wanted), left_out, len(usable)
+    return wanted, ProblemSet(spool, rejected), len(usable)
 
 
-def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+def _distinct(spool: Spool, order: array[int]) -> array[int]:
     """The first problem of each question, whatever its case and spacing."""
-    first: dict[str, Problem] = {}
-    for p in problems:
-        first.setdefault(" ".join(p.question.lower().split()), p)
-    return list(first.values())
+    questions = bytearray()
+    for p in ProblemSet(spool, order):
+        questions += key(" ".join(p.question.lower().split()))
+    return array("I", (order[i] for i in firsts(questions)))
 
 
-def _everything(config: ProblemsConfig) -> list[Problem]:
+def _everything(config: ProblemsConfig) -> Iterator[Problem]:
     """All problems of the source as they stand there."""
     if config.source in EMBEDDED:
-        return list(_embedded(config.source))
-    found, numbers = [], dict[str, str]()
-    for row, where in _rows(config):
-        problem = _problem(config, row, where)
-        _, kind, number = where.rsplit(" ", 2)
-        if problem.id in numbers:
-            raise ConfigError(
-                f"{where}: the id {problem.id!r} stands in {kind} {numbers[problem.id]} too\n"
-                "  remedy: ids must be unique; problems.id names the field that holds them"
-            )
-        numbers[problem.id] = number
-        found.append(problem)
-    if not found:
-        raise ConfigError(f"{config.source} holds no problems")
-    return found
+        return _embedded(config.source)
+    return (_problem(config, row, where) for row, where in _rows(config))
 
 
 def _gold(raw: str, config: ProblemsConfig) -> tuple[str, str | None]:
@@ -122,18 +135,14 @@ def _gold(raw: str, config: ProblemsConfig) -> tuple[str, str | None]:
     return gold, verify.unusable(gold, config.completion_form)
 
 
-def _all_rejected(config: ProblemsConfig, first: Rejection, n: int) -> str:
+def _all_rejected(config: ProblemsConfig, rejected: ProblemSet) -> str:
+    n, first = len(rejected), _rejection(rejected[0], config)
     return (
         f"{config.source}: nothing can be verified against its reference answers ({n} of {n} left out); the first is "
         f"that of {first.problem_id!r}: {first.reason}\n"
         f"  remedy: name the field with the answer (problems.answer, now {config.answer!r}) and how it holds it "
         f"(problems.form, now {config.form!r})"
     )
-
-
-def content_digest(problems: Iterable[Problem]) -> str:
-    """Digest of what is asked and what is right, as shards are named by."""
-    return digest([[p.id, p.question, p.answer] for p in problems])
 
 
 def _embedded(name: str) -> Iterator[Problem]:
@@ -179,12 +188,15 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
-        table = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield row, f"{path} row {number}"
     except (OSError, ValueError, pa.ArrowException) as e:
         raise ConfigError(f"{path} is not a readable Parquet file: {e!s:.300}") from None
-    for number, row in enumerate(table, start=1):
-        yield row, f"{path} row {number}"
 
 
 def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
@@ -247,3 +259,18 @@ def _default_id(where: str) -> str:
     path = Path(place)
     name = path.stem if path.suffix else f"{path.parent.name}-{path.name}"
     return f"{name}-{int(number):05d}"
+
+
+def _refuse_repeats(config: ProblemsConfig, spool: Spool, ids: bytearray) -> None:
+    if not ids:
+        raise ConfigError(f"{config.source} holds no problems")
+    places = [*firsts(ids), len(spool)]
+    if len(places) <= len(spool):
+        repeated = next(row for row, place in enumerate(places) if place != row)
+        identifier = ProblemSet(spool, range(len(spool)))[repeated].id
+        rows = (where for row, where in _rows(config) if _problem(config, row, where).id == identifier)
+        first, where = islice(rows, 2)
+        raise ConfigError(
+            f"{where}: the id {identifier!r} stands in {' '.join(first.rsplit(' ', 2)[1:])} too\n"
+            "  remedy: ids must be unique; problems.id names the field that holds them"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 from .records import Drop
 from .stages import Spec, required, rollouts, select, teach
@@ -41,21 +41,23 @@ def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
     selected = [s for s in specs if isinstance(s, select.Spec)]
     taught = _facts(store, [s for s in specs if isinstance(s, teach.Spec) and not s.names])
     written = sum(taught[reason] for reason in ("taught", *get_args(Drop)) if reason != "too_long")
-    graded = [v["status"] for s in selected for t in store.tables(required(s, store), ["verdicts"]) for v in _flat(t)]
+    graded = Counter(
+        verdict["status"]
+        for request in selected
+        for table in store.tables(required(request, store), ["verdicts"])
+        for row in table["verdicts"].to_pylist()
+        for verdict in row
+    )
     return Round(
         number=number,
         problems=sum(s.rollouts.stop - s.rollouts.start for s in selected),
         mixed=_facts(store, selected)["mixed"],
         taught=taught["taught"],
-        bare_accuracy=_mean(graded.count("correct"), len(graded)),
+        bare_accuracy=_mean(graded["correct"], graded.total()),
         hinted_accuracy=_mean(taught["taught"] + taught["leak"], written),  # what leaks is right, but not used
         bare_tokens=_mean(sampled["tokens"], sampled["samples"]),
         hinted_tokens=_mean(taught["written_tokens"], written),
     )
-
-
-def _flat(table: Any) -> list[dict[str, Any]]:
-    return [verdict for row in table["verdicts"].to_pylist() for verdict in row]
 
 
 def _facts(store: Store, specs: Sequence[Spec]) -> Counter[str]:

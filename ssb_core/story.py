@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
@@ -155,17 +155,23 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     """
     config = findings.configuration(run)
     sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.asked}}
-    found: list[tuple[Problem, str, Rejection | None]] = []
-    found += [(p, origin, None) for origin, s in sets.items() for p in problems.load(s)]
-    found += [(p, origin, why) for origin, s in sets.items() for why, p in problems.excluded(s).items()]
-    for problem, origin, left_out in found:
+    for problem, origin, left_out in _every(sets):
         if problem.id == problem_id:
             return problem, origin, left_out
-    ids = [problem.id for problem, _, _ in found]
+    ids = (problem.id for problem, _, _ in _every(sets))
     near = difflib.get_close_matches(problem_id, ids, n=3) or [problems.load(s)[0].id for s in sets.values()][:3]
     raise ConfigError(
         f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(near)}"
     )
+
+
+def _every(sets: Mapping[str, ProblemsConfig]) -> Iterator[tuple[Problem, str, Rejection | None]]:
+    """The problems of all sets, and behind them those that are left out, each with its set and the reason."""
+    for origin, config in sets.items():
+        yield from ((problem, origin, None) for problem in problems.load(config))
+    for origin, config in sets.items():
+        for problem, why in zip(problems.left_out(config), problems.rejections(config), strict=True):
+            yield problem, origin, why
 
 
 def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: str) -> tuple[R, ...]:

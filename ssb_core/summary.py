@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
     for spec in specs:
         if isinstance(spec, rollouts.Spec):
             total["problems"] += spec.stop - spec.start
-            total["bad_gold"] = len(problems.rejections(spec.problems))  # the same set in every wave
+            total["bad_gold"] = len(problems.left_out(spec.problems))  # the same set in every wave
         facts = required(spec, store).facts
         total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
     names = (
@@ -98,14 +99,14 @@ _COUNTED = {
 }
 
 
-def signal_origins(store: Store, manifest: Manifest) -> list[dict[str, Any]]:
+def signal_origins(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]:
     """What each shard of a teach request says of its signal: codec, sizes, head, certificate."""
     import pyarrow.parquet as pq
 
     from .signal.codecs import METADATA
 
-    paths = [store.path(manifest, e) for e in manifest.entries]
-    return [json.loads(pq.read_schema(p).metadata[METADATA.encode()]) for p in paths]
+    for entry in manifest.entries:
+        yield json.loads(pq.read_schema(store.path(manifest, entry)).metadata[METADATA.encode()])
 
 
 def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
@@ -114,12 +115,13 @@ def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     from .signal.codecs import bytes_per_token
 
     manifests = [required(t, store) for t in taught]
-    origins = [o for m in manifests for o in signal_origins(store, m)]
+    origins = (o for m in manifests for o in signal_origins(store, m))
+    first = next(origins)
     return {
-        "codec": origins[0]["codec"],
+        "codec": first["codec"],
         "tokens": sum(m.facts["tokens"] for m in manifests),
-        "bytes_per_token": bytes_per_token(origins[0]),
-        "max_kl_error": max(o["max_kl_error"] for o in origins),
+        "bytes_per_token": bytes_per_token(first),
+        "max_kl_error": max(o["max_kl_error"] for o in chain([first], origins)),
     }
 
 
@@ -171,7 +173,7 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     return {
         "n": first.n,
         "samples": first.samples,
-        "bad_gold": len(problems.rejections(benchmark)),
+        "bad_gold": len(problems.left_out(benchmark)),
         "models": {
             m: _model(s)
             | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}

@@ -136,7 +136,7 @@ def storage(run: Run) -> Storage:
     from .signal import codecs
 
     manifests = taught(run)
-    origin = signal_origins(run.store, manifests[0])[0]
+    origin = next(signal_origins(run.store, manifests[0]))
     shards = _shards(manifests)
     tokens = sum(m.facts["tokens"] for m in manifests)
     return Storage(

@@ -25,6 +25,7 @@ from .. import checkpoints, models, problems, prompts, verify
 from ..config import ConfigError, Example, GrpoConfig, ProblemsConfig
 from ..engines import release
 from ..models import ResolvedModel
+from ..problem_set import ProblemSet
 from ..progress import Progress
 from ..records import Problem
 from ..stages import Outcome, distill
@@ -59,9 +60,9 @@ class Spec(distill.Trained):
         return [problems.content_digest(self.wave)]
 
     @property
-    def wave(self) -> tuple[Problem, ...]:
+    def wave(self) -> ProblemSet:
         """The problems asked for."""
-        return problems.load(self.problems)[self.start : self.stop]
+        return problems.load(self.problems).part(self.start, self.stop)
 
     @property
     def names(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ..progress import Progress
 from ..stages import Outcome, distill, required, select
+from ..stages.sharded import downstream_inputs
 from ..store import Manifest, Store
 from ..traces import IDS, write
 
@@ -52,9 +53,12 @@ def _rows(spec: distill.Spec, store: Store, taught: Sequence[Manifest]) -> Itera
     for request, manifest in zip(spec.teach, taught, strict=True):
         chosen = request.solutions.select
         selected, sampled = required(chosen, store), required(chosen.rollouts, store)
-        correct = {p.problem.id: p.correct for p in select.pairs(store, selected, sampled, chosen.rollouts.wave)}
-        for table in store.tables(manifest, ["problem_id", "dropped", IDS[0]]):
-            for row in table.to_pylist():
+        inputs = downstream_inputs(selected, store, chosen.rollouts.wave)
+        for item, shown, entry in zip(inputs, sampled.entries, manifest.entries, strict=True):
+            assert item.upstream
+            graded, rolled = store.table(selected, item.upstream), store.table(sampled, shown)
+            correct = {p.problem.id: p.correct for p in select.pairs(graded, rolled, item.problems)}
+            for row in store.table(manifest, entry, ["problem_id", "dropped", IDS[0]]).to_pylist():
                 if row["dropped"] is None:
                     ids = (row[IDS[0]], correct[row["problem_id"]].completion_ids)
                     yield pa.table({name: [i] for name, i in zip(IDS, ids, strict=True)})

@@ -74,14 +74,15 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
     from ..prompts import tutor_messages
 
     config, here = patient.config, TRAINING in patient.sets
-    questions = [p.question for p in problems.load(config.problems)] if here else ["?" * QUESTION]
-    asked = [tutor_messages(question, config.prompts.few_shot) for question in questions]
+    questions = (p.question for p in problems.load(config.problems)) if here else ("?" * QUESTION,)
+    asked = (tutor_messages(question, config.prompts.few_shot) for question in questions)
+    lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in asked]
     to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
         evaluated=sum(counts[b.name] for b in config.evaluate.asked),
         answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.asked),
-        prompt_bytes=sum(len(m["content"].encode()) for prompt in asked for m in prompt) // len(asked),
+        prompt_bytes=sum(lengths) // len(lengths),
         hidden_size=shape.hidden_size,
         vocabulary=shape.vocabulary,
         lora_width=shape.lora_width,
@@ -92,15 +93,16 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
 
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
     """Bytes of the run's finished requests, and whether those are all there is to do."""
-    from ..stages import finished
+    from ..stages import finished, looking_once
     from ..store import StoreError
 
     kept, whole = 0, True
     try:
-        for request in pipeline.walk(store):
-            manifest = finished(request.spec, store)
-            kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
-            whole = whole and manifest is not None
+        with looking_once():
+            for request in pipeline.walk(store):
+                manifest = finished(request.spec, store)
+                kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
+                whole = whole and manifest is not None
     except StoreError:  # the last wave is not taught yet, so what follows is not known
         whole = False
     return kept, whole

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import yaml
 
 from .. import findings, problems, prompts, report
 from ..config import ConfigError, Decoding, ProblemsConfig
-from ..records import Problem
 from ..store import write_json
 from ..wording import how_many
 from .origin import Origin, student_turns
@@ -153,7 +152,7 @@ def _sets(origin: Origin) -> list[dict[str, str]]:
     return [trained, *held_out]
 
 
-def _set(name: str, config: ProblemsConfig, n: int, read: Callable[[], Iterable[Problem]]) -> dict[str, str]:
+def _set(name: str, config: ProblemsConfig, n: int, read: Callable[[], problems.ProblemSet]) -> dict[str, str]:
     try:
         digest = f"`{problems.content_digest(read())}`"
     except ConfigError:  # a card can do without: the fingerprints hold the contents too

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import findings, models, problems, prompts
 from ..config import Benchmark, ConfigError, ModelConfig, RunConfig
 from ..models import ResolvedModel
-from ..records import Problem
+from ..problems import ProblemSet
 from ..runs import Run
 from ..store import Recipe, digest
 
@@ -80,7 +80,7 @@ class Origin:
         """As `gguf.find` reads it: a path that exists goes first."""
         return self.model.gguf is not None and not Path(self.config.model.source).expanduser().is_file()
 
-    def asked(self) -> tuple[Problem, ...]:
+    def asked(self) -> ProblemSet:
         """The training problems that the run sampled.
 
         Raises:
@@ -94,7 +94,7 @@ class Origin:
             start = stop
         return usable[:start]
 
-    def answered(self, benchmark: Benchmark) -> tuple[Problem, ...]:
+    def answered(self, benchmark: Benchmark) -> ProblemSet:
         """The problems of a benchmark that the run evaluated.
 
         Raises:

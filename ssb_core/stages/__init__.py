@@ -12,10 +12,13 @@ bytes, is kept; the rest is made; the manifest is written last.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -95,8 +98,31 @@ def module(stage: str) -> Stage:
     return importlib.import_module(f"{package}.{stage.replace('-', '_')}")  # type: ignore[return-value]
 
 
+_seen: ContextVar[dict[tuple[Store, str], Manifest | None] | None] = ContextVar("seen", default=None)
+
+
+@contextlib.contextmanager
+def looking_once() -> Iterator[None]:
+    """Within this block `finished` looks each request up once, for who looks at many and makes none."""
+    token = _seen.set({})
+    try:
+        yield
+    finally:
+        _seen.reset(token)
+
+
 def finished(spec: Spec, store: Store) -> Manifest | None:
     """The manifest of `spec` if it is there, whole, and made from what is upstream now."""
+    seen = _seen.get()
+    if seen is None:
+        return _look_up(spec, store)
+    wanted = store, spec.fingerprint
+    if wanted not in seen:
+        seen[wanted] = _look_up(spec, store)
+    return seen[wanted]
+
+
+def _look_up(spec: Spec, store: Store) -> Manifest | None:
     manifest = store.manifest(spec.recipe, spec.fingerprint)
     if manifest is None:
         return None

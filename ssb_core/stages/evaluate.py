@@ -54,7 +54,7 @@ class Spec(BaseSpec):
         return {"model": self.model_name, "seed": seed, "benchmark": self.benchmark.name}
 
     @property
-    def problem_set(self) -> tuple[Problem, ...]:
+    def problem_set(self) -> problems.ProblemSet:
         return problems.load(self.benchmark)
 
     def how(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from .. import problems, prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
+from ..problem_set import ProblemSet
 from ..progress import Progress
 from ..records import Problem, Rollout
 from ..store import Store, digest
@@ -63,9 +64,9 @@ class Spec(BaseSpec):
         return [problems.content_digest(self.wave)]
 
     @property
-    def wave(self) -> tuple[Problem, ...]:
+    def wave(self) -> ProblemSet:
         """The problems asked for."""
-        return problems.load(self.problems)[self.start : self.stop]
+        return problems.load(self.problems).part(self.start, self.stop)
 
     @property
     def samples_with(self) -> str:

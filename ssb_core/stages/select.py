@@ -16,7 +16,7 @@ from .. import verify
 from ..config import SelectConfig
 from ..progress import Progress
 from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
-from ..store import Manifest, Store
+from ..store import Store
 from . import Outcome, required, rollouts
 from . import Spec as BaseSpec
 from .sharded import Input, Work, downstream_inputs, run_shards
@@ -81,19 +81,21 @@ def _why_not_mixed(verdicts: Sequence[Verdict]) -> Drop:
     return "all_wrong" if wrong and not statuses["correct"] else "unparsed"
 
 
-def pairs(
-    store: Store, selected: Manifest, sampled: Manifest, problems: Iterable[Problem]
-) -> Iterator[ContrastivePair]:
-    """The chosen pairs of a finished request, with their rollouts."""
+def pairs(selected: pa.Table, sampled: pa.Table, problems: Iterable[Problem]) -> list[ContrastivePair]:
+    """The chosen pairs of one shard, with their rollouts; `sampled` is the shard of rollouts, of `problems`."""
     by_id = {p.id: p for p in problems}
-    for chosen, shown in zip(selected.entries, sampled.entries, strict=True):
-        rolled = {(r["problem_id"], r["index"]): from_row(Rollout, r) for r in store.table(sampled, shown).to_pylist()}
-        for row in store.table(selected, chosen).to_pylist():
-            s = from_row(Selection, row)
-            if s.correct is not None and s.wrong is not None:
-                yield ContrastivePair(
-                    by_id[s.problem_id], rolled[s.problem_id, s.correct], rolled[s.problem_id, s.wrong]
-                )
+    rolled = {(r["problem_id"], r["index"]): from_row(Rollout, r) for r in sampled.to_pylist()}
+    chosen = (from_row(Selection, row) for row in selected.to_pylist())
+    return [
+        ContrastivePair(by_id[s.problem_id], rolled[s.problem_id, s.correct], rolled[s.problem_id, s.wrong])
+        for s in chosen
+        if s.correct is not None and s.wrong is not None
+    ]
+
+
+def mixed(selected: pa.Table) -> int:
+    """How many pairs one shard holds."""
+    return int(selected["dropped"].null_count)
 
 
 def facts(table: pa.Table) -> dict[str, int]:

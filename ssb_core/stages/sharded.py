@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..problems import content_digest
+from ..problems import ProblemSet
 from ..records import Problem, to_table
 from ..store import Entry, Manifest, Store
 from . import Outcome, Spec, sources
@@ -24,10 +24,10 @@ ENGINE = b"ssb_engine"  # schema metadata of sampled shards
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What one shard is made of: its problems, and the upstream file (and its checksum) if there is one."""
+    """What one shard is made of: its problems, read when they are asked for, and the upstream file if there is one."""
 
     name: str
-    problems: tuple[Problem, ...]
+    problems: Sequence[Problem]
     upstream: Entry | None = None
 
     @property
@@ -62,11 +62,13 @@ def run_shards(spec: Spec, store: Store, work: Work) -> Outcome:
     """
     recipe = spec.recipe
     store.open(recipe)
-    shards = {i.name: store.shard(recipe, i.name, i.source) for i in work.inputs}
-    missing = [i for i in work.inputs if shards[i.name] is None]
+    found = ((i.name, store.shard(recipe, i.name, i.source)) for i in work.inputs)
+    made = {name: shard and shard.entry for name, shard in found}  # entries alone: ids are kept in the sidecars
+    missing = [i for i in work.inputs if made[i.name] is None]
 
     def commit(item: Input, table: pa.Table) -> None:
-        shards[item.name] = store.write_shard(recipe, item.name, table, [p.id for p in item.problems], item.source)
+        ids = [p.id for p in item.problems]
+        made[item.name] = store.write_shard(recipe, item.name, table, ids, item.source).entry
 
     if missing:
         with ThreadPoolExecutor(1, "commit") as background:
@@ -77,7 +79,7 @@ def run_shards(spec: Spec, store: Store, work: Work) -> Outcome:
                 writing = background.submit(commit, item, table)
             if writing:
                 writing.result()
-    entries = tuple(s.entry for s in shards.values() if s)
+    entries = tuple(e for e in made.values() if e)
     assert len(entries) == len(work.inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
     facts = _sum_up(store, manifest, work)
@@ -96,17 +98,20 @@ def _sum_up(store: Store, manifest: Manifest, work: Work) -> dict[str, Any]:
     return dict(sorted(counts.items())) | noted
 
 
-def shard_inputs(problems: Sequence[Problem], size: int, upstream: Entry | None = None) -> list[Input]:
+def shard_inputs(problems: ProblemSet, size: int, upstream: Entry | None = None) -> list[Input]:
     """Inputs of `size` problems each, named by content; all of them also read the file `upstream`, if given."""
-    chunks = [tuple(problems[i : i + size]) for i in range(0, len(problems), size)]
-    return [Input(content_digest(c), c, upstream) for c in chunks]
+    return [Input(chunk.digest, chunk, upstream) for chunk in problems.chunks(size)]
 
 
 def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Problem]) -> list[Input]:
-    """One input for each shard of the upstream request, under the same name."""
-    by_id = {p.id: p for p in problems}
-    found = []
+    """One input for each shard of the upstream request, under the same name.
+
+    The upstream shards hold `problems` one after the other, whatever their sizes.
+    """
+    found, start = [], 0
     for entry in upstream.entries:
-        shard = store.sidecar(upstream, entry)
-        found.append(Input(Path(entry.path).stem, tuple(by_id[i] for i in shard.problem_ids), entry))
+        stop = start + len(store.sidecar(upstream, entry).problem_ids)
+        found.append(Input(Path(entry.path).stem, problems[start:stop], entry))
+        start = stop
+    assert start == len(problems), "the upstream request is of other problems"
     return found

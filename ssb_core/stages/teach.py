@@ -196,17 +196,22 @@ def work(spec: Spec | Solutions, store: Store, progress: Progress) -> Work:
 def _writing(spec: Solutions, store: Store, progress: Progress) -> Work:
     """Shards of sampled and verified solutions, one for each shard of pairs."""
     selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
-    wave = spec.select.rollouts.wave
-    pairs = {p.problem.id: p for p in select.pairs(store, selected, sampled, wave)}
-    inputs = downstream_inputs(selected, store, wave)
+    inputs = downstream_inputs(selected, store, spec.select.rollouts.wave)
+    rolled = dict(zip(selected.entries, sampled.entries, strict=True))
+
+    def pairs(item: Input) -> list[ContrastivePair]:
+        assert item.upstream
+        chosen = store.table(selected, item.upstream)
+        return select.pairs(chosen, store.table(sampled, rolled[item.upstream]), item.problems)
 
     def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        shown = [(i, [pairs[p.id] for p in i.problems if p.id in pairs]) for i in missing]
+        mixed = sum(select.mixed(store.table(selected, i.upstream, ["dropped"])) for i in missing if i.upstream)
+        shown = ((i, pairs(i)) for i in missing)
         with (
             open_sampler(spec.select.rollouts.model, spec.execution, note=progress.note) as sampler,
             verify.Verifier(spec.select.form) as verifier,
         ):
-            progress.begin("teach", sum(len(some) for _, some in shown), "solutions")
+            progress.begin("teach", mixed, "solutions")
             for item, traces in write(sampler, verifier, shown, spec, progress):
                 yield item, sampled_table(traces, TeacherTrace, sampler)
         progress.end()

@@ -94,8 +94,9 @@ def test_rft_learns_the_correct_rollout_of_every_problem_that_was_taught(
     learned, solutions = Traces(tmp_path / "rollouts.arrow"), Traces(tmp_path / "solutions.arrow")
     assert n == len(learned) == len(solutions) == spec.limit
     chosen = spec.teach[0].solutions.select
-    pairs = select.pairs(
-        run.store, required(chosen, run.store), required(chosen.rollouts, run.store), chosen.rollouts.wave
+    shards = (run.store.tables(required(request, run.store)) for request in (chosen, chosen.rollouts))
+    pairs = (
+        p for graded, rolled in zip(*shards, strict=True) for p in select.pairs(graded, rolled, chosen.rollouts.wave)
     )
     tokenizer = models.load_tokenizer(spec.teach[0].model)
     correct = {prompts.encode(tokenizer, prompts.tutor_messages(p.problem.question)): p.correct for p in pairs}

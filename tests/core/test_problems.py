@@ -19,7 +19,7 @@ def config(path: Path, **fields: object) -> ProblemsConfig:
     return ProblemsConfig.model_validate({"source": str(path), **fields})
 
 
-def load(path: Path, **fields: object) -> tuple[problems.Problem, ...]:
+def load(path: Path, **fields: object) -> problems.ProblemSet:
     return problems.load(config(path, **fields))
 
 
@@ -199,8 +199,7 @@ def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path
     assert [(r.problem_id, r.stage) for r in rejected] == [(f"set-0000{i}", "load") for i in (2, 4, 6)]
     assert rejected[0].reason == "it is empty" and "1000" in rejected[1].reason
     assert rejected[2].reason == "it holds no answer of form 'boxed'"
-    read = problems.excluded(config(path))
-    assert [read[r].answer for r in rejected] == [" ", "9" * 2000, "\\boxed{}"]
+    assert [p.answer for p in problems.left_out(config(path))] == [" ", "9" * 2000, "\\boxed{}"]
 
 
 def test_limit_and_shuffle_apply_to_the_usable_problems(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pytest
 
-from ssb_core.problems import content_digest
+from ssb_core.problems import ProblemSet, content_digest
 from ssb_core.records import Problem
 from ssb_core.stages import Outcome, Spec
 from ssb_core.stages.sharded import Input, Work, run_shards, shard_inputs
 from ssb_core.store import Shard, Store
 
-PROBLEMS = tuple(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
+PROBLEMS = ProblemSet.of(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
 INPUTS = shard_inputs(PROBLEMS, 1)
 SECONDS = 10  # after which something that should have happened never will
 
@@ -45,7 +45,8 @@ def run(store: Store, make: Any) -> Outcome:
 
 def there(store: Store) -> list[int]:
     """Which of the inputs have a finished shard."""
-    return [n for n, i in enumerate(INPUTS) if store.has_shard(Request().recipe, i.name)]
+    names = store.shard_names(Request().recipe)
+    return [n for n, i in enumerate(INPUTS) if i.name in names]
 
 
 def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(

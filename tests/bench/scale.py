@@ -1,0 +1,173 @@
+"""Problem files and stores of any size, made on the fly, and what they cost the process that runs the pipeline.
+
+``python -m tests.bench.scale memory N`` and ``... store N`` print figures as JSON; each size needs its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ssb_core import presets
+from ssb_core.pipeline import Pipeline
+from ssb_core.plan import plan
+from ssb_core.progress import Progress
+from ssb_core.records import Rollout, to_table
+from ssb_core.stages import finished, rollouts, select
+from ssb_core.stages.sharded import Input, run_shards
+from ssb_core.store import Manifest, Shard, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TOKENS, CHARACTERS = 200, 600  # of a synthetic rollout
+BATCH = 10_000
+WRITTEN = 100  # shards that are committed as a stage does it, for their time
+T = TypeVar("T")
+
+
+def write_problems(path: Path, n: int) -> Path:
+    """`n` problems of about 200 characters each, as JSON lines or Parquet, whichever `path` ends with."""
+    if path.suffix == ".jsonl":
+        with path.open("w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in _rows(range(n)))
+        return path
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in ("id", "question", "answer")])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, n, BATCH):
+            writer.write_table(pa.Table.from_pylist(list(_rows(range(start, min(start + BATCH, n)))), schema))
+    return path
+
+
+def _rows(numbers: Sequence[int]) -> Iterator[dict[str, str]]:
+    for i in numbers:
+        boxes, each, given = i % 97 + 3, i % 13 + 2, i % 7
+        question = (
+            f"Shop number {i} sells {boxes} boxes of {each} pencils each, and gives away {given} pencils to the "
+            "children who come by. How many pencils does it part with by the end of that day, if none is ever returned?"
+        )
+        yield {"id": f"syn-{i:07d}", "question": question, "answer": str(boxes * each + given)}
+
+
+def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
+    """All of `n` problems as one wave of the embedded model; the store lies beside them."""
+    own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
+    overrides = [*own, f"target_traces={n}", *settings]
+    return Pipeline.of(presets.load("quickstart", overrides=overrides), source.with_name("store"))
+
+
+def memory(folder: Path, n: int) -> dict[str, Any]:
+    """Seconds and memory until the first of `n` problems could be sampled."""
+    source, store, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
+    asked = seconds.of("read", lambda: pipeline(source, n))
+    planned = seconds.of("plan", lambda: plan(asked, store))
+    wave = asked.wave(0, n)
+    work = seconds.of("work", lambda: rollouts.work(wave.rollouts, store, Progress()))
+    assert planned[0].status == "missing" and sum(len(i.problems) for i in work.inputs) == n
+    used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
+    return {"problems": n, "shards": len(work.inputs)} | seconds.wall | used
+
+
+def store(folder: Path, n: int) -> dict[str, Any]:
+    """Seconds of what is done with a store of `n` shards of rollouts, of one problem each, and memory."""
+    source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
+    asked = pipeline(source, n, "execution.shard_size=1")
+    wave = asked.wave(0, n)
+    spec, work = wave.rollouts, rollouts.work(wave.rollouts, held, Progress())
+    written = min(n, WRITTEN)
+    seconds.of("write", lambda: write(held, spec, work.inputs[:written]))
+    manifest = fill(held, spec, work.inputs)
+    seconds.of("commit", lambda: held.commit(spec.recipe, manifest))
+    assert seconds.of("check", lambda: finished(spec, held)) == manifest
+    assert seconds.of("plan", lambda: plan(asked, held))[0].status == "cached"
+    following = seconds.of("next stage", lambda: select.work(wave.select, held, Progress()))
+    assert [i.name for i in following.inputs] == [i.name for i in work.inputs]
+
+    def resume(missing: int) -> None:
+        outcome = run_shards(spec, held, replace(work, make=remake))
+        assert (outcome.made, outcome.reused) == (missing, n - missing)
+
+    seconds.of("resume", lambda: resume(0))
+    (held.directory(spec.recipe) / "shards" / f"{work.inputs[n // 2].name}.json").unlink()
+    seconds.of("remake one", lambda: resume(1))
+    kept = sum(e.bytes for e in manifest.entries) / n
+    each = seconds.wall.pop("write") / written
+    return {"shards": n, "wall": seconds.wall, "cpu": seconds.cpu, "peak": peak(), "bytes": kept, "write": each}
+
+
+def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
+    """Commit shards as a stage does."""
+    held.open(spec.recipe)
+    for item in inputs:
+        held.write_shard(spec.recipe, item.name, rows(item), [p.id for p in item.problems], None)
+
+
+def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
+    """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
+    found = held.shard(spec.recipe, inputs[0].name, None)
+    assert found
+    shards, entries = held.directory(spec.recipe) / "shards", []
+    whole = shards / Path(found.entry.path).name
+    table = whole.read_bytes()
+    for number, item in enumerate(inputs):
+        path = shards / f"{item.name}.parquet"
+        path.unlink(missing_ok=True)
+        if number % BATCH:  # a file may not have any number of names
+            os.link(whole, path)
+        else:
+            path.write_bytes(table)
+            whole = path
+        entries.append(replace(found.entry, path=f"shards/{path.name}"))
+        shard = Shard(entries[-1], tuple(p.id for p in item.problems), None)
+        path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
+    return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
+
+
+def rows(item: Input) -> pa.Table:
+    """Four rollouts of each problem."""
+    ids = tuple(range(TOKENS))
+    every = (
+        Rollout(p.id, index, ids[:80], ids, "x" * CHARACTERS, "stop", index)
+        for p in item.problems
+        for index in range(4)
+    )
+    return to_table(list(every), Rollout)
+
+
+def remake(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+    return ((item, rows(item)) for item in missing)
+
+
+def peak() -> int:
+    """The most bytes of memory that this process has had."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+class Seconds:
+    """What steps take: by the clock, and of the processor, which other processes do not slow down."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+
+    def of(self, name: str, step: Callable[[], T]) -> T:
+        wall, cpu = time.perf_counter(), time.process_time()
+        found = step()
+        self.wall[name], self.cpu[name] = time.perf_counter() - wall, time.process_time() - cpu
+        return found
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="ssb-scale-") as scratch:
+        print(json.dumps({"memory": memory, "store": store}[sys.argv[1]](Path(scratch), int(sys.argv[2]))))
