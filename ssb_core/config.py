@@ -6,7 +6,6 @@ done (device, batch size, shard size) and is never hashed. Unknown fields are re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, Literal, Self
 
@@ -268,15 +267,19 @@ class EvaluateConfig(Decoding):
         return self.samples if benchmark.samples is None else benchmark.samples
 
 
-def refuse_missing(report_to: Iterable[str]) -> None:
-    """Refuse reports whose package is not here.
+def refuse_missing(execution: Execution) -> None:
+    """Refuse reports and workers whose package is not here.
 
     Raises:
         ConfigError: one is not installed.
     """
-    for name in report_to:
+    for name in execution.report_to:
         if find_spec(name) is None:
             raise ConfigError(f"execution.report_to: {name} is not installed\n  remedy: pip install {name}")
+    if execution.workers.used and find_spec("prefect_ray") is None:
+        raise ConfigError(
+            "execution.workers: prefect-ray is not installed\n  remedy: pip install -c constraints.txt -e '.[ray]'"
+        )
 
 
 Baseline = Literal["grpo", "sft", "rft", "ssb-no-wrong"]
