@@ -21,7 +21,7 @@ from ssb_core.runs import Run, StageRun
 from ssb_core.stages import STAGES, Spec, finished
 from ssb_core.store import Store
 from ssb_core.summary import summarise
-from tasks import caching, story
+from tasks import caching, story, workers
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
 from tasks import grpo as grpo_task
@@ -91,6 +91,7 @@ def ssb(
     started = time.monotonic()
     name = checks.name_of(name, preset, config)
     checks.refuse_bad_part(from_stage, to_stage, force)
+    workers.refuse_unheard(config.execution)
     pipeline, held = checks.refuse_bad_input(config, Path(store), Path(runs), from_stage), Store(Path(store))
     run = Run(Path(runs) / name, held)
     for line in checks.notes(config, str(run.directory / "report.html"), to_stage):

@@ -32,6 +32,7 @@ from ssb_core.stages.__main__ import read, written
 from ssb_core.stages.host import StageError, overdue
 from ssb_core.stages.sharded import Input, Made, Work, alone, hands
 from ssb_core.store import Store
+from ssb_core.wording import count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,6 +114,20 @@ def make_shards(job: dict[str, Any], desk: Any, number: int) -> None:
             ray.get(desk.hand_in.remote(number, item.name, table))
 
 
+def refuse_unheard(execution: Execution) -> None:
+    """Refuse workers on other machines that could not tell Prefect how they are.
+
+    Raises:
+        ConfigError: there is no server but the temporary one of this process.
+    """
+    if execution.workers.address and not PREFECT_API_URL.value():
+        raise ConfigError(
+            "execution.workers.address: workers on other machines need a Prefect server that they can reach, and "
+            "PREFECT_API_URL is not set\n"
+            "  remedy: prefect server start --host 0.0.0.0, and export PREFECT_API_URL=http://THIS_MACHINE:4200/api"
+        )
+
+
 class Noted(Progress):
     """Notes as lines of the log."""
 
@@ -158,7 +173,7 @@ def crew() -> Iterator[None]:
             if not found:
                 found.append(stack.enter_context(cluster(spec.execution)))
             work.begin(missing, progress)
-            with Team(spec, store, found[0], missing) as team:
+            with _lost(spec, found, stack), Team(spec, store, found[0], missing, progress) as team:
                 for item, table in team.collect():
                     yield item, table
                     progress.advance(work.units(item))
@@ -169,6 +184,21 @@ def crew() -> Iterator[None]:
             yield
         finally:
             hands.reset(token)
+
+
+@contextmanager
+def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
+    """Let go of a cluster that cannot be reached any more, so that another try begins with a new one."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as e:
+        found.clear()
+        with suppress(Exception):
+            stack.close()
+        why = f"{type(e).__name__}: {e}".splitlines()[0]
+        raise StageError(f"stage {spec.stage}: the Ray cluster was lost ({why}); finished shards are kept", True) from e
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +212,7 @@ class Cluster:
 
 @contextmanager
 def cluster(execution: Execution) -> Iterator[Cluster]:
-    """The cluster to work on; one that is started for it ends with the block.
-
-    Raises:
-        ConfigError: its workers could not tell Prefect how they are.
-    """
+    """The cluster to work on; one that is started for it ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from prefect_ray import RayTaskRunner
@@ -199,15 +225,9 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
         how |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     else:
         how |= {"address": workers.address}
-    if workers.address and not PREFECT_API_URL.value():
-        raise ConfigError(
-            "execution.workers.address: workers on other machines tell a Prefect server how they are, and "
-            "PREFECT_API_URL is not set\n"
-            "  remedy: prefect server start --host 0.0.0.0, and export PREFECT_API_URL=http://THIS_MACHINE:4200/api"
-        )
     with RayTaskRunner(init_kwargs=how) as runner:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        desk = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
         try:
             yield Cluster(runner, desk, itertools.count(1))
         finally:
@@ -217,11 +237,14 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
 class Team:
     """The workers of one request; a context manager that leaves none of them behind."""
 
-    def __init__(self, spec: Spec, store: Store, cluster: Cluster, missing: Sequence[Input]) -> None:
+    def __init__(
+        self, spec: Spec, store: Store, cluster: Cluster, missing: Sequence[Input], progress: Progress
+    ) -> None:
         self.spec = spec
         self.job = written(spec, store)
         self.cluster = cluster
         self.missing = {i.name: i for i in missing}
+        self.progress = progress
         self.log = get_run_logger()
         self.working: dict[int, Any] = {}  # futures by the worker's number
         self.deaths: Counter[str] = Counter()  # by the shard that was in hand; "" for none
@@ -259,11 +282,11 @@ class Team:
             if time.monotonic() > deadline:
                 raise overdue(self.spec)
 
-    def _hire(self, count: int) -> None:
+    def _hire(self, more: int) -> None:
         """Start more workers."""
         from prefect_ray.context import remote_options
 
-        for number in itertools.islice(self.cluster.numbers, count):
+        for number in itertools.islice(self.cluster.numbers, more):
             called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
             with remote_options(**self._needs()), temporary_settings({PREFECT_API_URL: _server()}):
                 told = {"job": self.job, "desk": self.cluster.desk, "number": number}
@@ -284,7 +307,7 @@ class Team:
             found = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
             if workers.address is None:
                 raise ConfigError(f"{found}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
-            self.log.warning("%s; waiting for one that has", found)
+            self.progress.note(f"{found}; waiting for one that has")
         return {"num_cpus": workers.num_cpus, "num_gpus": gpus, "max_retries": 0}
 
     def _look_after(self) -> None:
@@ -304,12 +327,14 @@ class Team:
 
     def _bury(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
         self.deaths.update(lost or [""])
-        self.log.warning("worker %d died (%s) with %d shards in hand, which go to others", number, death, len(lost))
+        self.progress.note(
+            f"worker {number} died with {count(len(lost), 'shard')} in hand, for others to make: {death}"
+        )
         _note_crash(future.task_run_id, death)
         if hopeless := [name for name in lost or [""] if self.deaths[name] >= DEATHS]:
-            held = f"with shard {hopeless[0]} in hand" if hopeless[0] else "before they had anything in hand"
+            when = f"with shard {hopeless[0]} in hand" if hopeless[0] else "before they had anything in hand"
             raise StageError(
-                f"stage {self.spec.stage}: {DEATHS} workers died {held}; the last: {death}\n"
+                f"stage {self.spec.stage}: {DEATHS} workers died {when}; the last: {death}\n"
                 "  remedy: see Ray's log on that machine (/tmp/ray/session_latest/logs); if memory ran out, lower "
                 "execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
             )
