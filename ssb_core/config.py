@@ -318,6 +318,11 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"execution.train_processes ({n}) must divide what a pass of distill.batch_size is ({passed} traces)"
             )
+        how = self.execution
+        if n % how.train_nodes:
+            raise ValueError(f"execution.train_nodes ({how.train_nodes}) must divide execution.train_processes ({n})")
+        if how.train_nodes > 1 and how.train_endpoint is None:
+            raise ValueError("execution.train_nodes: say where they meet, as execution.train_endpoint=HOST:PORT")
         if self.execution.train_sharded and n == 1:
             raise ValueError("execution.train_sharded spreads the weights over execution.train_processes: set that too")
         if self.seeds == 2:

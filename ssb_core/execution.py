@@ -120,6 +120,17 @@ class Execution(Frozen):
     train_processes: int = Field(
         1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
     )
+    train_nodes: int = Field(
+        1,
+        ge=1,
+        description="Machines that train_processes are spread over; on each but the first runs "
+        "python -m ssb_core.stages.together STORE NUMBER.",
+    )
+    train_endpoint: str | None = Field(
+        None,
+        pattern=r"^[^:\s]+:\d+$",
+        description="HOST:PORT, a free port of this machine where the machines of train_nodes meet.",
+    )
     train_sharded: bool = Field(
         False, description="Each of train_processes holds a part of the frozen weights (FSDP2): less memory, slower."
     )
