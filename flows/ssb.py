@@ -22,7 +22,7 @@ from ssb_core.runs import Run, StageRun
 from ssb_core.stages import STAGES, Spec, finished
 from ssb_core.store import Damaged, Store
 from ssb_core.summary import summarise
-from tasks import caching, story
+from tasks import caching, story, workers
 from tasks import distill as distill_task
 from tasks import evaluate as evaluate_task
 from tasks import grpo as grpo_task
@@ -95,6 +95,7 @@ def ssb(
     started = time.monotonic()
     name = checks.name_of(name, preset, config)
     checks.refuse_bad_part(from_stage, to_stage, force)
+    workers.refuse_unheard(config.execution)
     held = Store.at(store)
     pipeline = checks.refuse_bad_input(config, held, Path(runs), from_stage)
     run = Run(Path(runs) / name, held)

@@ -6,7 +6,6 @@ done (device, batch size, shard size) and is never hashed. Unknown fields are re
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any, Literal, Self
 
@@ -270,15 +269,19 @@ class EvaluateConfig(Decoding):
         return self.samples if benchmark.samples is None else benchmark.samples
 
 
-def refuse_missing(report_to: Iterable[str]) -> None:
-    """Refuse reports whose package is not here.
+def refuse_missing(execution: Execution) -> None:
+    """Refuse reports and workers whose package is not here.
 
     Raises:
         ConfigError: one is not installed.
     """
-    for name in report_to:
+    for name in execution.report_to:
         if find_spec(name) is None:
             raise ConfigError(f"execution.report_to: {name} is not installed\n  remedy: pip install {name}")
+    if execution.workers.used and find_spec("prefect_ray") is None:
+        raise ConfigError(
+            "execution.workers: prefect-ray is not installed\n  remedy: pip install -c constraints.txt -e '.[ray]'"
+        )
 
 
 Baseline = Literal["grpo", "sft", "rft", "ssb-no-wrong"]
@@ -318,6 +321,11 @@ class RunConfig(Frozen):
             raise ValueError(
                 f"execution.train_processes ({n}) must divide what a pass of distill.batch_size is ({passed} traces)"
             )
+        how = self.execution
+        if n % how.train_nodes:
+            raise ValueError(f"execution.train_nodes ({how.train_nodes}) must divide execution.train_processes ({n})")
+        if how.train_nodes > 1 and how.train_endpoint is None:
+            raise ValueError("execution.train_nodes: say where they meet, as execution.train_endpoint=HOST:PORT")
         if self.execution.train_sharded and n == 1:
             raise ValueError("execution.train_sharded spreads the weights over execution.train_processes: set that too")
         if self.seeds == 2:

@@ -69,6 +69,34 @@ class ServerOptions(Frozen):
     timeout_seconds: float = Field(600, gt=0, description="Of one request.")
 
 
+class Workers(Frozen):
+    """Who makes the shards of rollouts, teach and evaluate: this process, or several workers on Ray."""
+
+    count: int = Field(
+        1,
+        ge=1,
+        description="How many, each with an engine of its own. More than one, or any on a cluster, need "
+        "pip install -c constraints.txt -e '.[ray]'.",
+    )
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="Ray cluster they run on: auto (the one this machine belongs to), HOST:6379 or ray://HOST:10001; "
+        "by default one is started on this machine for the run.",
+    )
+    num_gpus: float | None = Field(
+        None,
+        ge=0,
+        description="GPUs of each; by default what one engine takes where the cluster has any and device is not cpu.",
+    )
+    num_cpus: int = Field(1, ge=1, description="Cores of each, and threads that compute on them.")
+
+    @property
+    def used(self) -> bool:
+        """Whether there are any beside this process."""
+        return self.count > 1 or self.address is not None
+
+
 class Execution(Frozen):
     """How the work is done. Nothing here changes which rows are asked for, so nothing here is hashed."""
 
@@ -88,8 +116,20 @@ class Execution(Frozen):
         {}, description="Limits of single stages, e.g. {rollouts: 6}: these run in fresh processes on any device."
     )
     batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")
+    workers: Workers = Field(Workers(), description="Several workers, here or elsewhere, that share the shards.")
     train_processes: int = Field(
         1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
+    )
+    train_nodes: int = Field(
+        1,
+        ge=1,
+        description="Machines that train_processes are spread over; on each but the first runs "
+        "python -m ssb_core.stages.together STORE NUMBER.",
+    )
+    train_endpoint: str | None = Field(
+        None,
+        pattern=r"^[^:\s]+:\d+$",
+        description="HOST:PORT, a free port of this machine where the machines of train_nodes meet.",
     )
     train_sharded: bool = Field(
         False, description="Each of train_processes holds a part of the frozen weights (FSDP2): less memory, slower."
@@ -109,6 +149,13 @@ class Execution(Frozen):
         if self.stage_timeout_hours and self.isolate == "never":
             raise ValueError("stage_timeout_hours needs processes that can be killed: isolate may not be never")
         return self
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that one of the workers takes, where there are any."""
+        if self.workers.num_gpus is not None or self.device in ("cpu", "mps"):
+            return self.workers.num_gpus or 0
+        return self.vllm.tensor_parallel_size * self.vllm.data_parallel_size
 
     def hours(self, stage: str) -> float:
         """How long a stage in a fresh process may take."""

@@ -57,7 +57,7 @@ class Pipeline:
         Raises:
             ConfigError: the model, the problems or a benchmark cannot be had.
         """
-        refuse_missing(config.execution.report_to)
+        refuse_missing(config.execution)
         if "grpo" in config.baselines:
             grpo.refuse_missing()
         pipeline = cls(config, models.resolve(config.model, store_root), problems.load(config.problems))

@@ -26,6 +26,7 @@ from ssb_core.stages.host import Host
 from ssb_core.store import Store
 
 from .progress import shown
+from .workers import crew
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 _host: ContextVar[Host | None] = ContextVar("host", default=None)
@@ -78,11 +79,11 @@ def _execute(stage: str, raw: dict[str, Any], store: Store) -> dict[str, Any]:
 
 @contextmanager
 def hosting() -> Iterator[Host]:
-    """The host of the stages within this block; a loaded engine goes from one to the next."""
+    """The host of the stages within this block, and their workers; a loaded engine goes from one to the next."""
     if host := _host.get():
         yield host
         return
-    with Host(get_run_logger().info) as host:
+    with Host(get_run_logger().info) as host, crew():
         token = _host.set(host)
         try:
             yield host

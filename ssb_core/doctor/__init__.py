@@ -37,6 +37,7 @@ def examinations(store: Store, config: RunConfig | None = None) -> list[Examinat
         Examination("machine", "device", partial(machine.device, config)),
         Examination("machine", "open files", machine.open_files),
         Examination("engine", "engine", partial(machine.engine, config)),
+        Examination("engine", "workers", partial(machine.workers, config)),
     ]
     place = Examination("store", "store", partial(room.directory, store))
     return [*looks, *_needed(Patient(store, config), place)] if config else [*looks, place]

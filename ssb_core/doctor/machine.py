@@ -8,10 +8,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config import RunConfig
+from ..config import RunConfig, refuse_missing
 from ..execution import Execution
 from .checks import Check, size
-from .installation import pip
+from .installation import installed, pip
 
 FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine
 MEMORY = Path("/proc/meminfo")
@@ -107,6 +107,14 @@ def engine(config: RunConfig | None) -> Iterator[Check]:
     engines.check(execution)
     asked = f" ({execution.server.url} answers)" if chosen.engine == "openai" else ""
     yield Check("engine", "ok", f"{chosen.engine}{asked}: {chosen.why}")
+
+
+def workers(config: RunConfig | None) -> Iterator[Check]:
+    """Whether workers that a configuration asks for can be started; a cluster is not asked."""
+    if config and (wanted := config.execution.workers).used:
+        refuse_missing(config.execution)
+        where = f"on the cluster at {wanted.address}" if wanted.address else "on this machine"
+        yield Check("workers", "ok", f"{wanted.count} {where}, ray {installed('ray')}")
 
 
 def _execution(config: RunConfig | None) -> Execution:

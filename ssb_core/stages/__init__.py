@@ -36,6 +36,8 @@ class Spec(Frozen, ABC):
 
     stage: ClassVar[str]
     version: ClassVar[int]
+    fans_out: ClassVar[bool] = False
+    """Whether its shards are worth making by several workers."""
     execution: Execution = Execution()
 
     @abstractmethod
@@ -68,6 +70,11 @@ class Spec(Frozen, ABC):
     def uses_model(self) -> bool:
         """Whether a model has to be loaded, so that the request may want a process of its own."""
         return True
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers make its shards."""
+        return self.fans_out and self.execution.workers.used
 
     @property
     def samples_with(self) -> str | None:

@@ -52,6 +52,12 @@ def read(job: dict[str, Any]) -> tuple[Spec, Store]:
     return kind.model_validate(job["spec"]), Store.at(job["store"])
 
 
+def written(spec: Spec, store: Store) -> dict[str, Any]:
+    """A request as a job, for `read` in another process."""
+    job = {"stage": spec.stage, "part": type(spec).__name__, "store": store.location}
+    return job | {"spec": spec.model_dump(mode="json")}
+
+
 def serve(scratch: Path) -> None:
     """Run the jobs on stdin until one is null."""
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)

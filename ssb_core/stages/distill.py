@@ -112,7 +112,7 @@ def lay_out(spec: Spec, store: Store, taught: Sequence[Manifest], path: Path) ->
 
 def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out) -> Outcome:
     """Train on what is laid out, or go on training, and commit the adapter."""
-    refuse_missing(spec.execution.report_to)
+    refuse_missing(spec.execution)
     manifests = [required(t, store) for t in spec.teach]
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.

@@ -34,6 +34,7 @@ class Spec(BaseSpec):
 
     stage: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 3
+    fans_out: ClassVar[bool] = True
     model: ResolvedModel
     student: Student | None
     benchmark: Benchmark
@@ -117,24 +118,24 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
         weights = distill.weights(required(spec.student, store))
     inputs = shard_inputs(wanted, spec.execution.shard_size, weights)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        left = sum(len(i.problems) for i in missing)
-        label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with (
             open_sampler(spec.model, spec.execution, adapter, progress.note) as sampler,
             verify.Verifier(spec.benchmark.completion_form) as verifier,
         ):
-            progress.begin(label, len(wanted) * spec.samples, "samples", (len(wanted) - left) * spec.samples)
             for item, rows in answer(sampler, verifier, ((i, i.problems) for i in missing), spec, progress):
                 yield item, sampled_table(rows, Sample, sampler)
-        progress.end()
 
-    return Work(inputs, make, ["verdict", "completion_ids"], facts)
+    def samples(item: Input) -> int:
+        return len(item.problems) * spec.samples
+
+    label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
+    return Work(inputs, make, label, "samples", samples, ["verdict", "completion_ids"], facts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Sample and grade every shard of the benchmark that is not in the store yet."""
-    return run_shards(spec, store, work(spec, store, progress))
+    return run_shards(spec, store, work(spec, store, progress), progress)
 
 
 def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ from ..models import pick_device
 from ..progress import Progress
 from ..store import Damaged, Store, StoreError, Unreachable
 from . import Outcome, Spec, execute, finished, required, upstreams
+from .__main__ import written
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +50,20 @@ class StageError(RuntimeError):
         self.transient = transient
 
 
+def overdue(spec: Spec, tail: str = "") -> StageError:
+    """What is raised of a request that took longer than it may; `tail` is of its log."""
+    return StageError(
+        f"stage {spec.stage} took longer than it may ({spec.execution.hours(spec.stage):g} hours: "
+        "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
+        f"command goes on from there{tail}"
+    )
+
+
 def isolated(spec: Spec) -> bool:
     """Whether a request runs in a fresh process: those that load a model do, and what has a deadline of its own."""
     how = spec.execution
+    if spec.shared:  # its models are loaded by workers, which also have a deadline
+        return False
     if how.isolate == "never" or not (spec.uses_model or spec.stage in how.stage_timeout_hours):
         return False
     if how.isolate == "always" or spec.stage in how.stage_timeout_hours:
@@ -148,8 +160,7 @@ class StageProcess:
             ConfigError, StoreError: as the stage raised it.
             StageError: anything else went wrong.
         """
-        job = {"stage": spec.stage, "part": type(spec).__name__, "store": store.location}
-        self._send(job | {"spec": spec.model_dump(mode="json")})
+        self._send(written(spec, store))
         limit = spec.execution.hours(spec.stage)
         for event in self._events_until(time.monotonic() + 3600 * limit):
             if event is None:
@@ -161,11 +172,7 @@ class StageProcess:
                 raise refusal(event["message"]) if refusal else self._failure(spec, event)
             else:
                 return event["made"], event["reused"]
-        raise StageError(
-            f"stage {spec.stage} took longer than it may ({limit:g} hours: execution.timeout_hours or "
-            "execution.stage_timeout_hours) and was stopped; finished shards are kept, the same command goes on from "
-            f"there{self._log_tail()}"
-        )
+        raise overdue(spec, self._log_tail())
 
     def end(self) -> None:
         """Let the process shut its engine down; what is left after a while is killed."""

@@ -33,6 +33,7 @@ class Spec(BaseSpec):
 
     stage: ClassVar[str] = "rollouts"
     version: ClassVar[int] = 2
+    fans_out: ClassVar[bool] = True
     model: ResolvedModel
     problems: ProblemsConfig
     start: int
@@ -115,18 +116,17 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
         weights = distill.weights(required(spec.merged, store))
     inputs = shard_inputs(spec.wave, spec.execution.shard_size, weights)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        each = spec.rollouts.samples
-        left = sum(len(i.problems) for i in missing)
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with open_sampler(spec.model, spec.execution, note=progress.note) as sampler:
-            progress.begin("rollouts", len(spec.wave) * each, "samples", (len(spec.wave) - left) * each)
             for item, rows in sample(sampler, ((i, i.problems) for i in missing), spec, progress):
                 yield item, sampled_table(rows, Rollout, sampler)
-        progress.end()
 
-    return Work(inputs, make, ["completion_ids", "finish_reason"], facts)
+    def samples(item: Input) -> int:
+        return len(item.problems) * spec.rollouts.samples
+
+    return Work(inputs, make, "rollouts", "samples", samples, ["completion_ids", "finish_reason"], facts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Sample every shard that is not in the store yet."""
-    return run_shards(spec, store, work(spec, store, progress))
+    return run_shards(spec, store, work(spec, store, progress), progress)

@@ -108,8 +108,7 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
     upstream = required(spec.rollouts, store)
     inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        progress.begin("select", sum(len(i.problems) for i in missing), "problems")
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with verify.Verifier(spec.form) as verifier:
             for item in missing:
                 assert item.upstream
@@ -117,14 +116,13 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
                 found = grade(verifier, item, rows.to_pylist(), spec.select.seed)
                 yield item, to_table(found, Selection)
                 progress.advance(len(item.problems))
-        progress.end()
 
-    return Work(inputs, make, ["dropped"], facts)
+    return Work(inputs, make, "select", "problems", lambda item: len(item.problems), ["dropped"], facts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     """Grade and select every shard of rollouts that has not been."""
-    return run_shards(spec, store, work(spec, store, progress))
+    return run_shards(spec, store, work(spec, store, progress), progress)
 
 
 def grade(verifier: verify.Verifier, item: Input, rows: Sequence[dict[str, Any]], seed: int) -> list[Selection]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..problems import ProblemSet
+from ..progress import Progress
 from ..records import Problem, to_table
 from ..store import Entry, Manifest, Store
 from . import Outcome, Spec, sources
@@ -39,14 +42,44 @@ class Input:
 class Work:
     """How the shards of a request are made.
 
-    `make` gets the inputs whose shards are missing (it is not called for none) and yields each with its table, in the
-    order in which they get done. `facts` counts something in `columns` of one shard; a request's facts are the sums.
+    `make` gets the inputs whose shards are missing (it is not called for none), takes the next when it has room for it,
+    and yields each with its table, in the order in which they get done. Progress is told under `label` in a unit, of
+    which an input holds `units`. `facts` counts something in `columns` of one shard; a request's facts are the sums.
     """
 
     inputs: Sequence[Input]
-    make: Callable[[Sequence[Input]], Iterator[tuple[Input, pa.Table]]]
+    make: Callable[[Iterable[Input]], Iterator[tuple[Input, pa.Table]]]
+    label: str
+    unit: str
+    units: Callable[[Input], int]
     columns: list[str]
     facts: Callable[[pa.Table], dict[str, int]]
+
+    def begin(self, missing: Sequence[Input], progress: Progress) -> None:
+        """Tell that the work on what is missing begins."""
+        units = {i.name: self.units(i) for i in self.inputs}
+        total = sum(units.values())
+        progress.begin(self.label, total, self.unit, total - sum(units[i.name] for i in missing))
+
+
+Made = Generator[tuple[Input, "pa.Table"]]
+Hands = Callable[[Spec, Store, Work, Sequence[Input], Progress], Made]
+"""Makes the missing shards of a request, which it may do anywhere, and yields each as it gets done."""
+
+
+def alone(spec: Spec, store: Store, work: Work, missing: Sequence[Input], progress: Progress) -> Made:
+    """Make the missing shards in this process."""
+
+    def told() -> Iterator[Input]:
+        work.begin(missing, progress)  # the model is loaded when the first is taken
+        yield from missing
+
+    yield from work.make(told())
+    progress.end()
+
+
+hands: ContextVar[Hands] = ContextVar("hands", default=alone)
+"""Who makes missing shards here."""
 
 
 def sampled_table(rows: list[Any], record: type, sampler: Sampler) -> pa.Table:
@@ -54,8 +87,8 @@ def sampled_table(rows: list[Any], record: type, sampler: Sampler) -> pa.Table:
     return to_table(rows, record).replace_schema_metadata({ENGINE: sampler.name})
 
 
-def run_shards(spec: Spec, store: Store, work: Work) -> Outcome:
-    """Make the missing shards of a request and commit its manifest.
+def run_shards(spec: Spec, store: Store, work: Work, progress: Progress) -> Outcome:
+    """Have the missing shards of a request made, and commit its manifest.
 
     Each shard is written in the background while the next is made, and committed before the next is taken: two are in
     hand at most, which is what a kill can cost. What goes wrong in writing is raised as it is when the next is there.
@@ -63,25 +96,26 @@ def run_shards(spec: Spec, store: Store, work: Work) -> Outcome:
     recipe = spec.recipe
     store.open(recipe)
     found = ((i.name, store.shard(recipe, i.name, i.source)) for i in work.inputs)
-    made = {name: shard and shard.entry for name, shard in found}  # entries alone: ids are kept in the sidecars
-    missing = [i for i in work.inputs if made[i.name] is None]
+    entries = {name: shard and shard.entry for name, shard in found}  # ids are kept in the sidecars alone
+    missing = [i for i in work.inputs if entries[i.name] is None]
 
     def commit(item: Input, table: pa.Table) -> None:
         ids = [p.id for p in item.problems]
-        made[item.name] = store.write_shard(recipe, item.name, table, ids, item.source).entry
+        entries[item.name] = store.write_shard(recipe, item.name, table, ids, item.source).entry
 
     if missing:
-        with ThreadPoolExecutor(1, "commit") as background:
+        made = hands.get()(spec, store, work, missing, progress)
+        with closing(made), ThreadPoolExecutor(1, "commit") as background:
             writing: Future[None] | None = None
-            for item, table in work.make(missing):
+            for item, table in made:
                 if writing:
                     writing.result()
                 writing = background.submit(commit, item, table)
             if writing:
                 writing.result()
-    entries = tuple(e for e in made.values() if e)
-    assert len(entries) == len(work.inputs), "a stage left shards out"
-    manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, entries, sources(spec, store))
+    whole = tuple(e for e in entries.values() if e)
+    assert len(whole) == len(work.inputs), "a stage left shards out"
+    manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, whole, sources(spec, store))
     facts = _sum_up(store, manifest, work)
     manifest = replace(manifest, facts=facts)
     return Outcome(store.commit(recipe, manifest), len(missing), len(work.inputs) - len(missing))

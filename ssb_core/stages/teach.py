@@ -49,6 +49,7 @@ class Solutions(BaseSpec):
 
     stage: ClassVar[str] = "teach"
     version: ClassVar[int] = 2
+    fans_out: ClassVar[bool] = True
     select: select.Spec
     decoding: Decoding
     few_shot: tuple[Example, ...] = ()
@@ -80,6 +81,7 @@ class Spec(BaseSpec):
 
     stage: ClassVar[str] = "teach"
     version: ClassVar[int] = 3
+    fans_out: ClassVar[bool] = True
     solutions: Solutions
     codec: str
     k: int
@@ -185,7 +187,7 @@ def run(spec: Spec | Solutions, store: Store, progress: Progress) -> Outcome:
     """Write the missing solutions; if the signal is asked for, capture what is missing of it."""
     if isinstance(spec, Spec):
         execute(spec.solutions, store, progress)
-    return run_shards(spec, store, work(spec, store, progress))
+    return run_shards(spec, store, work(spec, store, progress), progress)
 
 
 def work(spec: Spec | Solutions, store: Store, progress: Progress) -> Work:
@@ -204,19 +206,18 @@ def _writing(spec: Solutions, store: Store, progress: Progress) -> Work:
         chosen = store.table(selected, item.upstream)
         return select.pairs(chosen, store.table(sampled, rolled[item.upstream]), item.problems)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        mixed = sum(select.mixed(store.table(selected, i.upstream, ["dropped"])) for i in missing if i.upstream)
-        shown = ((i, pairs(i)) for i in missing)
+    def mixed(item: Input) -> int:
+        return select.mixed(store.table(selected, item.upstream, ["dropped"])) if item.upstream else 0
+
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with (
             open_sampler(spec.select.rollouts.model, spec.execution, note=progress.note) as sampler,
             verify.Verifier(spec.select.form) as verifier,
         ):
-            progress.begin("teach", mixed, "solutions")
-            for item, traces in write(sampler, verifier, shown, spec, progress):
+            for item, traces in write(sampler, verifier, ((i, pairs(i)) for i in missing), spec, progress):
                 yield item, sampled_table(traces, TeacherTrace, sampler)
-        progress.end()
 
-    return Work(inputs, make, ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, "teach", "solutions", mixed, ["dropped", "completion_ids"], facts)
 
 
 def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
@@ -224,20 +225,18 @@ def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
     solutions = required(spec.solutions, store)
     inputs = downstream_inputs(solutions, store, spec.solutions.select.rollouts.wave)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         release()
         model, tokenizer = models.load_model(spec.model, spec.execution.device), models.load_tokenizer(spec.model)
         origin = describe_signal(model, tokenizer, spec)
-        progress.begin("capture", sum(len(i.problems) for i in missing), "problems")
         for item in missing:
             assert item.upstream
             rows = store.table(solutions, item.upstream).to_pylist()
             traces = [from_row(TeacherTrace, r) for r in rows]
             yield item, signal_table(model, tokenizer, origin, traces, spec.execution.capture_tokens)
             progress.advance(len(item.problems))
-        progress.end()
 
-    return Work(inputs, make, ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, "capture", "problems", lambda i: len(i.problems), ["dropped", "completion_ids"], facts)
 
 
 def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:

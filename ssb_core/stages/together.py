@@ -1,16 +1,24 @@
-"""Distillation in several processes of this machine, one for each GPU: data-parallel, the adapter's gradients averaged.
+"""Distillation in several processes, one for each GPU: data-parallel, the adapter's gradients averaged.
 
 With ``execution.train_sharded`` each holds a part of the frozen weights and gathers a layer's when it
 comes to it (FSDP2).
 
 torchrun's own launcher starts them. The first tells its progress through a named pipe.
+
+With ``execution.train_nodes`` they are spread over machines that share the store. The pipeline runs on machine 0, where
+its training writes down what the others have to join. On each of those runs ``python -m ssb_core.stages.together STORE
+NUMBER`` (1, 2, ...), which joins one training after the other until it is stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sys
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,41 +27,70 @@ from typing import Any
 from ..config import ConfigError
 from ..models import pick_device
 from ..progress import Progress
-from ..store import Store, StoreError
+from ..store import Store, StoreError, write_json
 from . import distill, module
 from .__main__ import Told
 
+CALL = "call.json"
+PATIENCE = 900  # seconds in which machines wait for each other
+LOOK = 1.0  # seconds between looks for a training to join
+
 
 def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None, progress: Progress) -> None:
-    """`distill.train` in ``execution.train_processes`` processes.
+    """`distill.train` in ``execution.train_processes`` processes, those of this machine among them.
 
     Raises:
         ConfigError: there are fewer GPUs.
-        StoreError: one of them failed; the message is its own.
+        StoreError: one of them failed, and the message is its own; or another machine did not come.
     """
+    nodes, call = spec.execution.train_nodes, work / CALL
+    if nodes > 1 and store.remote:
+        raise ConfigError(
+            f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
+            "  remedy: keep the store in a folder that all of them have, or train on one machine"
+        )
+    with _heard(work / "progress", progress) as pipe:
+        try:
+            if nodes > 1:
+                progress.note(f"waiting for {nodes - 1} more machines: python -m ssb_core.stages.together STORE NUMBER")
+                job = {"stage": spec.stage, "spec": spec.model_dump(mode="json"), "id": uuid.uuid4().hex}
+                write_json(call, job | {"checkpoint": checkpoint.name if checkpoint else None})
+            launch(spec, 0, store.location, work, checkpoint, pipe)
+        finally:
+            call.unlink(missing_ok=True)
+
+
+def launch(spec: distill.Spec, node: int, store: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+    """Run the processes of machine `node` to their end."""
+    from torch.distributed import DistNetworkError, DistStoreError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    n = spec.execution.train_processes
-    _refuse_too_few(n, spec.execution.device)
+    how = spec.execution
+    n, nodes = how.train_processes, how.train_nodes
+    _refuse_too_few(n // nodes, how.device)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=n,
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=n // nodes,
         run_id="ssb",
-        rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
+        rdzv_backend="static" if nodes > 1 else "c10d",
+        rdzv_endpoint=how.train_endpoint or "127.0.0.1:0",
+        rdzv_configs={"rank": node, "timeout": PATIENCE} if nodes > 1 else {},
         max_restarts=0,
         start_method="spawn",
         signals_to_handle="",  # they are the pipeline's to handle
     )
-    with _heard(work / "progress", progress) as pipe:
-        try:
-            request = (spec.stage, spec.model_dump_json(), store.location)
-            elastic_launch(config, _train)(*request, work, checkpoint, pipe)
-        except ChildFailedError as e:
-            rank, failure = e.get_first_failure()
-            raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
+    try:
+        elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), store, work, checkpoint, pipe)
+    except ChildFailedError as e:
+        rank, failure = e.get_first_failure()
+        raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
+    except (DistNetworkError, DistStoreError) as e:
+        raise StoreError(
+            f"the machines of execution.train_nodes did not meet at {how.train_endpoint} (execution.train_endpoint), "
+            f"or lost each other: {e}"
+        ) from e
 
 
 def _refuse_too_few(n: int, device: str) -> None:
@@ -61,12 +98,12 @@ def _refuse_too_few(n: int, device: str) -> None:
 
     if pick_device(device) == "cuda" and torch.cuda.device_count() < n:
         raise ConfigError(
-            f"execution.train_processes: {n} processes need a GPU each, and {torch.cuda.device_count()} can be seen\n"
-            "  remedy: lower it, or show more of them (CUDA_VISIBLE_DEVICES)"
+            f"execution.train_processes: {n} processes here need a GPU each, and {torch.cuda.device_count()} can be "
+            "seen\n  remedy: lower it, or show more of them (CUDA_VISIBLE_DEVICES)"
         )
 
 
-def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | None, pipe: Path) -> None:
+def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
     """What every process does; only the first has somebody who listens."""
     import torch
     from torch.distributed.elastic.multiprocessing.errors import record
@@ -74,9 +111,31 @@ def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | Non
     rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)  # the model's device is "cuda", which means this one then
-    progress = Told(pipe.open("w")) if rank == 0 else Progress()
+    progress = Told(pipe.open("w")) if pipe and rank == 0 else Progress()
     request: Any = module(stage).Spec.model_validate_json(spec)
     record(distill.train)(request, Store.at(store), work, checkpoint, progress)
+
+
+def join(store: Path, node: int) -> None:
+    """Join every training in the store that calls for machine `node`, one after the other, for ever."""
+    joined: set[str] = set()
+    while True:
+        for call in store.glob(f"*/*/*.work/{CALL}"):
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+                job = json.loads(call.read_text())
+                if job["id"] not in joined and node < job["spec"]["execution"]["train_nodes"]:
+                    joined.add(job["id"])
+                    _join(job, str(store), call.parent, node)
+        time.sleep(LOOK)
+
+
+def _join(job: dict[str, Any], store: str, work: Path, node: int) -> None:
+    spec: Any = module(job["stage"]).Spec.model_validate(job["spec"])
+    print(f"joining {work}", file=sys.stderr, flush=True)
+    try:
+        launch(spec, node, store, work, work / job["checkpoint"] if job["checkpoint"] else None, None)
+    except StoreError as e:  # the pipeline's machine says so too, and may call again
+        print(f"error: {e}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -106,3 +165,14 @@ def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
             pipe.unlink()
         if failures:
             raise failures[0]
+
+
+if __name__ == "__main__":
+    try:
+        directory, number = sys.argv[1:]
+        join(Path(directory), int(number))
+    except ValueError:
+        print(__doc__)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

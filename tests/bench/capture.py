@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,12 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
     spec = wave.teach.solutions
     inputs = sharded.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
 
-    def make(missing: Sequence[sharded.Input]) -> Iterator[tuple[sharded.Input, pa.Table]]:
+    def make(missing: Iterable[sharded.Input]) -> Iterator[tuple[sharded.Input, pa.Table]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    sharded.run_shards(spec, store, sharded.Work(inputs, make, ["dropped", "completion_ids"], teach.facts))
+    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.facts)
+    sharded.run_shards(spec, store, work, Progress())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
 

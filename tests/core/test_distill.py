@@ -6,6 +6,9 @@ import json
 import re
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 from collections import UserList
 from pathlib import Path
 from typing import Any
@@ -392,6 +395,29 @@ def test_two_processes_have_the_loss_curve_of_one_with_accumulation(
     if not before:  # else steps were counted whose checkpoint was taken away
         speed = json.loads((spec.directory(store) / "speed.json").read_text())
         assert speed["tokens"] == pytest.approx(tokens, abs=len(alone))
+
+
+def test_two_machines_have_the_loss_curve_of_one(small: RunConfig, store: Store) -> None:
+    """Two launchers on loopback stand for machines: what only two hosts have, a network, is not tried."""
+    spec = with_distill(spec_of(small, store), epochs=1)
+    distill.run(spec, store, Progress())
+    alone = distill.read_log(spec.directory(store))
+    shutil.rmtree(store.directory(spec.recipe))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    joining = [sys.executable, "-m", "ssb_core.stages.together", str(store.root), "1"]
+    second, steps = subprocess.Popen(joining, stderr=subprocess.PIPE, text=True), Counted()
+    try:
+        distill.run(with_execution(spec, train_processes=2, train_nodes=2, train_endpoint=endpoint), store, steps)
+    finally:
+        second.send_signal(signal.SIGINT)
+        told = second.communicate(timeout=30)[1]
+    together = distill.read_log(spec.directory(store))
+    for name in ("loss", "grad_norm", "learning_rate"):
+        assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4), name
+    assert steps.done == len(alone) and told.count("joining") == 1
+    assert not list(store.root.rglob("*.work"))
 
 
 def test_in_parts_every_process_holds_its_share_of_each_frozen_weight_and_the_whole_adapter(

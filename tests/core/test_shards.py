@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ssb_core.problems import ProblemSet, content_digest
+from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.stages import Outcome, Spec
 from ssb_core.stages.sharded import Input, Work, run_shards, shard_inputs
@@ -39,8 +41,8 @@ def table(item: Input) -> pa.Table:
 
 
 def run(store: Store, make: Any) -> Outcome:
-    work = Work(INPUTS, make, ["x"], lambda rows: {"sum": sum(rows["x"].to_pylist())})
-    return run_shards(Request(), store, work)
+    work = Work(INPUTS, make, "sums", "rows", lambda i: 1, ["x"], lambda rows: {"sum": sum(rows["x"].to_pylist())})
+    return run_shards(Request(), store, work, Progress())
 
 
 def there(store: Store) -> list[int]:
@@ -62,7 +64,7 @@ def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(
         order.append(name)
         return write(self, recipe, name, *rest)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for n, item in enumerate(missing):
             asked[item.name].set()
             assert len(there(store)) >= n - 1
@@ -85,7 +87,7 @@ def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_th
             raise OSError(28, "No space left on device")
         return write(self, recipe, name, *rest)
 
-    def make(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for n, item in enumerate(missing):
             asked.append(n)
             yield item, table(item)
@@ -100,12 +102,11 @@ def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_th
 def test_a_shard_that_is_being_written_is_finished_when_making_the_next_fails(
     error: type[BaseException], tmp_path: Path
 ) -> None:
-    def broken(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        yield missing[0], table(missing[0])
-        yield missing[1], table(missing[1])
+    def broken(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
+        yield from ((i, table(i)) for i in islice(missing, 2))
         raise error
 
-    def whole(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+    def whole(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         yield from ((i, table(i)) for i in missing)
 
     store = Store(tmp_path)

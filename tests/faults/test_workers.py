@@ -1,0 +1,154 @@
+"""Shards made by two workers on a local Ray cluster: the same store, also when workers are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from ssb_core import presets
+from ssb_core.store import Store
+from tasks.workers import Desk, overheard
+from tests.conftest import SMALL, run_stages
+from tests.faults.test_kill import committed, manifests
+from tests.processes import SSB, api
+
+CUT = (
+    *SMALL,
+    "problems.limit=32",
+    "target_traces=12",
+    "distill.epochs=1",
+    "execution.shard_size=4",
+    "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 16}]",
+)
+TWO = (*CUT, "execution.workers.count=2")
+COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in TWO for a in ("--set", s))]
+
+
+@dataclass
+class Started:
+    """A run with two workers, whose processes all carry a mark."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    mark: str
+
+    def workers(self) -> list[psutil.Process]:
+        """Ray's processes that have been given shards to make."""
+        return [p for p in self._all() if p.name().startswith("ray::worker")]
+
+    def left(self) -> list[str]:
+        return [" ".join(p.cmdline()) for p in self._all()]
+
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text()
+
+    def _all(self) -> list[psutil.Process]:
+        found = []
+        for p in psutil.process_iter():
+            try:
+                if p.environ().get("SSB_TEST_MARK") == self.mark and p.status() != psutil.STATUS_ZOMBIE:
+                    found.append(p)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        return found
+
+
+def start(env: dict[str, str], folder: Path) -> Started:
+    marked = env | {"SSB_TEST_MARK": uuid.uuid4().hex}
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(COMMAND, env=marked, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    return Started(process, folder, marked["SSB_TEST_MARK"])
+
+
+@dataclass
+class Survived:
+    """What a run was like whose worker was killed in the middle of a shard."""
+
+    run: Started
+    code: int
+    finished: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survived]:
+    folder = tmp_path_factory.mktemp("survived")
+    run = start(served, folder)
+    try:
+        while run.process.poll() is None and len(committed(folder / "store")) < 2:
+            time.sleep(0.01)
+        finished = committed(folder / "store")
+        run.workers()[0].kill()
+        yield Survived(run, run.process.wait(200), finished)
+    finally:
+        if run.process.poll() is None:
+            os.killpg(run.process.pid, signal.SIGINT)
+            run.process.wait(30)
+
+
+def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_makes(
+    survived: Survived, tmp_path: Path
+) -> None:
+    assert survived.code == 0, survived.run.log()[-2000:]
+    assert re.search(r"worker \d+ died with 1 shard in hand", survived.run.log())
+    run_stages(presets.load("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
+    theirs = survived.run.folder / "store"
+    assert manifests(theirs) == manifests(tmp_path / "store")
+    made = {p.relative_to(tmp_path / "store") for p in (tmp_path / "store").glob("*/*/shards/*")}
+    assert made == {p.relative_to(theirs) for p in theirs.glob("*/*/shards/*")}
+    assert [p for p in sorted(made) if (theirs / p).read_bytes() != (tmp_path / "store" / p).read_bytes()] == []
+
+
+def test_no_shard_that_was_finished_before_the_death_is_made_again(survived: Survived) -> None:
+    now = committed(survived.run.folder / "store")
+    assert len(survived.finished) >= 2
+    assert {p: t for p, t in now.items() if p in survived.finished} == survived.finished
+
+
+def test_every_process_of_the_cluster_ends_with_the_run(survived: Survived) -> None:
+    assert survived.run.left() == []
+
+
+def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, served: dict[str, str]) -> None:
+    runs = api(served, "/task_runs/filter", task_runs={"name": {"like_": "rollouts worker"}}, limit=50)
+    states = sorted(r["state_type"] for r in runs)
+    assert states == ["COMPLETED", "COMPLETED", "CRASHED"]
+
+
+def test_the_desk_gives_what_a_dead_worker_had_to_the_next_one_and_takes_no_shard_twice() -> None:
+    async def day() -> None:
+        desk, table = Desk(), pa.table({"x": [1]})
+        await desk.lay(["a", "b", "c"])
+        assert [await desk.take(1), await desk.take(2)] == ["a", "b"]
+        assert await desk.give_back(1) == (["a"], 2)
+        await desk.hand_in(1, "a", table)  # sent before it died, read afterwards
+        assert await desk.next(0.1) is None
+        assert [await desk.take(2), await desk.take(2), await desk.take(2)] == ["a", "c", None]
+        await desk.hand_in(2, "a", table)
+        event = await desk.next(0.1)
+        assert event and (event.worker, event.shard) == (2, "a")
+        assert await desk.give_back(2) == (["b", "c"], 2)
+
+    asyncio.run(day())
+
+
+def test_what_a_worker_and_its_children_write_to_stderr_is_told_line_by_line(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    with overheard(told.append):
+        os.write(2, b"its own\n")
+        subprocess.run([sys.executable, "-c", "import sys; print('a child', file=sys.stderr)"], check=True)
+    os.write(2, b"afterwards\n")
+    assert told == ["its own", "a child"]
+    assert capfd.readouterr().err == "its own\na child\nafterwards\n"
