@@ -14,7 +14,7 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Any, overload
 
 from .config import ConfigError
 from .records import Problem
@@ -112,6 +112,10 @@ class ProblemSet(Sequence[Problem]):
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
     __hash__ = None  # type: ignore[assignment]  # as of all that is compared by what it holds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, a set takes its problems along."""
+        return ProblemSet.of, (tuple(self),)
 
     @property
     def digest(self) -> str:

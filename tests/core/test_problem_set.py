@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import pickle
 import resource
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -96,6 +97,20 @@ def test_a_set_is_a_sequence_like_any_other(source: str) -> None:
     assert [list(c) for c in found.chunks(20)] == [every[:20], every[20:]]
     with pytest.raises(IndexError):
         found[39]
+
+
+def test_a_set_can_be_sent_to_another_process_with_its_problems(source: str) -> None:
+    found = load(source)[3:7]
+    sent = pickle.loads(pickle.dumps(found))
+    assert sent == found and sent.digest == found.digest
+
+
+@pytest.mark.parametrize("ids", ["aab", "aba", "baa"])
+def test_a_repeated_id_is_named_wherever_it_stands(tmp_path: Path, ids: str) -> None:
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps({"id": i, "question": "?", "answer": "1"}) + "\n" for i in ids))
+    with pytest.raises(ConfigError, match="the id 'a' stands twice"):
+        problems.load(ProblemsConfig(source=str(path), id="id"))
 
 
 def test_a_part_is_one_object_so_that_it_is_digested_once(source: str) -> None:
