@@ -7,13 +7,12 @@ its hands goes back to the desk, and another worker is started.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,66 +33,15 @@ from ssb_core.stages.sharded import Input, Made, Work, alone, hands
 from ssb_core.store import Store
 from ssb_core.wording import count
 
+from .desk import Desk, Event
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from prefect_ray import RayTaskRunner
 
 DEATHS = 3  # of workers that had the same shard in hand, after which it is given up
-ROOM = 2  # tables that lie on the desk
 EVERY = 2.0  # seconds between looks at the workers while none tells anything
 PATIENCE = 5.0  # seconds in which the last lines of a log arrive
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a worker tells: a line of its log, or the table of a shard."""
-
-    worker: int
-    line: str = ""
-    shard: str = ""
-    table: Any = None
-
-
-class Desk:
-    """An actor between a stage's task and its workers. Every name is waiting, with one worker, or handed in."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[str] = deque()
-        self.held: dict[int, set[str]] = {}
-        self.events: asyncio.Queue[Event] = asyncio.Queue(ROOM)
-
-    async def lay(self, names: Sequence[str]) -> None:
-        """Lay out what is to be made; whatever there was is forgotten."""
-        self.waiting, self.held, self.events = deque(names), {}, asyncio.Queue(ROOM)
-
-    async def take(self, worker: int) -> str | None:
-        """The name of a shard to make; None when no more are waiting."""
-        if not self.waiting:
-            return None
-        name = self.waiting.popleft()
-        self.held.setdefault(worker, set()).add(name)
-        return name
-
-    async def hand_in(self, worker: int, name: str, table: pa.Table) -> None:
-        """Take a shard that is done; returns when there is room for it."""
-        if name in self.held.get(worker, ()):  # else its worker was believed dead, and another has it
-            self.held[worker].remove(name)
-            await self.events.put(Event(worker, shard=name, table=table))
-
-    async def tell(self, worker: int, line: str) -> None:
-        await self.events.put(Event(worker, line))
-
-    async def next(self, seconds: float) -> Event | None:
-        """The next event, if there is one in time."""
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(self.events.get(), seconds)
-        return None
-
-    async def give_back(self, worker: int) -> tuple[list[str], int]:
-        """Put what a worker that ended has in hand in front of what is waiting; its names, and how many wait then."""
-        lost = sorted(self.held.pop(worker, ()))
-        self.waiting.extendleft(lost)
-        return lost, len(self.waiting)
 
 
 @task(name="worker", description="Make shards of a stage, one after the other.", persist_result=False)
@@ -361,7 +309,7 @@ def _death(future: Any) -> str:
     except RayTaskError as e:
         raise StageError(f"a worker could not begin: {e}") from e
     except RayError as e:
-        return str(e).splitlines()[0]
+        return str(e).splitlines()[0].partition(". ")[0].rstrip(".")
     state.result()
     return ""
 

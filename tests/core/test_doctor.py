@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,8 @@ from ssb_core.config import ConfigError, RunConfig
 from ssb_core.doctor import Check, Examination, examinations, examine, installation, machine, model, room
 from ssb_core.doctor.patient import TRAINING
 from ssb_core.estimate import Lengths, Sizes
+from ssb_core.execution import Execution, Workers
+from ssb_core.pipeline import Pipeline
 from ssb_core.runs import Run
 from tests.tiny import write_gguf
 
@@ -113,6 +116,18 @@ def test_a_cuda_build_that_breaks_transformers_is_found(tmp_path: Path, monkeypa
     (check,) = installation.imports()
     assert check.status == "problem" and check.found.startswith("torchvision cannot be imported")
     assert check.remedy.endswith("-m pip uninstall --yes torchvision torchaudio")
+
+
+def test_workers_need_the_package_they_run_on(
+    small: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = small.model_copy(update={"execution": Execution(workers=Workers(count=2))})
+    assert [c.found for c in machine.workers(small)] == []
+    assert [c.status for c in machine.workers(two)] == ["ok"]
+    monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    assert examined(two, tmp_path)["workers"].remedy == "pip install -c constraints.txt -e '.[ray]'"
+    with pytest.raises(ConfigError, match=r"execution\.workers: prefect-ray is not installed"):
+        Pipeline.of(two, tmp_path)
 
 
 def test_few_open_files_are_warned_of() -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from ssb_core import presets
 from ssb_core.store import Store
-from tasks.workers import Desk, overheard
+from tasks.desk import Desk
+from tasks.workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
 from tests.processes import SSB, api
