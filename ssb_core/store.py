@@ -12,6 +12,7 @@ is set aside (renamed to ``*.damaged``) with a warning and made again alone. Not
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -129,7 +130,7 @@ class Store:
             (directory / part).mkdir(parents=True, exist_ok=True)
         if not (directory / "recipe.json").exists():
             write_json(directory / "recipe.json", recipe.content)
-        _sweep(directory)
+        sweep(directory)
         return directory
 
     def shard(self, recipe: Recipe, name: str, source: str | None) -> Shard | None:
@@ -144,6 +145,7 @@ class Store:
             if table.stat().st_size != shard.entry.bytes:
                 raise ValueError(f"{table.stat().st_size} bytes, expected {shard.entry.bytes}")
         except (OSError, ValueError, KeyError, TypeError) as e:
+            _refuse_to_judge(e)
             set_aside([sidecar, table], f"damaged shard ({e})")
             return None
         return shard if shard.source == source else None
@@ -186,6 +188,7 @@ class Store:
             entries = tuple(Entry(**e) for e in raw.pop("entries"))
             manifest = Manifest(**{**raw, "entries": entries, "sources": tuple(raw["sources"])})
         except (OSError, ValueError, KeyError, TypeError) as e:
+            _refuse_to_judge(e)
             log.warning("%s: damaged manifest (%s); it will be written anew", path, e)
             return None
         return manifest if all(self._whole(manifest, e) for e in manifest.entries) else None
@@ -210,9 +213,10 @@ class Store:
         write_json(path, {"seconds": round(self.seconds(recipe, fingerprint) + seconds, 3)})
 
     def seconds(self, recipe: Recipe, fingerprint: str) -> float:
-        """What was noted of a request so far."""
-        path = self._seconds(recipe, fingerprint)
-        return float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+        """What was noted of a request so far; nothing if the note is damaged."""
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            return float(json.loads(self._seconds(recipe, fingerprint).read_text())["seconds"])
+        return 0.0
 
     def _seconds(self, recipe: Recipe, fingerprint: str) -> Path:
         return self.directory(recipe) / "seconds" / f"{fingerprint}.json"
@@ -234,6 +238,7 @@ class Store:
         try:
             return pq.ParquetFile(path, page_checksum_verification=True).read(columns)
         except (OSError, ValueError) as e:
+            _refuse_to_judge(e)
             set_aside([path, path.with_suffix(".json")], f"damaged shard ({e})")
             raise StoreError(f"{path} was damaged and is set aside; run the same command again") from None
 
@@ -304,6 +309,9 @@ def replacing(path: Path) -> Iterator[Path]:
         fsync(temporary)
         os.replace(temporary, path)
         fsync(path.parent)
+    except OSError as e:
+        e.filename = e.filename or str(path)  # what fails while it is written does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -322,6 +330,12 @@ def set_aside(paths: Sequence[Path], why: str) -> None:
             os.replace(path, path.with_name(path.name + ".damaged"))
 
 
+def _refuse_to_judge(error: Exception) -> None:
+    """Raise what the operating system says of itself (too many open files, no permission): no file is damaged by it."""
+    if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+        raise error
+
+
 def _read_sidecar(path: Path) -> Shard:
     raw = json.loads(path.read_text())
     return Shard(Entry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
@@ -336,7 +350,7 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sweep(directory: Path) -> None:
+def sweep(directory: Path) -> None:
     """Delete temporary files whose writers are dead."""
     for path in directory.rglob("*.tmp"):
         writer = re.search(r"\.(\d+)\.tmp$", path.name)
