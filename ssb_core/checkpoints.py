@@ -50,7 +50,7 @@ def _difference(checkpoint: Path) -> str | None:
     try:
         sums = json.loads((checkpoint / SEAL).read_bytes())
         return next((name for name, sha256 in sums.items() if sha256_file(checkpoint / name) != sha256), None)
-    except (OSError, ValueError, AttributeError) as e:
+    except (FileNotFoundError, ValueError, AttributeError) as e:
         return str(e)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import heapq
-import json
 from bisect import bisect
 from operator import itemgetter
 from pathlib import Path
@@ -255,7 +254,7 @@ def _content(run: Run) -> dict[str, Any]:
         "flipped": [(s, story.chapters(s)) for s in story.flipped(run)],
         "requests": run.stages,
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
-        "environment": json.loads((run.directory / "env.json").read_text()),
+        "environment": run.environment,
         "order": STAGES,
     }
 

@@ -10,22 +10,26 @@ runs/<name>/report.html    the readable one
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
 from .config import ConfigError, RunConfig
-from .store import Manifest, Store, StoreError, replacing, write_json
+from .store import Manifest, Store, StoreError, replacing, sweep, write_json
 
 if TYPE_CHECKING:
     from .stages import Spec
 
+T = TypeVar("T")
 SUMMARY_FORMAT = 4
 """What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
 
@@ -101,11 +105,24 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        return dict(json.loads((self.directory / "summary.json").read_text()))
+        return self._read("summary.json", dict)
 
     @property
     def stages(self) -> list[StageRun]:
-        return [StageRun(**row) for row in json.loads((self.directory / "stages.json").read_text())]
+        return self._read("stages.json", lambda rows: [StageRun(**row) for row in rows])
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self._read("env.json", dict)
+
+    def _read(self, name: str, kind: Callable[[Any], T]) -> T:
+        path = self.directory / name
+        try:
+            return kind(json.loads(path.read_text()))
+        except (ValueError, TypeError) as e:
+            raise ConfigError(
+                f"{path} is damaged ({e})\n  remedy: the command that made the run makes it anew from the store"
+            ) from None
 
     def manifests(self, stage: str) -> list[Manifest]:
         """The finished requests of one stage, in the order they ran.
@@ -128,12 +145,9 @@ class Run:
     def begin(self, config: RunConfig) -> None:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        for name in (
-            "summary.json",
-            "stages.json",
-            "begun.json",
-            "report.html",
-        ):  # they may speak of another configuration
+        sweep(self.directory)
+        # They may speak of another configuration.
+        for name in ("summary.json", "stages.json", "begun.json", "report.html"):
             (self.directory / name).unlink(missing_ok=True)
         _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self._note_environment(config)
@@ -141,7 +155,7 @@ class Run:
     def _note_environment(self, config: RunConfig) -> None:
         """Write env.json, unless it speaks of this machine and these versions already: finding out takes seconds."""
         path = self.directory / "env.json"
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a damaged one is written anew
             noted = json.loads(path.read_text())
             if (noted["versions"], noted["platform"]) == (versions(), platform.platform()):
                 return
@@ -150,8 +164,8 @@ class Run:
     @property
     def begun(self) -> list[Begun]:
         """What the run has begun, if it is not finished."""
-        path = self.directory / "begun.json"
-        return [Begun(**row) for row in json.loads(path.read_text())] if path.exists() else []
+        there = (self.directory / "begun.json").exists()
+        return self._read("begun.json", lambda rows: [Begun(**row) for row in rows]) if there else []
 
     def start(self, spec: Spec, label: str) -> None:
         """Note that a request begins, so that what it leaves in the store is known to be somebody's."""
@@ -165,7 +179,12 @@ class Run:
     def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
         """Write what happened; the summary last."""
         self.note(stages)
-        write_json(self.directory / "summary.json", summary)
+        others = self.directory.parent.glob("*/summary.json")
+        newest = max((p.stat().st_mtime for p in others), default=0.0)
+        path = self.directory / "summary.json"
+        write_json(path, summary)
+        if path.stat().st_mtime <= newest:  # the clock went back; the run that finished last is the latest all the same
+            os.utime(path, (newest + 1, newest + 1))
         (self.directory / "begun.json").unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -203,8 +204,10 @@ class Speed:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        before = json.loads(path.read_text()) if path.exists() else {"tokens": 0, "seconds": 0.0}
-        self.tokens, self.before = int(before["tokens"]), float(before["seconds"])
+        self.tokens, self.before = 0, 0.0
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
+            before = json.loads(path.read_text())
+            self.tokens, self.before = int(before["tokens"]), float(before["seconds"])
         self.started = time.monotonic()
 
     def start(self) -> None:

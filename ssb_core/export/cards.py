@@ -130,7 +130,7 @@ def _sampling(decoding: Decoding) -> str:
 def _provenance(origin: Origin) -> list[dict[str, str]]:
     """Rows of names and values: run, model, requests, versions, machine."""
     summary, model = origin.run.summary, origin.model
-    machine = json.loads((origin.run.directory / "env.json").read_text())
+    machine = origin.run.environment
     facts = {
         "run": f"`{summary['run']}` (preset {summary['preset']})",
         "base model": f"`{origin.base}`, {origin.place}",

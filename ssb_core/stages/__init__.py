@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ..execution import Execution, StageName
+from ..failures import refused
 from ..frozen import Frozen
 from ..progress import Progress
 from ..store import Manifest, Recipe, Store, StoreError, digest
@@ -139,7 +140,20 @@ def _look_up(spec: Spec, store: Store) -> Manifest | None:
 
 
 def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Run the stage of `spec`, unless its request is finished already; wait for another process that is at it."""
+    """Run the stage of `spec`, unless its request is finished already; wait for another process that is at it.
+
+    Raises:
+        StoreError: among others, where the disk is full or cannot be written to.
+    """
+    try:
+        return _execute(spec, store, progress)
+    except Exception as e:
+        if told := refused(e, store.root):
+            raise StoreError(told) from e
+        raise
+
+
+def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if manifest := finished(spec, store):
         store.drop_work(manifest)
         return Outcome(manifest, 0, manifest.units)
@@ -164,10 +178,13 @@ def lineage(spec: Spec) -> list[Spec]:
 
 
 def forget(spec: Spec, store: Store, before: float = math.inf) -> None:
-    """Delete what was made for a request, and for the parts of its stage, before a Unix time in seconds."""
+    """Delete what was made for a request, and for the parts of its stage, before a Unix time in seconds.
+
+    What is dated in the future was made before the clock went back, so before now.
+    """
     for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
         manifest = store.manifest(part.recipe, part.fingerprint)
-        if manifest and store.committed(manifest) < before:
+        if manifest and not before <= store.committed(manifest) <= time.time():
             store.forget(manifest)
 
 

@@ -18,7 +18,7 @@ from .. import checkpoints, models, traces
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, digest, sha256_file
+from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -150,12 +150,20 @@ def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: i
     """Make ``work/result`` the result of a request that trains; `before` of its steps were made earlier."""
     directory = spec.directory(store)
     shutil.copy(work / "speed.json", work / "result" / "speed.json")
-    shutil.rmtree(directory, ignore_errors=True)
-    (work / "result").rename(directory)
+    place(work / "result", directory)
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries(directory), sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
     store.drop_work(manifest)
     return Outcome(manifest, facts["steps"] - before, before)
+
+
+def place(result: Path, directory: Path) -> None:
+    """Move a finished result to where its manifest looks for it; its bytes and names are on the disk by then."""
+    for path in (*result.rglob("*"), result):
+        fsync(path)
+    shutil.rmtree(directory, ignore_errors=True)
+    result.rename(directory)
+    fsync(directory.parent)
 
 
 def entries(directory: Path) -> tuple[Entry, ...]:
@@ -197,6 +205,7 @@ def train(spec: Spec, store: Store, work: Path, checkpoint: Path | None, progres
     else:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
+        shutil.rmtree(work / "result" / "adapter", ignore_errors=True)  # of a killed process, temporary files and all
         student.save_pretrained(work / "result" / "adapter")
         _write_log(work / "result", trainer.state.log_history)
 

@@ -28,7 +28,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .. import parquet
 from . import lease
-from .files import Damaged, StoreError, exclusive, fsync, replacing, set_aside, sha256_file, sweep, write_json
+from .files import (
+    Damaged,
+    StoreError,
+    exclusive,
+    fsync,
+    refuse_to_judge,
+    replacing,
+    set_aside,
+    sha256_file,
+    sweep,
+    write_json,
+)
 from .manifest import Entry, File, Manifest, Recipe, Shard, digest
 from .remote import Remote, Unreachable
 
@@ -51,6 +62,7 @@ __all__ = (
     "replacing",
     "set_aside",
     "sha256_file",
+    "sweep",
     "write_json",
 )
 
@@ -133,7 +145,7 @@ class Store:
         directory = self.directory(recipe)
         for part in ("shards", "manifests"):
             (directory / part).mkdir(parents=True, exist_ok=True)
-        sweep(directory)
+        sweep(directory, alone=True)
         self._pull_all(directory)
         for path, content in ((self.root / "format.json", {"format": FORMAT}), (directory / "recipe.json", recipe.content)):
             if _json(path) != json.loads(json.dumps(content)):
@@ -152,6 +164,7 @@ class Store:
             if size != shard.entry.bytes:
                 raise ValueError("it is gone" if size is None else f"{size} bytes, expected {shard.entry.bytes}")
         except UNREADABLE as e:
+            refuse_to_judge(e)
             self.set_aside([sidecar, table], f"damaged shard ({e})")
             if not self.remote:
                 return None
@@ -198,6 +211,7 @@ class Store:
         try:
             manifest = Manifest.read(path)
         except UNREADABLE as e:
+            refuse_to_judge(e)
             log.warning("%s: damaged manifest (%s); it will be written anew", path, e)
             return None
         directory = str(path.parent.parent)
@@ -313,6 +327,7 @@ class Store:
         try:
             return Shard.read(path.with_suffix(".json"))
         except UNREADABLE as e:
+            refuse_to_judge(e)
             raise self._damaged(path, e) from None
 
     def add_seconds(self, recipe: Recipe, fingerprint: str, seconds: float) -> None:
@@ -423,7 +438,9 @@ class Store:
 
 
 def _json(path: Path) -> Any:
-    """What a file holds as JSON; None if it cannot be read."""
-    with contextlib.suppress(*UNREADABLE):
+    """What a file holds as JSON; None if it is not there or damaged."""
+    try:
         return json.loads(path.read_bytes())
-    return None
+    except UNREADABLE as e:
+        refuse_to_judge(e)
+        return None

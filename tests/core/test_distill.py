@@ -81,6 +81,20 @@ def test_training_broken_off_and_resumed_gives_the_same_bits(small: RunConfig, s
     assert not list(store.root.rglob("*.work"))
 
 
+def test_what_a_killed_process_left_of_a_result_is_not_taken_into_it(
+    small: RunConfig, store: Store, quick_run: Run
+) -> None:
+    spec = spec_of(small, store)
+    with pytest.raises(InterruptedError):
+        distill.run(spec, store, StopsAfter(6))
+    (work,) = store.directory(spec.recipe).glob("*.work")
+    (work / "result" / "adapter").mkdir(parents=True)
+    (work / "result" / "adapter" / ".tmpGxUJQd").write_bytes(b"half")  # as safetensors writes
+    (work / "speed.json").write_text("{")
+    (uninterrupted,) = quick_run.manifests("distill")
+    assert distill.run(spec, store, Progress()).manifest == uninterrupted
+
+
 def test_a_half_written_checkpoint_is_passed_over(small: RunConfig, store: Store) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -73,6 +76,40 @@ def test_a_flipped_bit_is_noticed_when_read_and_set_aside(store: Store) -> None:
         list(store.tables(manifest))
     assert not path.exists() and path.with_name(path.name + ".damaged").exists()
     assert store.manifest(RECIPE, "print-a") is None
+
+
+@contextmanager
+def no_file_can_be_opened() -> Iterator[None]:
+    """As many files are open as may be."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_what_cannot_be_opened_for_want_of_files_is_not_taken_for_damaged(store: Store) -> None:
+    manifest = commit(store)
+    looks = (
+        lambda: list(store.tables(manifest)),
+        lambda: store.shard(RECIPE, "a", "up"),
+        lambda: store.manifest(RECIPE, "print-a"),
+    )
+    for look in looks:
+        look()  # what it imports is there by then
+        with no_file_can_be_opened(), pytest.raises(OSError, match="Too many open files"):
+            look()
+    assert store.manifest(RECIPE, "print-a") == manifest and store.shard(RECIPE, "a", "up")
+    assert not list(store.root.rglob("*.damaged"))
+
+
+def test_a_damaged_note_of_seconds_counts_as_none(store: Store) -> None:
+    store.add_seconds(RECIPE, "print-a", 2.0)
+    next(store.root.rglob("seconds/*.json")).write_text("{")
+    store.add_seconds(RECIPE, "print-a", 3.0)
+    assert store.seconds(RECIPE, "print-a") == 3.0
 
 
 def test_a_broken_manifest_counts_as_missing_and_is_not_touched(store: Store) -> None:

@@ -1,0 +1,84 @@
+"""Signals to the whole command without a server of the user's own: nothing is left running, and the next goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssb_core import presets
+from ssb_core.store import Store
+from tests.conftest import run_stages
+from tests.faults import judge
+from tests.faults.subject import FAST
+from tests.faults.test_kill import count
+from tests.processes import SSB
+from tests.served import until
+
+pytestmark = pytest.mark.timeout(600)
+COMMAND = [*SSB, "run", "--preset", "quickstart", "--name", "run", *(a for s in FAST for a in ("--set", s))]
+
+
+def descendants(process: subprocess.Popen[bytes], mark: str) -> list[psutil.Process]:
+    """What carries `mark` in its environment, as all do that the command starts."""
+    found = []
+    for p in psutil.process_iter():
+        try:
+            if p.pid != process.pid and p.environ().get("SSB_TEST_MARK") == mark and p.status() != "zombie":
+                found.append(p)
+        except psutil.Error:
+            continue
+    return found
+
+
+def signalled(number: int, reached: Callable[[], bool], env: dict[str, str], folder: Path, *options: str) -> str:
+    """What the command said until it ended by the signal, which it gets the moment `reached` holds.
+
+    Before that it is stopped for a second, with its stage's process if there is one, and goes on.
+    """
+    log, mark = folder / f"{number}.log", f"{folder}-{number}"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [*COMMAND, *options], env=env | {"SSB_TEST_MARK": mark}, cwd=folder, stdout=out, stderr=out
+        )
+    until(lambda: "rollouts" in log.read_text() or process.poll() is not None, 150, log.read_text)
+    stopped = [
+        psutil.Process(process.pid),
+        *(p for p in descendants(process, mark) if "ssb_core.stages" in p.cmdline()),
+    ]
+    for p in stopped:
+        p.suspend()
+    time.sleep(1)
+    for p in reversed(stopped):
+        p.resume()
+    until(lambda: reached() or process.poll() is not None, 150, log.read_text)
+    below = [p.cmdline() for p in descendants(process, mark)]
+    assert any("uvicorn" in line for line in below), below
+    process.send_signal(number)
+    assert process.wait(60) == (-number if number == signal.SIGKILL else 128 + number), log.read_text()
+    until(lambda: not descendants(process, mark), 20, lambda: str(descendants(process, mark)))
+    return log.read_text()
+
+
+def test_killed_terminated_and_interrupted_it_leaves_no_process_and_the_same_command_goes_on(
+    alone: dict[str, str], tmp_path: Path
+) -> None:
+    store, isolated = tmp_path / "store", ("--set", "execution.isolate=always")
+    shards, solutions, evaluated = (
+        count(store, f"{stage}/*/shards/*.json") for stage in ("rollouts", "teach", "evaluate")
+    )
+    signalled(signal.SIGKILL, lambda: shards() >= 1, alone, tmp_path)
+    seen = judge.committed(tmp_path)
+    for number, reached in ((signal.SIGTERM, lambda: solutions() >= 1), (signal.SIGINT, lambda: evaluated() >= 1)):
+        said = signalled(number, reached, alone, tmp_path, *(isolated if number == signal.SIGTERM else ()))
+        assert said.count("interrupted; finished shards are kept") == 1 and "Traceback" not in said, said
+        assert not judge.redone(seen, judge.committed(tmp_path))
+        seen = judge.committed(tmp_path)
+    run_stages(presets.load("quickstart", overrides=FAST), Store(store), tmp_path / "runs" / "run")
+    assert not judge.redone(seen, judge.committed(tmp_path))
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".tmp", ".work", ".damaged")]
