@@ -1,0 +1,139 @@
+"""Every file of a store read again: is it what was written, and is everything there that a manifest names.
+
+What is unfinished (a shard without its sidecar, work in progress) is no damage: the next run goes on from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from ..progress import Progress
+from . import UNREADABLE, Store
+from .files import DAMAGED, TEMPORARY
+from .manifest import Entry, File, Manifest, Recipe, Shard
+
+
+HASH = 16  # letters of a recipe's hash, which names its folder
+MODELS = "models"  # converted ones, which can be made again from their files and are no stage's
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A file that is not what it should be; `files` are to be set aside so that it is made again."""
+
+    path: Path
+    what: str
+    files: tuple[Path, ...]
+
+
+@dataclass(slots=True)
+class Checked:
+    """What was looked at: manifests, files and their bytes, and files that are set aside or left by killed writers."""
+
+    manifests: int = 0
+    files: int = 0
+    bytes: int = 0
+    leftovers: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def verify(store: Store, progress: Progress) -> Checked:
+    """Read everything against its checksums. Changes nothing."""
+    found, listed = Checked(), recipes(store)
+    progress.begin("verify", sum(map(len, listed.values())), "files")
+    for (stage, name), files in listed.items():
+        found.leftovers += sum(n.endswith((DAMAGED, TEMPORARY)) for n in files)
+        _Recipe(store, store.root / stage / name, files, found).look()
+        progress.advance(len(files))
+    progress.end()
+    return found
+
+
+def recipes(store: Store) -> dict[tuple[str, str], dict[str, File]]:
+    """Every file of every recipe, by its name below the recipe's folder, by stage and recipe."""
+    found: dict[tuple[str, str], dict[str, File]] = {}
+    for name, file in store.listing().items():
+        stage, recipe, rest = (*name.split("/", 2), "", "")[:3]
+        if rest and len(recipe) == HASH and stage != MODELS:
+            found.setdefault((stage, recipe), {})[rest] = file
+    return found
+
+
+def mend(store: Store, findings: Iterable[Finding]) -> None:
+    """Set aside what is damaged, so that the next run that wants it makes it again."""
+    for finding in findings:
+        store.set_aside(finding.files, finding.what)
+
+
+class _Recipe:
+    """One recipe's folder; every file is read once, whoever names it."""
+
+    def __init__(self, store: Store, folder: Path, files: dict[str, File], found: Checked) -> None:
+        self.store = store
+        self.folder = folder
+        self.files = files
+        self.found = found
+        self.read: dict[str, str | None] = {}
+
+    def look(self) -> None:
+        self._recipe()
+        named: set[str] = set()
+        for name in sorted(n for n in self.files if n.startswith("manifests/") and n.endswith(".json")):
+            manifest = self._parse(name, Manifest.read)
+            if isinstance(manifest, Manifest):
+                self.found.manifests += 1
+                named |= {entry.path for entry in manifest.entries}
+                for entry in manifest.entries:
+                    self._entry(entry, self.folder / name)
+        for name in sorted(n for n in self.files if n.startswith("shards/") and n.endswith(".json")):
+            shard = self._parse(name, Shard.read, (name.removesuffix(".json") + ".parquet",))
+            if isinstance(shard, Shard) and shard.entry.path not in named:  # of an unfinished request
+                self._entry(shard.entry, self.folder / name)
+
+    def _recipe(self) -> None:
+        content = self._parse("recipe.json", lambda path: dict(json.loads(path.read_bytes())))
+        if isinstance(content, dict) and Recipe(self.folder.parent.name, content).hash != self.folder.name:
+            self._note("recipe.json", "is that of another recipe", ())
+
+    def _parse(self, name: str, read: Callable[[Path], object], with_it: tuple[str, ...] = ()) -> object:
+        """A small file, parsed; None if it is not there or cannot be."""
+        if name not in self.files:
+            return None
+        path = self.folder / name
+        self.store.pull(path)
+        self.found.files += 1
+        self.found.bytes += self.files[name].bytes
+        try:
+            return read(path)
+        except UNREADABLE as e:
+            self._note(name, f"cannot be read ({e})", with_it)
+            return None
+
+    def _entry(self, entry: Entry, named_by: Path) -> None:
+        """A file that a manifest or sidecar names."""
+        if entry.path not in self.read:
+            self.read[entry.path] = self._hash(entry.path)
+        found = self.read[entry.path]
+        sidecar = (str(PurePosixPath(entry.path).with_suffix(".json")),) if entry.path.endswith(".parquet") else ()
+        if found is None:
+            self._note(entry.path, f"is missing, though {named_by.name} names it", sidecar)
+        elif sidecar and sidecar[0] not in self.files:
+            self._note(sidecar[0], f"is missing, though {named_by.name} names its shard", (entry.path,))
+        elif found != entry.sha256:
+            self._note(entry.path, f"is not what {named_by.name} says (checksum)", sidecar)
+
+    def _hash(self, name: str) -> str | None:
+        if name not in self.files:
+            return None
+        self.found.files += 1
+        self.found.bytes += self.files[name].bytes
+        return self.store.sha256(self.folder / name)
+
+    def _note(self, name: str, what: str, with_it: Sequence[str]) -> None:
+        files = tuple(self.folder / n for n in (name, *with_it))
+        finding = Finding(self.folder / name, what, files)
+        if finding not in self.found.findings:
+            self.found.findings.append(finding)

@@ -1,0 +1,171 @@
+"""One writer at a time for each recipe: who it is, whether it lives, and how the next one waits.
+
+The lock is the kernel's (``flock``): it ends with the process that holds it, however that ends, so nothing has to be
+broken by force and no clock decides. What the file says, who holds it and since when, is for people; its holder writes
+it anew every few seconds, so that one who waits can tell a slow writer from a stopped one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from .files import StoreError
+
+BEAT = 5.0
+"""Seconds between signs of life."""
+
+POLL = 0.5  # seconds between tries of one who waits
+SILENCE = 4 * BEAT  # seconds without a sign of life after which a writer may be stopped
+REMIND = 60.0  # seconds between what one who waits says
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes. `since` and `beat` are Unix times in seconds, by the owner's clock."""
+
+    host: str
+    pid: int
+    since: float
+    beat: float
+
+    @classmethod
+    def me(cls) -> Owner:
+        return cls(socket.gethostname(), os.getpid(), time.time(), time.time())
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Owner | None:
+        """What a lease says, unless it is empty or just being written."""
+        try:
+            return cls(**json.loads(raw))
+        except (ValueError, TypeError):
+            return None
+
+    def dump(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    def alive(self) -> Owner:
+        """The same with a sign of life now."""
+        return replace(self, beat=time.time())
+
+    def __str__(self) -> str:
+        where = "" if self.host == socket.gethostname() else f" on {self.host}"
+        return f"process {self.pid}{where}, at work since {time.strftime('%H:%M:%S', time.localtime(self.since))}"
+
+
+class Wait:
+    """What one who waits for another writer says about it, and how often.
+
+    Signs of life are counted by our own clock: a lease that has not changed for a while is silent, whatever time it is
+    where it was written.
+    """
+
+    def __init__(self, what: str, tell: Callable[[str], None]) -> None:
+        self.what = what
+        self.tell = tell
+        self.seen: Owner | None = None
+        self.changed = time.monotonic()
+        self.told = -REMIND
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the lease was seen to change."""
+        return time.monotonic() - self.changed
+
+    def restart(self) -> None:
+        """Begin to count anew: somebody else was faster."""
+        self.seen, self.changed = None, time.monotonic()
+
+    def look(self, owner: Owner | None) -> None:
+        if owner != self.seen:
+            self.seen, self.changed = owner, time.monotonic()
+        if time.monotonic() - self.told >= REMIND:
+            self.told = time.monotonic()
+            who = str(owner) if owner else "another process"
+            stopped = f"; no sign of life for {self.silence:.0f} s, it may be stopped" if self.silence > SILENCE else ""
+            self.tell(f"{self.what}: waiting for {who}{stopped}")
+
+
+@contextlib.contextmanager
+def held(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lease at `path` within the block; while another process has it, wait and say so by `tell`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        wait = Wait(what, tell)
+        while not _locked(descriptor):
+            wait.look(Owner.parse(os.pread(descriptor, 4096, 0)))
+            time.sleep(POLL)
+        with beating(Owner.me(), lambda owner: _write(descriptor, owner.dump())):
+            yield
+        _write(descriptor, b"")
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Hold the lease at `path` within the block if nobody else does; whether that is so. None is made."""
+    with contextlib.ExitStack() as kept:
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            yield True
+            return
+        kept.callback(os.close, descriptor)
+        yield _locked(descriptor)
+
+
+def holder(path: Path) -> Owner | None:
+    """Who holds the lease at `path` now, by what it says; None if nobody does. Changes nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        if _locked(descriptor, fcntl.LOCK_SH):  # given back when it is closed
+            return None
+        return Owner.parse(os.pread(descriptor, 4096, 0)) or Owner("", 0, 0.0, 0.0)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def beating(owner: Owner, write: Callable[[Owner], None]) -> Iterator[None]:
+    """Call `write` now and every `BEAT` seconds until the block ends. A later one may fail: the next comes soon."""
+    write(owner)
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(BEAT):
+            with contextlib.suppress(OSError, StoreError):  # a full disk or a lost connection is the work's to notice
+                write(owner.alive())
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _locked(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, content, 0)
