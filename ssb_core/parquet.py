@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 WIDE_ROW = 16_384  # bytes; rows with captured vectors are far above, rows of text and ids below
 
@@ -43,6 +44,15 @@ def read(path: Path, sha256: str, columns: list[str] | None = None) -> pa.Table:
         FileNotFoundError: there is no such file.
         ValueError: it is not what was written.
     """
+    return _file(path, sha256).read(columns)
+
+
+def schema(path: Path, sha256: str) -> pa.Schema:
+    """Columns and metadata of the table in a file; as `read`."""
+    return _file(path, sha256).schema_arrow
+
+
+def _file(path: Path, sha256: str) -> pq.ParquetFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -50,9 +60,9 @@ def read(path: Path, sha256: str, columns: list[str] | None = None) -> pa.Table:
         raise ValueError("it is empty")
     with pa.memory_map(str(path)) as file:
         content = file.read_buffer()
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise ValueError("its checksum is another")
-        return pq.ParquetFile(pa.BufferReader(content)).read(columns)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("its checksum is another")
+    return pq.ParquetFile(pa.BufferReader(content))
 
 
 def _leaves(name: str, kind: pa.DataType, vector: bool = False) -> Iterator[tuple[str, bool]]:

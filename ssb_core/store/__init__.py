@@ -40,8 +40,8 @@ from .files import (
     sweep,
     write_json,
 )
-from .manifest import Entry, File, Manifest, Recipe, Shard, digest
-from .remote import Remote, Unreachable
+from .manifest import Entry, File, Manifest, Recipe, Shard, digest, with_digest
+from .remote import Remote, Unreachable, remote_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,7 +90,7 @@ class Store:
         """
         if "://" not in str(location):
             return cls(Path(location))
-        remote = Remote.of(str(location))
+        remote = remote_at(str(location))
         return cls(remote.cache, remote)
 
     @property
@@ -122,7 +122,8 @@ class Store:
         try:
             found = json.loads(path.read_bytes())["format"]
         except UNREADABLE as e:
-            raise StoreError(f"{path} cannot be read ({e})\n  remedy: it should hold {{\"format\": {FORMAT}}}") from None
+            remedy = f'remedy: it should hold {{"format": {FORMAT}}}'
+            raise StoreError(f"{path} cannot be read ({e})\n  {remedy}") from None
         if found != FORMAT:
             raise StoreError(
                 f"the store {self} has format {found}, this version of ssb reads format {FORMAT}\n"
@@ -137,8 +138,17 @@ class Store:
         with contextlib.ExitStack() as kept:
             kept.enter_context(lease.held(path, what, tell))
             if self.remote:
-                kept.enter_context(self.remote.held(self._name(path), what, tell))
+                kept.enter_context(self.remote.held(path.parent, what, tell))
             yield
+
+    @contextlib.contextmanager
+    def alone(self, folder: Path) -> Iterator[bool]:
+        """Be the only writer of a recipe's folder within the block if nobody else is now; whether that is so."""
+        with contextlib.ExitStack() as kept:
+            free = kept.enter_context(lease.tried(folder / "writer.lock"))
+            if free and self.remote:
+                free = kept.enter_context(self.remote.tried(folder))
+            yield free
 
     def open(self, recipe: Recipe) -> Path:
         """Make the recipe's directory, note the recipe in it, and sweep what killed writers left."""
@@ -147,7 +157,8 @@ class Store:
             (directory / part).mkdir(parents=True, exist_ok=True)
         sweep(directory, alone=True)
         self._pull_all(directory)
-        for path, content in ((self.root / "format.json", {"format": FORMAT}), (directory / "recipe.json", recipe.content)):
+        notes = {self.root / "format.json": {"format": FORMAT}, directory / "recipe.json": recipe.content}
+        for path, content in notes.items():
             if _json(path) != json.loads(json.dumps(content)):
                 self._write_json(path, content)
         return directory
@@ -193,7 +204,7 @@ class Store:
             parquet.write(table, temporary)
             entry = Entry(f"shards/{path.name}", temporary.stat().st_size, sha256_file(temporary), table.num_rows)
         shard = Shard(entry, tuple(problem_ids), source)
-        write_json(path.with_suffix(".json"), asdict(shard))
+        write_json(path.with_suffix(".json"), with_digest(asdict(shard)))
         if self.remote:
             self.remote.push((path, path.with_suffix(".json")))
         return shard
@@ -206,7 +217,7 @@ class Store:
         """The same by names alone, as runs note them."""
         path = self._place(stage, recipe_hash, fingerprint)
         self._pull_all(path.parents[1])
-        if not path.exists():
+        if not path.exists() or (self.remote and self.remote.size(path) is None):
             return None
         try:
             manifest = Manifest.read(path)
@@ -225,7 +236,10 @@ class Store:
         """Write the manifest: from here on the request is finished."""
         if self.remote and (directory := self.directory(recipe) / manifest.fingerprint).is_dir():
             self.remote.push(sorted(p for p in directory.rglob("*") if p.is_file()))
-        self._write_json(self._place(recipe.stage, recipe.hash, manifest.fingerprint), asdict(manifest))
+        path = self._place(recipe.stage, recipe.hash, manifest.fingerprint)
+        if self.remote:
+            self.remote.confirm(path.parents[1])
+        self._write_json(path, asdict(manifest) | {"digest": manifest.key})
         return manifest
 
     def _place(self, stage: str, recipe_hash: str, fingerprint: str) -> Path:
@@ -268,12 +282,10 @@ class Store:
             raise self._damaged(path, e) from None
 
     def schema(self, manifest: Manifest, entry: Entry) -> pa.Schema:
-        """Columns and metadata of one shard, without a look at its rows; as `tables`."""
-        import pyarrow.parquet as pq
-
+        """Columns and metadata of one shard; as `tables`."""
         path = self.path(manifest, entry)
         try:
-            return pq.read_schema(path)
+            return parquet.schema(path, entry.sha256)
         except (FileNotFoundError, ValueError) as e:
             raise self._damaged(path, e) from None
 
@@ -289,6 +301,9 @@ class Store:
                 raise self._damaged(path, ValueError("its checksum is another"))
 
     def _damaged(self, path: Path, why: Exception) -> Damaged:
+        """What to raise of a file that is not what was written; it is set aside."""
+        if _is_as_its_sidecar_says(path):
+            return Damaged(f"{path} was made anew while an older request read it")
         self.set_aside([path, *([path.with_suffix(".json")] if path.suffix == ".parquet" else [])], f"damaged ({why})")
         return Damaged(f"{path} was damaged ({why})")
 
@@ -338,8 +353,10 @@ class Store:
 
     def seconds(self, recipe: Recipe, fingerprint: str) -> float:
         """What was noted of a request so far."""
-        noted = _json(self._seconds(recipe, fingerprint))
-        return float(noted["seconds"]) if isinstance(noted, dict) else 0.0
+        try:
+            return float(_json(self._seconds(recipe, fingerprint))["seconds"])
+        except (KeyError, TypeError, ValueError):
+            return 0.0
 
     def _seconds(self, recipe: Recipe, fingerprint: str) -> Path:
         return self.directory(recipe) / "seconds" / f"{fingerprint}.json"
@@ -356,7 +373,7 @@ class Store:
         return path
 
     def keep(self, part: Path) -> None:
-        """Upload a finished part of unfinished work, such as a checkpoint, so that another machine can go on from it."""
+        """Upload a finished part of unfinished work, such as a checkpoint, so that another machine can go on."""
         if self.remote:
             self.remote.keep(part)
 
@@ -380,9 +397,7 @@ class Store:
         """Every file of the store by its name below it; of a store at a URL, what is there."""
         if self.remote:
             return self.remote.listing()
-        paths = (p for p in self.root.rglob("*") if p.is_file())
-        found = ((p.relative_to(self.root).as_posix(), p.stat()) for p in sorted(paths))
-        return {name: File(about.st_size, about.st_mtime) for name, about in found}
+        return dict(sorted(_listed(str(self.root), "")))
 
     def sha256(self, path: Path) -> str:
         """Checksum of a file's bytes as they are now; of a store at a URL, there."""
@@ -395,9 +410,6 @@ class Store:
         found = (_json(path) for path in sorted((self.root / stage).glob("*/recipe.json")))
         yield from (content for content in found if isinstance(content, dict))
 
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
-
     def _size(self, path: Path) -> int | None:
         if path.is_file():
             return path.stat().st_size
@@ -409,7 +421,7 @@ class Store:
             self.remote.push([path])
 
     def set_aside(self, paths: Sequence[Path], why: str) -> None:
-        """Rename damaged files, so that they are made again; of a store at a URL, only a damaged copy may be dropped."""
+        """Rename damaged files, so that they are made again; where only this machine's copy is damaged, drop that."""
         if not self.remote:
             set_aside(paths, why)
         elif all(self.remote.same(p) for p in paths if p.exists()):
@@ -435,6 +447,26 @@ class Store:
     def _pull_all(self, directory: Path) -> None:
         if self.remote:
             self.remote.pull_all(directory)
+
+
+def _listed(folder: str, name: str) -> Iterator[tuple[str, File]]:
+    """Every file below a folder, with `name` in front of its own."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _listed(entry.path, f"{name}{entry.name}/")
+            else:
+                with contextlib.suppress(FileNotFoundError):  # its writer has renamed it meanwhile
+                    about = entry.stat()
+                    yield f"{name}{entry.name}", File(about.st_size, about.st_mtime)
+
+
+def _is_as_its_sidecar_says(path: Path) -> bool:
+    """Whether a shard is just another than who reads it expects."""
+    try:
+        return path.suffix == ".parquet" and Shard.read(path.with_suffix(".json")).entry.sha256 == sha256_file(path)
+    except UNREADABLE:
+        return False
 
 
 def _json(path: Path) -> Any:

@@ -15,7 +15,6 @@ from . import UNREADABLE, Store
 from .files import DAMAGED, TEMPORARY
 from .manifest import Entry, File, Manifest, Recipe, Shard
 
-
 HASH = 16  # letters of a recipe's hash, which names its folder
 MODELS = "models"  # converted ones, which can be made again from their files and are no stage's
 

@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,16 +31,17 @@ REMIND = 60.0  # seconds between what one who waits says
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes. `since` and `beat` are Unix times in seconds, by the owner's clock."""
+    """Who writes; `name` is nobody else's. `since` and `beat` are Unix times in seconds, by the owner's clock."""
 
     host: str
     pid: int
     since: float
     beat: float
+    name: str = ""
 
     @classmethod
     def me(cls) -> Owner:
-        return cls(socket.gethostname(), os.getpid(), time.time(), time.time())
+        return cls(socket.gethostname(), os.getpid(), time.time(), time.time(), uuid.uuid4().hex)
 
     @classmethod
     def parse(cls, raw: bytes) -> Owner | None:
@@ -98,44 +100,37 @@ class Wait:
 def held(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the lease at `path` within the block; while another process has it, wait and say so by `tell`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        wait = Wait(what, tell)
-        while not _locked(descriptor):
-            wait.look(Owner.parse(os.pread(descriptor, 4096, 0)))
-            time.sleep(POLL)
-        with beating(Owner.me(), lambda owner: _write(descriptor, owner.dump())):
-            yield
-        _write(descriptor, b"")
-    finally:
-        os.close(descriptor)
+    wait = Wait(what, tell)
+    while True:
+        with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
+            if not _locked(descriptor):
+                wait.look(Owner.parse(os.pread(descriptor, 4096, 0)))
+            elif _is_at(descriptor, path):
+                with beating(Owner.me(), lambda owner: _write(descriptor, owner.dump())):
+                    yield
+                _write(descriptor, b"")
+                return
+            else:  # it was deleted with the last of its recipe, and another may be there by now
+                continue
+        time.sleep(POLL)
 
 
 @contextlib.contextmanager
 def tried(path: Path) -> Iterator[bool]:
     """Hold the lease at `path` within the block if nobody else does; whether that is so. None is made."""
-    with contextlib.ExitStack() as kept:
-        try:
-            descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
-            yield True
-            return
-        kept.callback(os.close, descriptor)
-        yield _locked(descriptor)
+    try:
+        with _opened(path, os.O_RDWR) as descriptor:
+            yield _locked(descriptor) and _is_at(descriptor, path)
+    except FileNotFoundError:
+        yield True
 
 
 def holder(path: Path) -> Owner | None:
     """Who holds the lease at `path` now, by what it says; None if nobody does. Changes nothing."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        if _locked(descriptor, fcntl.LOCK_SH):  # given back when it is closed
-            return None
-        return Owner.parse(os.pread(descriptor, 4096, 0)) or Owner("", 0, 0.0, 0.0)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError), _opened(path, os.O_RDONLY) as descriptor:
+        if not _locked(descriptor, fcntl.LOCK_SH):
+            return Owner.parse(os.pread(descriptor, 4096, 0)) or Owner("", 0, 0.0, 0.0)
+    return None
 
 
 @contextlib.contextmanager
@@ -156,6 +151,41 @@ def beating(owner: Owner, write: Callable[[Owner], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+_open: set[int] = set()
+_watching = threading.Event()
+
+
+@contextlib.contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor that no child keeps: a lock lasts for as long as any process has it open."""
+    if not _watching.is_set():
+        _watching.set()
+        os.register_at_fork(after_in_child=_close_all)
+    descriptor = os.open(path, flags, 0o666)
+    _open.add(descriptor)
+    try:
+        yield descriptor
+    finally:
+        if descriptor in _open:  # else this is a forked child, which has closed it
+            _open.discard(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+def _close_all() -> None:
+    for descriptor in _open:
+        os.close(descriptor)
+    _open.clear()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _locked(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:

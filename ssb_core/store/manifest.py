@@ -23,6 +23,24 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def with_digest(content: dict[str, Any]) -> dict[str, Any]:
+    """What a file is to say, with what tells whether it still does."""
+    return content | {"digest": digest(content)}
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What a file says, if that is what was written; files of before there were digests are believed.
+
+    Raises:
+        OSError, ValueError, TypeError: it cannot be read, or says something else.
+    """
+    raw = dict(json.loads(path.read_bytes()))
+    noted = raw.pop("digest", None)
+    if noted is not None and digest(raw) != noted:
+        raise ValueError("its digest is another")
+    return raw
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """A file that was listed: its bytes, and when it was written, as Unix time in seconds."""
@@ -68,7 +86,7 @@ class Shard:
         Raises:
             OSError, ValueError, KeyError, TypeError: it cannot be read, or speaks of another shard than its name does.
         """
-        raw = json.loads(path.read_bytes())
+        raw = _checked(path)
         found = cls(Entry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
         if found.entry.path != f"shards/{path.stem}.parquet":
             raise ValueError(f"it speaks of {found.entry.path}")
@@ -93,7 +111,7 @@ class Manifest:
         Raises:
             OSError, ValueError, KeyError, TypeError: it cannot be read, or is another request's.
         """
-        raw = json.loads(path.read_bytes())
+        raw = _checked(path)
         entries = tuple(Entry(**e) for e in raw.pop("entries"))
         found = cls(**{**raw, "entries": entries, "sources": tuple(raw["sources"])})
         if (found.fingerprint, found.recipe) != (path.stem, path.parents[1].name):
