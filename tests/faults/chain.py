@@ -77,9 +77,10 @@ class Chain:
         finished, step = judge.committed(self.seen), judge.checkpoints(self.seen)
         done = self.subject.attempt(self.folder, fault, signals, files)
         where = f"try {self.subject.tries}, {fault or signals or files or 'undisturbed'}"
-        struck = not (fault and fault.at not in done.journal) and not (signals and done.code == 0)
+        timed = bool(signals) or (fault is not None and fault.do == "later")
+        struck = not (fault and fault.at not in done.journal) and not (timed and done.code == 0)
         if struck and kind:
-            self.record.counts[kind, done.stage(fault.at if fault else None)] += 1
+            self.record.counts[kind, done.stage(fault.at if fault and not timed else None)] += 1
         if struck and not check(done, str(self.folder)):
             self._note(where, f"exit code {done.code}", [done.log[-1500:]])
         self._note(where, "made again", judge.redone(finished, judge.committed(self.seen)))

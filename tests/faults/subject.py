@@ -44,12 +44,13 @@ FILLER = "filler"
 class Fault:
     """What happens right before the try does `at`, a line of an uninterrupted try's journal.
 
-    `do` is a signal's name, ``fill`` (nothing but `leave` bytes stay free) or ``clock`` (a day back from there on).
+    `do` is a signal's name, ``later`` (SIGKILL after `amount` milliseconds), ``fill`` (nothing but `amount` bytes stay
+    free) or ``clock`` (a day back from there on).
     """
 
     at: str
     do: str = "SIGKILL"
-    leave: int = 0
+    amount: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,13 @@ class Journal:
     def _spring(self, fault: Fault) -> None:
         match fault.do:
             case "fill":
-                fill(Path(self.folder), fault.leave)
+                fill(Path(self.folder), fault.amount)
+            case "later":
+                victim = os.getpid()
+                if os.fork() == 0:
+                    time.sleep(fault.amount / 1000)
+                    os.kill(victim, signal.SIGKILL)
+                    os._exit(0)
             case "clock":
                 now = time.time
                 time.time = lambda: now() - 86_400

@@ -27,7 +27,7 @@ INJECT = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "inject")))
 def faulty(folder: Path, fault: Fault) -> dict[str, str]:
     """The environment in which a process strikes `fault` in `folder`."""
     return {"PYTHONPATH": INJECT, "SSB_TEST_JOURNAL": json.dumps([str(folder), str(folder / "journal"), [
-        fault.at, fault.do, fault.leave]])}  # fmt: skip
+        fault.at, fault.do, fault.amount]])}  # fmt: skip
 
 
 def finished(folder: Path) -> Run:
