@@ -42,8 +42,9 @@ def clean_errors(
     except BrokenPipeError:
         raise  # who reads our output has seen enough; the program ends without a word
     except OSError as e:
-        where = e.filename or "the operating system"
-        print(f"error: {refused(e, Path(e.filename or '.')) or f'{where}: {e.strerror or e}'}", file=sys.stderr)
+        name = e.filename if isinstance(e.filename, str) else ""
+        told = refused(e, Path(name or ".")) or f"{name or 'the operating system'}: {e.strerror or e}"
+        print(f"error: {told}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt as e:
         print(interrupted, file=sys.stderr)
@@ -58,10 +59,11 @@ def _terminable() -> Iterator[None]:
         return
 
     def terminate(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends now is not to be broken off
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -66,10 +66,14 @@ def start(
 
 
 def _of_prefect(error: httpx.TransportError) -> bool:
+    import httpx
     from prefect.settings import get_current_settings
 
-    url = get_current_settings().api.url
-    return bool(url) and str(error.request.url).startswith(str(url))
+    url, asked = get_current_settings().api.url, getattr(error, "_request", None)
+    if not url or asked is None:
+        return False
+    own = httpx.URL(str(url))
+    return (own.host, own.port) == (asked.url.host, asked.url.port) and asked.url.path.startswith(own.path)
 
 
 def environment_defaults() -> None:

@@ -25,6 +25,7 @@ from ssb_core.config import ConfigError
 
 from . import deploying
 from .deployed import HOME
+from .errors import Terminated
 
 START = 90  # seconds in which a server has to answer
 SHORT_LIVED = 15  # seconds after which a worker that ends is started again
@@ -189,8 +190,8 @@ def _alone(logs: Path) -> Iterator[None]:
 def _stopping(processes: Processes) -> Iterator[None]:
     """End the processes after the block, which SIGTERM and a closed terminal interrupt like Ctrl-C."""
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt(number: int, _: object) -> None:
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup asks for

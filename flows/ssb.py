@@ -7,6 +7,7 @@ read back from manifests.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ TASKS: dict[str, Any] = {
     "evaluate": evaluate_task,
 }
 
-MENDS = 10
-"""How often a run begins again with what is cached, because a file of the store turned out to be damaged."""
+MENDS = 3
+"""How often the same file of the store may turn out to be damaged: a run begins again then, with what is cached."""
 
 
 def run_name() -> str:
@@ -105,7 +106,8 @@ def ssb(
 
     done: dict[str, StageRun] = {}
     with story.telling(run, pipeline, force, to_stage) as teller:
-        for tries_left in reversed(range(MENDS)):
+        damaged: Counter[str] = Counter()
+        while True:
             try:
                 specs = walk(run, pipeline, from_stage, to_stage, force, teller, done)
                 ran = [done[spec.fingerprint] for spec in specs]
@@ -114,7 +116,8 @@ def ssb(
                 report.write(run)
                 break
             except Damaged as e:
-                if not tries_left:
+                damaged[e.what] += 1
+                if damaged[e.what] == MENDS:
                     raise
                 caching.tell(f"{e.what}: set aside, and made again now")
         teller.end()

@@ -48,9 +48,12 @@ def seal(checkpoint: Path) -> None:
 def _difference(checkpoint: Path) -> str | None:
     """The first file of a checkpoint that is not what was written."""
     try:
-        sums = json.loads((checkpoint / SEAL).read_bytes())
+        sums = dict(json.loads((checkpoint / SEAL).read_bytes()))
+        there = {p.name for p in checkpoint.iterdir() if p.is_file()} - {SEAL}
+        if there != set(sums):
+            return f"files {', '.join(sorted(there ^ set(sums)))}"
         return next((name for name, sha256 in sums.items() if sha256_file(checkpoint / name) != sha256), None)
-    except (FileNotFoundError, ValueError, AttributeError) as e:
+    except (FileNotFoundError, ValueError, TypeError) as e:
         return str(e)
 
 

@@ -66,7 +66,7 @@ class ServerOptions(Frozen):
     )
     concurrency: int = Field(64, ge=1, description="Requests in flight.")
     retries: int = Field(5, ge=0, description="Further tries of a request, waiting twice as long before each.")
-    timeout_seconds: float = Field(600, gt=0, description="Of one request.")
+    timeout_seconds: float = Field(600, gt=0, le=1e6, description="Of one request.")
 
 
 class Workers(Frozen):
@@ -111,8 +111,8 @@ class Execution(Frozen):
     isolate: Literal["auto", "always", "never"] = Field(
         "auto", description="Run stages in fresh processes; auto does so on CUDA and with vLLM."
     )
-    timeout_hours: float = Field(24, gt=0, description="A stage in a fresh process is killed after this.")
-    stage_timeout_hours: dict[StageName, Annotated[float, Field(gt=0)]] = Field(
+    timeout_hours: float = Field(24, gt=0, le=1e5, description="A stage in a fresh process is killed after this.")
+    stage_timeout_hours: dict[StageName, Annotated[float, Field(gt=0, le=1e5)]] = Field(
         {}, description="Limits of single stages, e.g. {rollouts: 6}: these run in fresh processes on any device."
     )
     batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")

@@ -1,8 +1,9 @@
 """What of a store no run needs: which files those are, and deleting them.
 
 A run needs the requests that it lists and all that these were made from. Of what an unfinished run has begun
-everything is kept, and so it is where a manifest that a run lists cannot be read. What is younger than some days stays
-in any case: it may belong to a run whose folder was not given. Of a recipe that somebody writes to nothing is deleted.
+everything is kept, and so it is where a manifest cannot be read. Requests younger than some days stay in any case, with
+what they were made from: they may belong to a run whose folder was not given. Of a recipe that somebody writes to
+nothing is deleted.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from .config import ConfigError
 from .runs import Run
-from .store import UNREADABLE, File, Manifest, Store, StoreError, lease
+from .store import UNREADABLE, File, Manifest, Store, StoreError, lease, refuse_to_judge
 from .store.audit import recipes
 
 DAY = 86400.0
@@ -41,10 +43,12 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
     Raises:
         StoreError: what a run needs cannot be read, so that nothing is known to be garbage.
     """
-    listed = recipes(store)
-    manifests = {place: dict(_manifests(store, place, files)) for place, files in listed.items()}
-    whole, needed = _needed(store, runs, manifests)
-    before = time.time() - days * DAY
+    listed, before = recipes(store), time.time() - days * DAY
+    whole: set[Place] = set()
+    manifests = {place: _manifests(store, place, files, whole) for place, files in listed.items()}
+    needed = _needed(store, runs, manifests, whole)
+    young = (key for p, found in manifests.items() for key, m in found.items() if _written(m, listed[p]) >= before)
+    needed |= _sources(manifests, young)
     for place, files in listed.items():
         if place in whole or _at_work(store, place, files):
             continue
@@ -58,66 +62,93 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
 
 
 def delete(store: Store, garbage: Iterable[Garbage]) -> int:
-    """Delete what was found; how many files. A recipe that somebody began to write to meanwhile is left alone."""
+    """Delete what was found; how many files. What a request that came meanwhile needs stays, and so does all of a
+    recipe to which somebody writes now."""
     deleted = 0
     for found in garbage:
         folder = store.root / found.stage / found.recipe
-        with lease.tried(folder / "writer.lock") as alone:
-            if alone:
-                store.delete([folder / name for name in found.names])
-                deleted += len(found.names)
+        with store.alone(folder) as alone:
+            names = _still(store, found) if alone else []
+            store.delete([folder / name for name in names])
+            deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
             with contextlib.suppress(OSError):  # it is not empty
                 empty.rmdir()
     return deleted
 
 
+def _still(store: Store, found: Garbage) -> list[str]:
+    """What of it no manifest needs that was not there when it was found."""
+    place = (found.stage, found.recipe)
+    files = recipes(store, place).get(place, {})
+    unreadable: set[Place] = set()
+    now = _manifests(store, place, files, unreadable)
+    came = [m for m in now.values() if f"manifests/{m.fingerprint}.json" not in found.names]
+    kept = _files(came)
+    return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
+
+
 def _needed(
-    store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]]
-) -> tuple[set[Place], set[str]]:
-    """Recipes of which everything is needed, and keys of the manifests that are."""
-    by_key = {key: m for found in manifests.values() for key, m in found.items()}
-    by_name = {(m.stage, m.recipe, m.fingerprint): key for key, m in by_key.items()}
-    whole: set[Place] = set()
+    store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]], whole: set[Place]
+) -> set[str]:
+    """Keys of the manifests that runs need; recipes of which everything is needed are added to `whole`."""
+    by_name = {(m.stage, m.recipe, m.fingerprint): key for found in manifests.values() for key, m in found.items()}
     asked: list[str] = []
     for run in _runs(store, folders):
         try:
             whole |= {(b.stage, b.recipe) for b in run.begun}
-            for s in run.stages:
+            for s in run.listed:
                 key = by_name.get((s.stage, s.recipe, s.fingerprint))
                 asked += [key] if key else []
                 whole |= set() if key else {(s.stage, s.recipe)}
-        except UNREADABLE as e:
+        except (ConfigError, *UNREADABLE) as e:
             raise StoreError(
                 f"{run.directory}: what this run needs cannot be read ({e}), so nothing is known to be garbage\n"
                 "  remedy: run it again, or delete its folder if it is not wanted"
             ) from None
+    return _sources(manifests, asked)
+
+
+def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -> set[str]:
+    """These keys and those of all that their manifests were made from."""
+    by_key = {key: m for found in manifests.values() for key, m in found.items()}
     needed: set[str] = set()
+    asked = list(keys)
     while asked:
         key = asked.pop()
         if key not in needed and key in by_key:
             needed.add(key)
             asked += by_key[key].sources
-    return whole, needed
+    return needed
+
+
+def _written(manifest: Manifest, files: dict[str, File]) -> float:
+    return files[f"manifests/{manifest.fingerprint}.json"].written
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
     """Every run of the folders that has begun anything."""
     for folder in folders:
         for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
-            if (directory / "stages.json").exists() or (directory / "begun.json").exists():
+            if any((directory / name).exists() for name in ("stages.json", "begun.json", "before.json")):
                 yield Run(directory, store)
 
 
-def _manifests(store: Store, place: Place, files: dict[str, File]) -> Iterator[tuple[str, Manifest]]:
-    """The recipe's readable manifests by their keys."""
+def _manifests(store: Store, place: Place, files: dict[str, File], unreadable: set[Place]) -> dict[str, Manifest]:
+    """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
+    found = {}
     for name in files:
         if name.startswith("manifests/") and name.endswith(".json"):
             path = store.root.joinpath(*place, name)
             store.pull(path)
-            with contextlib.suppress(*UNREADABLE):
+            try:
                 manifest = Manifest.read(path)
-                yield manifest.key, manifest
+            except UNREADABLE as e:
+                refuse_to_judge(e)
+                unreadable.add(place)
+            else:
+                found[manifest.key] = manifest
+    return found
 
 
 def _at_work(store: Store, place: Place, files: dict[str, File]) -> bool:

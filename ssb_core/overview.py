@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from .config import ConfigError
 from .runs import Run
-from .store import UNREADABLE, Store, lease
+from .store import UNREADABLE, File, Store, lease
 from .store.audit import recipes
 
 State = Literal["finished", "at work", "unfinished", "unreadable"]
@@ -52,7 +54,7 @@ def stages(store: Store) -> Iterator[StageStatus]:
     for stage in sorted({stage for stage, _ in listed}):
         own = {recipe: files for (s, recipe), files in listed.items() if s == stage}
         every = [(name, file) for files in own.values() for name, file in files.items()]
-        holders = [lease.holder(store.root / stage / recipe / "writer.lock") for recipe in own]
+        holders = [_holder(store, (stage, recipe), files) for recipe, files in own.items()]
         yield StageStatus(
             stage,
             len(own),
@@ -60,8 +62,16 @@ def stages(store: Store) -> Iterator[StageStatus]:
             sum(name.startswith("shards/") and name.endswith(".parquet") for name, _ in every),
             len(every),
             sum(file.bytes for _, file in every),
-            ", ".join(str(h) for h in holders if h),
+            ", ".join(h for h in holders if h),
         )
+
+
+def _holder(store: Store, place: tuple[str, str], files: dict[str, File]) -> str:
+    """Who writes to a recipe now; of a store at a URL, on another machine too."""
+    if holder := lease.holder(store.root.joinpath(*place, "writer.lock")):
+        return str(holder)
+    held = [file for name, file in files.items() if name.startswith("writer.lock.") and file.bytes]
+    return "another machine" if any(time.time() - file.written < lease.SILENCE for file in held) else ""
 
 
 def _run(run: Run) -> RunStatus:
@@ -77,16 +87,15 @@ def _run(run: Run) -> RunStatus:
         so_far = f", {shards:,} shards of its recipe in the store" if shards else ""
         state: State = "at work" if holder else "unfinished"
         return RunStatus(run.name, state, last.since, f"{last.label}{so_far}" + (f"; {holder}" if holder else ""))
-    except UNREADABLE as e:
+    except (ConfigError, LookupError, AttributeError, *UNREADABLE) as e:
         return RunStatus(run.name, "unreadable", run.directory.stat().st_mtime, f"{type(e).__name__}: {e}")
 
 
-def _results(summary: dict[str, object]) -> str:
+def _results(summary: dict[str, Any]) -> str:
     """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its stages."""
-    benchmarks, stages = summary["benchmarks"], summary["stages"]
-    assert isinstance(benchmarks, dict) and isinstance(stages, dict)
+    benchmarks, stages = dict(summary["benchmarks"]), list(summary["stages"])
     told = []
     for name, benchmark in benchmarks.items():
         scores = (f"{model} {100 * score['accuracy']:.1f}%" for model, score in benchmark["models"].items())
         told.append(f"{name}: {', '.join(scores)}")
-    return "; ".join(told) or f"up to {list(stages)[-1]}"
+    return "; ".join(told) or f"up to {stages[-1]}"

@@ -86,8 +86,16 @@ def _rejection(problem: Problem, config: ProblemsConfig) -> Rejection:
     return Rejection(problem.id, "load", _gold(problem.answer, config)[1] or "")
 
 
-@lru_cache(maxsize=16)
 def _read(config: ProblemsConfig) -> tuple[ProblemSet, ProblemSet, int]:
+    """The set, read once for as long as its file does not change."""
+    mark = None
+    if Path(config.source).suffix in FILES and (path := _expand(config.source)).is_file():
+        mark = (path.stat().st_size, path.stat().st_mtime_ns)
+    return _read_as(config, mark)
+
+
+@lru_cache(maxsize=16)
+def _read_as(config: ProblemsConfig, mark: tuple[int, int] | None) -> tuple[ProblemSet, ProblemSet, int]:
     """Usable problems in the configured order, rejected ones in the source's, and how many usable ones there are."""
     ids, usable, rejected = bytearray(), array("I"), array("I")
 

@@ -24,6 +24,10 @@ class Progress:
     def note(self, text: str) -> None:
         """Something worth a line happened."""
 
+    def wait(self, text: str) -> None:
+        """Nothing happens for now, and why; told again and again while that lasts."""
+        self.note(text)
+
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -92,7 +92,7 @@ def _apply(tokenizer: PreTrainedTokenizerBase, messages: Messages, **options: An
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> str:
     """`messages` as the chat template writes them, finished turns only."""
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, strftime_now=_some_day))
+    return _render(tokenizer, messages)
 
 
 def takes_system(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -123,14 +123,23 @@ def _shows(tokenizer: PreTrainedTokenizerBase, messages: Messages) -> bool:
 
 
 def _turns(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Turns of both sides as the template writes them, or as many as it takes."""
+    """Turns of all sides and the beginning of an answer as the template writes them, or as many as it takes."""
     from jinja2 import TemplateError
 
-    asked = {"role": "user", "content": _PROBE}
-    try:
-        return render(tokenizer, [asked, {"role": "assistant", "content": _PROBE}, asked])
-    except TemplateError:
-        return render(tokenizer, [asked])
+    system, user, assistant = ({"role": role, "content": _PROBE} for role in ("system", "user", "assistant"))
+    for turns in ([system, user, assistant, user], [user, assistant, user]):
+        try:
+            return _render(tokenizer, turns, answers=True)
+        except TemplateError:
+            continue
+    return _render(tokenizer, [user], answers=True)
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: Messages, answers: bool = False) -> str:
+    rendered = tokenizer.apply_chat_template(
+        messages, tokenize=False, strftime_now=_some_day, add_generation_prompt=answers
+    )
+    return str(rendered)
 
 
 def _some_day(form: str) -> str:

@@ -32,10 +32,14 @@ _QUOTED = re.compile(rf"{_QUOTE}([0-9a-f]*)\.")
 def quotes(tokenizer: PreTrainedTokenizerBase, messages: Messages, probe: str) -> bool:
     """Whether anything said would be read as a token that makes turns. `probe` is a conversation, rendered."""
     names = _pattern(tokenizer, probe)
-    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
     said = [m["content"] for m in messages]
-    normal = [normalizer.normalize_str(text) for text in said] if normalizer else []
-    return any(names.search(text) for text in (*said, *normal))
+    if any(names.search(text) for text in said):
+        return True
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    if not normalizer:
+        return False
+    normal = {normalizer.normalize_str(name) for name in _names(tokenizer, probe)} | set(_names(tokenizer, probe))
+    return any(name in text for text in map(normalizer.normalize_str, said) for name in normal if name.strip())
 
 
 def encode(

@@ -48,8 +48,13 @@ def text(value: Any, field: str, where: str) -> str:
     Raises:
         ConfigError: `value` is neither text nor a finite number.
     """
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and math.isfinite(value):
-        return f"{Decimal(repr(value)) if isinstance(value, float) else value:f}" if value % 1 else str(int(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{Decimal(value):f}"  # of any length, where str() refuses long ones
+    if isinstance(value, (float, Decimal)) and (
+        value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+    ):
+        exact = Decimal(repr(value)) if isinstance(value, float) else value
+        return f"{exact.to_integral_value() if exact == exact.to_integral_value() else exact:f}"
     if not isinstance(value, str):
         raise ConfigError(f"{where}: field {field!r} must be text or a finite number, found {value!r:.60}")
     return value

@@ -3,6 +3,7 @@
 runs/<name>/config.yaml    the complete configuration
 runs/<name>/env.json       versions, platform, device
 runs/<name>/begun.json     what an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
+runs/<name>/before.json    what the same run had listed before it began again, until it is finished
 runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
 runs/<name>/summary.json   the machine-readable result, which only a finished run has
 runs/<name>/report.html    the readable one
@@ -112,6 +113,13 @@ class Run:
         return self._read("stages.json", lambda rows: [StageRun(**row) for row in rows])
 
     @property
+    def listed(self) -> list[StageRun]:
+        """Requests that the run has listed, before it began again too."""
+        there = [name for name in ("before.json", "stages.json") if (self.directory / name).exists()]
+        found = [s for name in there for s in self._read(name, lambda rows: [StageRun(**row) for row in rows])]
+        return list({(s.stage, s.recipe, s.fingerprint): s for s in found}.values())
+
+    @property
     def environment(self) -> dict[str, Any]:
         return self._read("env.json", dict)
 
@@ -146,6 +154,8 @@ class Run:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
         sweep(self.directory)
+        if listed := self.listed:
+            write_json(self.directory / "before.json", [asdict(s) for s in listed])
         # They may speak of another configuration.
         for name in ("summary.json", "stages.json", "begun.json", "report.html"):
             (self.directory / name).unlink(missing_ok=True)
@@ -185,7 +195,8 @@ class Run:
         write_json(path, summary)
         if path.stat().st_mtime <= newest:  # the clock went back; the run that finished last is the latest all the same
             os.utime(path, (newest + 1, newest + 1))
-        (self.directory / "begun.json").unlink(missing_ok=True)
+        for name in ("begun.json", "before.json"):
+            (self.directory / name).unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,10 +139,19 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
         return {}
     student = students[0]  # those of further seeds are in the scores
     facts = required(student, store).facts
-    speed = json.loads(store.beside(student.recipe, f"{student.fingerprint}/speed.json").read_text())
-    rate = speed["tokens"] / speed["seconds"]
+    speed = store.beside(student.recipe, f"{student.fingerprint}/speed.json")
+    rate = _rate(speed) if speed.exists() else 0.0
     told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
     return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}
+
+
+def _rate(speed: Path) -> float:
+    """Tokens a second by the note that a training left; 0 if it is damaged."""
+    try:
+        noted = json.loads(speed.read_text())
+        return float(noted["tokens"] / noted["seconds"])
+    except (ValueError, KeyError, TypeError, ZeroDivisionError):
+        return 0.0
 
 
 def _costs(store: Store, students: Sequence[Student]) -> dict[str, Any]:

@@ -218,7 +218,7 @@ class Team:
         import ray
 
         deadline = time.monotonic() + 3600 * self.spec.execution.hours(self.spec.stage)
-        ray.get(self.cluster.desk.lay.remote(list(self.missing)))
+        ray.get(self.cluster.desk.lay.remote(list(self.missing), next(self.cluster.numbers)))
         self._hire(min(self.spec.execution.workers.count, len(self.missing)))
         while self.missing or self.working:
             event: Event | None = ray.get(self.cluster.desk.next.remote(EVERY if self.missing else 0.05))

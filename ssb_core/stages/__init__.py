@@ -157,16 +157,19 @@ def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if manifest := finished(spec, store):
         store.drop_work(manifest)
         return Outcome(manifest, 0, manifest.units)
-    with store.writing(spec.recipe, progress.note):
+    with store.writing(spec.recipe, progress.wait):
         if manifest := finished(spec, store):  # another process made it while this one waited
             return Outcome(manifest, 0, manifest.units)
+        for merged in (part for part in lineage(spec) if part.stage == "merge" and part is not spec):
+            store.verify(required(merged, store))  # the base of a later round
         started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
         told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts)
         try:
             return module(spec.stage).run(spec, store, progress)
         finally:
             told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts) - told  # what the parts note themselves
-            store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
+            with contextlib.suppress(StoreError, OSError):  # what went wrong before is worth more than this note
+                store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
 
 
 def lineage(spec: Spec) -> list[Spec]:

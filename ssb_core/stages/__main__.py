@@ -108,6 +108,9 @@ class Told(Progress):
     def note(self, text: str) -> None:
         self._tell("note", text)
 
+    def wait(self, text: str) -> None:
+        self._tell("wait", text)
+
     def _tell(self, call: str, *arguments: Any) -> None:
         _answer(self.answers, event="progress", call=call, arguments=arguments)
 

@@ -132,7 +132,7 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
 
         together.train(spec, store, work, checkpoint, progress)
     else:
-        train(spec, store, work, checkpoint, progress)
+        train(spec, store.keep, work, checkpoint, progress)
     return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
@@ -149,7 +149,8 @@ def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path 
 def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: int) -> Outcome:
     """Make ``work/result`` the result of a request that trains; `before` of its steps were made earlier."""
     directory = spec.directory(store)
-    shutil.copy(work / "speed.json", work / "result" / "speed.json")
+    if (work / "speed.json").exists():  # another machine may have noted it
+        shutil.copy(work / "speed.json", work / "result" / "speed.json")
     place(work / "result", directory)
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries(directory), sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
@@ -185,7 +186,7 @@ def refuse_divergence(log: Sequence[dict[str, Any]], field: str) -> None:
             )
 
 
-def train(spec: Spec, store: Store, work: Path, checkpoint: Path | None, progress: Progress) -> None:
+def train(spec: Spec, keep: Callable[[Path], None], work: Path, checkpoint: Path | None, progress: Progress) -> None:
     """Train on the traces laid out in `work` to the end; the adapter and its log are then in ``work/result``."""
     from ..signal import origin
     from ..trainer import DistillTrainer
@@ -197,7 +198,7 @@ def train(spec: Spec, store: Store, work: Path, checkpoint: Path | None, progres
     trainer = DistillTrainer(
         student, learned, held_out, spec.distill, work, progress, spec.execution.report_to, spec.stage
     )
-    trainer.keep = store.keep
+    trainer.keep = keep
     if "tensorboard" in spec.execution.report_to:
         trainer.draw_curves(work / "result" / CURVES, checkpoints.step(checkpoint))
     if checkpoint and trainer.had_stopped(checkpoint):

@@ -133,6 +133,7 @@ class StageProcess:
     def __init__(self, tell: Callable[[str], None]) -> None:
         self.tell = tell
         self.tail: deque[str] = deque(maxlen=TAIL)
+        self.deadline = 0.0  # of the request it works on, as a monotonic time in seconds
         self.complaints: dict[str, None] = {}
         self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for what engines leave when they are killed
@@ -162,10 +163,13 @@ class StageProcess:
         """
         self._send(written(spec, store))
         limit = spec.execution.hours(spec.stage)
-        for event in self._events_until(time.monotonic() + 3600 * limit):
+        self.deadline = time.monotonic() + 3600 * limit
+        for event in self._events():
             if event is None:
                 raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._log_tail()}", True)
             if event["event"] == "progress":
+                if event["call"] == "wait":  # for another process, which is no work
+                    self.deadline = time.monotonic() + 3600 * limit
                 getattr(progress, event["call"])(*event["arguments"])
             elif event["event"] == "failed":
                 refusal = REFUSALS.get(event["error"])
@@ -199,10 +203,10 @@ class StageProcess:
             self.child.stdin.write(json.dumps(job) + "\n")
             self.child.stdin.flush()
 
-    def _events_until(self, deadline: float) -> Iterator[dict[str, Any] | None]:
+    def _events(self) -> Iterator[dict[str, Any] | None]:
         with contextlib.suppress(queue.Empty):
             while True:
-                yield self.events.get(timeout=max(deadline - time.monotonic(), 0.0))
+                yield self.events.get(timeout=max(self.deadline - time.monotonic(), 0.0))
 
     def _read_events(self, pipe: IO[str]) -> None:
         for line in pipe:

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from ..progress import Progress
 from ..store import Store, StoreError, write_json
 from . import distill, module
 from .__main__ import Told
+from .host import StageError
 
 CALL = "call.json"
+KEEP = "keep "  # before the name of a checkpoint, in what the first process tells
 PATIENCE = 900  # seconds in which machines wait for each other
 LOOK = 1.0  # seconds between looks for a training to join
 
@@ -49,18 +51,18 @@ def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None,
             f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
             "  remedy: keep the store in a folder that all of them have, or train on one machine"
         )
-    with _heard(work / "progress", progress) as pipe:
+    with _heard(work / "progress", progress, store.keep) as pipe:
         try:
             if nodes > 1:
                 progress.note(f"waiting for {nodes - 1} more machines: python -m ssb_core.stages.together STORE NUMBER")
                 job = {"stage": spec.stage, "spec": spec.model_dump(mode="json"), "id": uuid.uuid4().hex}
                 write_json(call, job | {"checkpoint": checkpoint.name if checkpoint else None})
-            launch(spec, 0, store.location, work, checkpoint, pipe)
+            launch(spec, 0, work, checkpoint, pipe)
         finally:
             call.unlink(missing_ok=True)
 
 
-def launch(spec: distill.Spec, node: int, store: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+def launch(spec: distill.Spec, node: int, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
     """Run the processes of machine `node` to their end."""
     from torch.distributed import DistNetworkError, DistStoreError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -82,14 +84,15 @@ def launch(spec: distill.Spec, node: int, store: str, work: Path, checkpoint: Pa
         signals_to_handle="",  # they are the pipeline's to handle
     )
     try:
-        elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), store, work, checkpoint, pipe)
+        elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), work, checkpoint, pipe)
     except ChildFailedError as e:
         rank, failure = e.get_first_failure()
         raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
     except (DistNetworkError, DistStoreError) as e:
-        raise StoreError(
+        raise StageError(
             f"the machines of execution.train_nodes did not meet at {how.train_endpoint} (execution.train_endpoint), "
-            f"or lost each other: {e}"
+            f"or lost each other: {e}",
+            transient=True,
         ) from e
 
 
@@ -103,7 +106,7 @@ def _refuse_too_few(n: int, device: str) -> None:
         )
 
 
-def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
     """What every process does; only the first has somebody who listens."""
     import torch
     from torch.distributed.elastic.multiprocessing.errors import record
@@ -111,9 +114,10 @@ def _train(stage: str, spec: str, store: str, work: Path, checkpoint: Path | Non
     rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(rank)  # the model's device is "cuda", which means this one then
-    progress = Told(pipe.open("w")) if pipe and rank == 0 else Progress()
+    told = Told(pipe.open("w")) if pipe and rank == 0 else None
     request: Any = module(stage).Spec.model_validate_json(spec)
-    record(distill.train)(request, Store.at(store), work, checkpoint, progress)
+    keep = (lambda part: told.note(KEEP + str(part))) if told else (lambda part: None)
+    record(distill.train)(request, keep, work, checkpoint, told or Progress())
 
 
 def join(store: Path, node: int) -> None:
@@ -125,22 +129,22 @@ def join(store: Path, node: int) -> None:
                 job = json.loads(call.read_text())
                 if job["id"] not in joined and node < job["spec"]["execution"]["train_nodes"]:
                     joined.add(job["id"])
-                    _join(job, str(store), call.parent, node)
+                    _join(job, call.parent, node)
         time.sleep(LOOK)
 
 
-def _join(job: dict[str, Any], store: str, work: Path, node: int) -> None:
-    spec: Any = module(job["stage"]).Spec.model_validate(job["spec"])
+def _join(job: dict[str, Any], work: Path, node: int) -> None:
     print(f"joining {work}", file=sys.stderr, flush=True)
     try:
-        launch(spec, node, store, work, work / job["checkpoint"] if job["checkpoint"] else None, None)
-    except StoreError as e:  # the pipeline's machine says so too, and may call again
+        spec: Any = module(job["stage"]).Spec.model_validate(job["spec"])
+        launch(spec, node, work, work / job["checkpoint"] if job["checkpoint"] else None, None)
+    except (ValueError, StageError, StoreError) as e:  # the pipeline's machine says so too, and may call again
         print(f"error: {e}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
-    """A named pipe; calls of `Progress` written into it are made here."""
+def _heard(pipe: Path, progress: Progress, keep: Callable[[Path], None]) -> Iterator[Path]:
+    """A named pipe; calls of `Progress` written into it are made here, and checkpoints that it names are kept."""
     pipe.unlink(missing_ok=True)
     os.mkfifo(pipe)
     # Open for both: neither end then waits for the other, whichever process comes or dies first.
@@ -151,7 +155,11 @@ def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
             for line in iter(both.readline, b"\n"):
                 try:
                     event = json.loads(line)
-                    getattr(progress, event["call"])(*event["arguments"])
+                    call, arguments = event["call"], event["arguments"]
+                    if call == "note" and arguments[0].startswith(KEEP):
+                        keep(Path(arguments[0].removeprefix(KEEP)))
+                    else:
+                        getattr(progress, call)(*arguments)
                 except Exception as e:  # who writes must not wait for ever for somebody to read
                     failures.append(e)
 
@@ -168,11 +176,10 @@ def _heard(pipe: Path, progress: Progress) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    try:
-        directory, number = sys.argv[1:]
-        join(Path(directory), int(number))
-    except ValueError:
+    if len(sys.argv) != 3 or not sys.argv[2].isdigit():
         print(__doc__)
-        raise SystemExit(2) from None
+        raise SystemExit(2)
+    try:
+        join(Path(sys.argv[1]), int(sys.argv[2]))
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -59,6 +59,7 @@ __all__ = (
     "digest",
     "exclusive",
     "fsync",
+    "refuse_to_judge",
     "replacing",
     "set_aside",
     "sha256_file",
@@ -393,11 +394,11 @@ class Store:
         files = [directory / entry.path for entry in manifest.entries]
         self.delete([p for f in files for p in (f.with_suffix(".json"), f)])
 
-    def listing(self) -> dict[str, File]:
-        """Every file of the store by its name below it; of a store at a URL, what is there."""
+    def listing(self, below: Sequence[str] = ()) -> dict[str, File]:
+        """Every file of the store, or of a folder in it, by its name; of a store at a URL, what is there."""
         if self.remote:
-            return self.remote.listing()
-        return dict(sorted(_listed(str(self.root), "")))
+            return self.remote.listing("/".join(below))
+        return dict(sorted(_listed(str(self.root.joinpath(*below)), "".join(f"{part}/" for part in below))))
 
     def sha256(self, path: Path) -> str:
         """Checksum of a file's bytes as they are now; of a store at a URL, there."""

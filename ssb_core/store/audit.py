@@ -6,7 +6,7 @@ What is unfinished (a shard without its sidecar, work in progress) is no damage:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from .files import DAMAGED, TEMPORARY
 from .manifest import Entry, File, Manifest, Recipe, Shard
 
 HASH = 16  # letters of a recipe's hash, which names its folder
+UNREAD = "unread: "  # in front of why a file could not be read, in place of its checksum
 MODELS = "models"  # converted ones, which can be made again from their files and are no stage's
 
 
@@ -51,20 +52,29 @@ def verify(store: Store, progress: Progress) -> Checked:
     return found
 
 
-def recipes(store: Store) -> dict[tuple[str, str], dict[str, File]]:
-    """Every file of every recipe, by its name below the recipe's folder, by stage and recipe."""
+def recipes(store: Store, below: Sequence[str] = ()) -> dict[tuple[str, str], dict[str, File]]:
+    """Every file of every recipe (or of that in the folder `below`), by its name below its recipe's folder."""
     found: dict[tuple[str, str], dict[str, File]] = {}
-    for name, file in store.listing().items():
+    for name, file in store.listing(below).items():
         stage, recipe, rest = (*name.split("/", 2), "", "")[:3]
         if rest and len(recipe) == HASH and stage != MODELS:
             found.setdefault((stage, recipe), {})[rest] = file
     return found
 
 
-def mend(store: Store, findings: Iterable[Finding]) -> None:
-    """Set aside what is damaged, so that the next run that wants it makes it again."""
-    for finding in findings:
-        store.set_aside(finding.files, finding.what)
+def mend(store: Store, findings: Sequence[Finding]) -> None:
+    """Set aside what is damaged, so that the next run that wants it makes it again.
+
+    Each recipe is looked at once more with nobody else writing there; where somebody does, it is left alone.
+    """
+    for place in sorted({f.path.relative_to(store.root).parts[:2] for f in findings}):
+        folder = store.root.joinpath(*place)
+        with store.alone(folder) as alone:
+            still = Checked()
+            if alone:
+                _Recipe(store, folder, recipes(store, place).get((place[0], place[1]), {}), still).look()
+            for finding in still.findings:
+                store.set_aside(finding.files, finding.what)
 
 
 class _Recipe:
@@ -76,20 +86,19 @@ class _Recipe:
         self.files = files
         self.found = found
         self.read: dict[str, str | None] = {}
+        self.noted: set[tuple[str, str]] = set()
 
     def look(self) -> None:
         self._recipe()
-        named: set[str] = set()
         for name in sorted(n for n in self.files if n.startswith("manifests/") and n.endswith(".json")):
             manifest = self._parse(name, Manifest.read)
             if isinstance(manifest, Manifest):
                 self.found.manifests += 1
-                named |= {entry.path for entry in manifest.entries}
                 for entry in manifest.entries:
                     self._entry(entry, self.folder / name)
         for name in sorted(n for n in self.files if n.startswith("shards/") and n.endswith(".json")):
             shard = self._parse(name, Shard.read, (name.removesuffix(".json") + ".parquet",))
-            if isinstance(shard, Shard) and shard.entry.path not in named:  # of an unfinished request
+            if isinstance(shard, Shard):  # of an unfinished request, or to be what the manifest says, too
                 self._entry(shard.entry, self.folder / name)
 
     def _recipe(self) -> None:
@@ -107,9 +116,11 @@ class _Recipe:
         self.found.bytes += self.files[name].bytes
         try:
             return read(path)
+        except OSError as e:  # says nothing of what was written
+            self._note(name, f"cannot be read ({e.strerror})", None)
         except UNREADABLE as e:
-            self._note(name, f"cannot be read ({e})", with_it)
-            return None
+            self._note(name, f"is damaged ({e})", with_it)
+        return None
 
     def _entry(self, entry: Entry, named_by: Path) -> None:
         """A file that a manifest or sidecar names."""
@@ -121,6 +132,8 @@ class _Recipe:
             self._note(entry.path, f"is missing, though {named_by.name} names it", sidecar)
         elif sidecar and sidecar[0] not in self.files:
             self._note(sidecar[0], f"is missing, though {named_by.name} names its shard", (entry.path,))
+        elif found.startswith(UNREAD):
+            self._note(entry.path, f"cannot be read ({found.removeprefix(UNREAD)})", None)
         elif found != entry.sha256:
             self._note(entry.path, f"is not what {named_by.name} says (checksum)", sidecar)
 
@@ -129,10 +142,16 @@ class _Recipe:
             return None
         self.found.files += 1
         self.found.bytes += self.files[name].bytes
-        return self.store.sha256(self.folder / name)
+        try:
+            return self.store.sha256(self.folder / name)
+        except FileNotFoundError:  # it went while others were read
+            return None
+        except OSError as e:
+            return f"{UNREAD}{e.strerror}"
 
-    def _note(self, name: str, what: str, with_it: Sequence[str]) -> None:
-        files = tuple(self.folder / n for n in (name, *with_it))
-        finding = Finding(self.folder / name, what, files)
-        if finding not in self.found.findings:
-            self.found.findings.append(finding)
+    def _note(self, name: str, what: str, with_it: Sequence[str] | None) -> None:
+        """Note a finding once; without `with_it` nothing can be set aside for it."""
+        files = () if with_it is None else tuple(self.folder / n for n in (name, *with_it))
+        if (name, what) not in self.noted:
+            self.noted.add((name, what))
+            self.found.findings.append(Finding(self.folder / name, what, files))

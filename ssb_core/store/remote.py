@@ -295,9 +295,9 @@ class Remote:
         self._seen_path(directory, ".pushed").unlink(missing_ok=True)
         self._pulled[directory] = time.monotonic() + max(fresh, 3 * (time.monotonic() - began))
 
-    def listing(self) -> dict[str, File]:
-        """Every file there by its name below the URL."""
-        return {name: File(int(about["size"]), _when(about)) for name, about in sorted(self._list("").items())}
+    def listing(self, folder: str = "") -> dict[str, File]:
+        """Every file there, or in a folder there, by its name below the URL."""
+        return {name: File(int(about["size"]), _when(about)) for name, about in sorted(self._list(folder).items())}
 
     def sha256(self, path: Path) -> str:
         """Checksum of a file's bytes there."""

@@ -109,7 +109,7 @@ def test_a_set_can_be_sent_to_another_process_with_its_problems(source: str) -> 
 def test_a_repeated_id_is_named_wherever_it_stands(tmp_path: Path, ids: str) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text("".join(json.dumps({"id": i, "question": "?", "answer": "1"}) + "\n" for i in ids))
-    with pytest.raises(ConfigError, match="the id 'a' stands twice"):
+    with pytest.raises(ConfigError, match=r"the id 'a' stands in line \d too"):
         problems.load(ProblemsConfig(source=str(path), id="id"))
 
 

@@ -81,6 +81,8 @@ class Chain:
         struck = not (fault and fault.at not in done.journal) and not (timed and done.code == 0)
         if struck and kind:
             self.record.counts[kind, done.stage(fault.at if fault and not timed else None)] += 1
+        if not struck and done.code and fault:
+            self._note(where, f"exit code {done.code} before its fault", [done.log[-1500:]])
         if struck and not check(done, str(self.folder)):
             self._note(where, f"exit code {done.code}", [done.log[-1500:]])
         self._note(where, "made again", judge.redone(finished, judge.committed(self.seen)))
