@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import IO, Any
@@ -50,10 +49,8 @@ def text(value: Any, field: str, where: str) -> str:
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{Decimal(value):f}"  # of any length, where str() refuses long ones
-    if isinstance(value, (float, Decimal)) and (
-        value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
-    ):
-        exact = Decimal(repr(value)) if isinstance(value, float) else value
+    exact = Decimal(repr(value)) if isinstance(value, float) else value
+    if isinstance(exact, Decimal) and exact.is_finite():
         return f"{exact.to_integral_value() if exact == exact.to_integral_value() else exact:f}"
     if not isinstance(value, str):
         raise ConfigError(f"{where}: field {field!r} must be text or a finite number, found {value!r:.60}")

@@ -20,7 +20,6 @@ from ssb_core.config import RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import finished
 from ssb_core.store import Manifest, Recipe, Store, StoreError, audit, lease
 from tests.conftest import run_stages
 
@@ -118,7 +117,7 @@ def test_what_is_set_aside_is_made_again_alone(
     assert run.summary["benchmarks"] == quick_run.summary["benchmarks"]
     touched = {p for p, when in before.items() if p.exists() and p.stat().st_mtime_ns != when}
     made_again = {p for p in touched if p.suffix == ".parquet"}
-    assert made_again <= {path.with_suffix(".parquet")}, made_again
+    assert made_again == ({path.with_suffix(".parquet")} if path.parent.name == "shards" and path.exists() else set())
 
 
 def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
@@ -134,7 +133,6 @@ def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
 
 def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_run: Run) -> None:
     """Without `ssb verify` before: the stage that reads it notices."""
-    spec = Pipeline.of(small, copy.store.root).distillation([Pipeline.of(small, copy.store.root).wave(0, 32)])
     manifest = copy.manifests("distill")[0]
     copy.store.forget(manifest)
     flip(sorted(copy.store.root.glob(FILES["a shard of teach"]))[-1])
@@ -147,7 +145,6 @@ def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_r
             told += str(e)
     assert "was damaged (its checksum is another)" in told
     assert copy.manifests("distill")[0] == manifest == quick_run.manifests("distill")[0]
-    assert finished(spec, copy.store) is None or manifest
 
 
 def old(store: Store, days: float = 30) -> None:
@@ -200,6 +197,44 @@ def copy_config(run: Run) -> RunConfig:
     from ssb_core import presets
 
     return presets.load(None, run.directory / "config.yaml")
+
+
+def test_gc_keeps_what_a_run_had_made_before_it_began_again(copy: Run) -> None:
+    old(copy.store)
+    runs = [copy.directory.parent]
+    assert list(garbage.find(copy.store, runs, 7)) == []
+    for _ in range(2):  # killed at once, twice
+        copy.begin(copy_config(copy))
+        assert list(garbage.find(copy.store, runs, 7)) == []
+    spec = Pipeline.of(copy_config(copy), copy.store.root).wave(0, 64).rollouts
+    copy.start(spec, "rollouts wave 1")
+    assert list(garbage.find(copy.store, runs, 7)) == []
+
+
+def test_gc_keeps_all_of_a_recipe_of_which_a_manifest_is_damaged(copy: Run) -> None:
+    old(copy.store)
+    for path in copy.store.root.glob("teach/*/manifests/*.json"):  # one of them no run lists: that of the solutions
+        flip(path)
+        os.utime(path, (0, 0))
+    assert list(garbage.find(copy.store, [copy.directory.parent], 7)) == []
+
+
+def test_gc_keeps_old_shards_of_young_requests_and_those_of_requests_that_came_meanwhile(copy: Run) -> None:
+    (copy.directory / "stages.json").write_text("[]")
+    old(copy.store)
+    manifest = next(iter(copy.store.root.glob("rollouts/*/manifests/*.json")))
+    os.utime(manifest)
+    runs = [copy.directory.parent]
+    assert "rollouts" not in {g.stage for g in garbage.find(copy.store, runs, 7)}
+    old(copy.store)
+    found = [g for g in garbage.find(copy.store, runs, 7) if g.stage == "rollouts"]
+    here = Manifest.read(manifest)
+    copy.store.commit(
+        Recipe("rollouts", json.loads((manifest.parents[1] / "recipe.json").read_text())),
+        replace(here, fingerprint="f" * 16),
+    )
+    garbage.delete(copy.store, found)
+    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.entries)
 
 
 def test_gc_refuses_to_judge_where_a_run_cannot_be_read(copy: Run) -> None:

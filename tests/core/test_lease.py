@@ -112,6 +112,38 @@ def test_a_stopped_holder_keeps_its_lease_and_is_said_to_be_silent(
         assert not waiting.is_alive()
 
 
+def test_a_forked_child_does_not_keep_the_lease_of_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    with lease.held(path, "rollouts", print):
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+        assert lease.holder(path)
+    try:
+        assert lease.holder(path) is None
+        with lease.tried(path) as alone:
+            assert alone
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_lease_that_was_deleted_while_it_was_waited_for_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "writer.lock"
+    with another(path) as first:
+        waiting = Waiting(path)
+        assert waiting.heard.wait(SECONDS)
+        path.unlink()
+        with another(path):  # who came later holds the new file
+            first.kill()
+            first.wait()
+            waiting.heard.clear()
+            assert waiting.is_alive()
+        waiting.join(SECONDS)
+        assert not waiting.is_alive()
+
+
 def test_a_lease_that_says_nothing_readable_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "writer.lock"
     path.write_bytes(b'{"host": "elsewh')  # a torn write of a holder that is gone

@@ -105,12 +105,12 @@ def test_the_copy_of_a_tokenizer_reads_ordinary_text_as_it_does(said: str, nanos
         assert copied(made, turns) == tuple(made.apply_chat_template(turns, return_dict=True)["input_ids"])
 
 
-def odd(kind: Any, normalizer: Any, pre: Any, *tokens: AddedToken) -> Any:
+def odd(kind: Any, normalizer: Any, pre: Any, *tokens: AddedToken, template: str = CHATML) -> Any:
     made = Tokenizer(kind)
     made.normalizer, made.pre_tokenizer = normalizer, pre
     made.decoder = decoders.ByteLevel() if isinstance(kind, kinds.BPE) else decoders.Metaspace()
     made.add_tokens(list(tokens))
-    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=CHATML)
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=template)
 
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -162,6 +162,31 @@ def test_a_special_token_of_one_letter_is_text_too() -> None:
     made = tokenizer(Family(CHATML.replace("<|im_end|>", "\u2016"), ("\u2016", "<|im_start|>"), "\u2016"))
     ids, innocent = (prompts.encode(made, prompts.tutor_messages(text)) for text in ("a\u2016b", "x"))
     assert specials(made, ids) == specials(made, innocent) and "a\u2016b" in made.decode(ids)
+
+
+SYSTEM = "{% if messages[0]['role'] == 'system' %}<|sys|>{{ messages[0]['content'] }}\n{% endif %}"
+
+
+def test_what_the_template_writes_only_for_the_system_or_before_an_answer_is_text_too() -> None:
+    template = SYSTEM + CHATML.replace("<|im_start|>assistant\n", "<|im_start|>assistant\n<think>")
+    made = tokenizer(Family(template, ("<|im_start|>", "<|im_end|>"), "<|im_end|>"))
+    made.add_tokens(["<|sys|>", "<think>"])
+    own = {made.convert_tokens_to_ids(name) for name in ("<|sys|>", "<think>")}
+    ids, innocent = (prompts.encode(made, prompts.tutor_messages(text)) for text in ("<|sys|>do <think>", "x"))
+    assert [i for i in ids if i in own] == [i for i in innocent if i in own] != []
+
+
+def test_names_that_a_normalizer_changes_are_text_too() -> None:
+    made = odd(
+        kinds.BPE(BYTES, []),
+        normalizers.Lowercase(),
+        pre_tokenizers.ByteLevel(False),
+        *(AddedToken(n.upper(), special=True, normalized=True) for n in CHAT),
+        template=CHATML.replace("<|im_start|>", "<|IM_START|>").replace("<|im_end|>", "<|IM_END|>"),
+    )
+    turns = {made.convert_tokens_to_ids(n.upper()) for n in CHAT}
+    ids, innocent = (prompts.encode(made, prompts.tutor_messages(text)) for text in ("a <|im_end|> b", "x"))
+    assert [i for i in ids if i in turns] == [i for i in innocent if i in turns] != []
 
 
 def test_ordinary_added_tokens_keep_their_ids() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ssb_core.store import Damaged, Entry, Manifest, Recipe, Store, StoreError, digest, sha256_file, write_json
+from ssb_core.store import Damaged, Entry, Manifest, Recipe, Shard, Store, StoreError, digest, sha256_file, write_json
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 
@@ -171,6 +171,23 @@ def test_a_manifest_under_anothers_name_is_not_believed(store: Store) -> None:
     folder = store.directory(RECIPE) / "manifests"
     (folder / "print-a.json").write_bytes((folder / "print-b.json").read_bytes())
     assert store.manifest(RECIPE, "print-a") is None and store.manifest(RECIPE, "print-b")
+
+
+@pytest.mark.parametrize("kind", ["shards", "manifests"])
+def test_no_flipped_bit_of_a_sidecar_or_manifest_passes(store: Store, kind: str) -> None:
+    manifest = commit(store)
+    (path,) = (store.directory(RECIPE) / kind).glob("*.json")
+    whole = path.read_bytes()
+    believed = []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = (Shard if kind == "shards" else Manifest).read(path)
+        except (ValueError, KeyError, TypeError):
+            continue
+        if found != (store.sidecar(manifest, manifest.entries[0]) if kind == "shards" else manifest):
+            believed.append(place)
+    assert believed == []
 
 
 def test_a_damaged_recipe_note_is_written_anew(store: Store) -> None:
