@@ -44,7 +44,7 @@ install: .venv/.installed
 vllm: .venv-vllm/.installed
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-vllm: vllm
 	.venv-vllm/bin/python -m pytest tests -m vllm
@@ -62,6 +62,7 @@ bench: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	$(BIN)/python -m tests.faults.soak --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m pytest tests/faults -m soak
 
 nano: install
 	$(BIN)/python -m ssb_core.nano.build

@@ -65,7 +65,7 @@ class Pipeline:
             request.problem_set  # noqa: B018  reading it is the check
         return pipeline
 
-    def check_model(self) -> None:
+    def check_model(self, weights: bool = True) -> None:
         """Try the model's configuration, tokenizer and context on the first problem of every set, and the engine.
 
         Raises:
@@ -82,6 +82,8 @@ class Pipeline:
             cap = request.decoding.max_new_tokens
             wanted[f"evaluate.max_new_tokens (on {request.benchmark.name})"] = (asked, cap)
         models.check(self.model, c.execution.device, wanted)
+        if weights:
+            models.check_weights(self.model)
         engines.check(c.execution)
 
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Request]:

@@ -154,8 +154,9 @@ class Run:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
         sweep(self.directory)
-        if listed := self.listed:
-            write_json(self.directory / "before.json", [asdict(s) for s in listed])
+        with contextlib.suppress(ConfigError):  # damaged lists are lost
+            if listed := self.listed:
+                write_json(self.directory / "before.json", [asdict(s) for s in listed])
         # They may speak of another configuration.
         for name in ("summary.json", "stages.json", "begun.json", "report.html"):
             (self.directory / name).unlink(missing_ok=True)

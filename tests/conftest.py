@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -68,9 +69,14 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for servers and killed processes, come first: others use the cores meanwhile."""
-    patient = ("faults", "flows", "ui")
-    items.sort(key=lambda item: patient.index(d) if (d := item.path.parent.name) in patient else len(patient))
+    """Files that mostly wait, for servers and killed processes, alternate with others, which use the cores."""
+    places: dict[Path, tuple[int, bool]] = {}
+    seen = Counter[bool]()
+    for path in dict.fromkeys(item.path for item in items):
+        patient = path.parent.name in ("faults", "flows", "ui")
+        places[path] = (seen[patient], not patient)
+        seen[patient] += 1
+    items.sort(key=lambda item: places[item.path])
 
 
 def sampled(sampler: Sampler, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:

@@ -71,7 +71,7 @@ def usable(patient: Patient) -> Iterator[Check]:
         if pipeline := patient.pipeline():
             # The device and the engine have checks of their own, so what is wrong with them is not told again here.
             plain = pipeline.config.model_copy(update={"execution": Execution(engine="transformers")})
-            replace(pipeline, config=plain, model=readable).check_model()
+            replace(pipeline, config=plain, model=readable).check_model(weights=readable is patient.model)
         else:
             models.check(readable, "auto", _example(patient.config))
         patient.shape = _shape(readable)

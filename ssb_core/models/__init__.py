@@ -72,7 +72,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         ConfigError: the model cannot be used, or a token cap leaves no room for the prompt.
     """
     pick_device(device)
-    place = local(model)
+    local(model)
     try:
         config = load_config(model)
         refuse_unsupported(config)  # before it is built: what is refused here may be no causal language model
@@ -86,7 +86,6 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         what = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
         why = hub.redacted(str(e)).strip() or type(e).__name__
         raise ConfigError(f"{what} cannot be used: {why:.300}") from None
-    _refuse_unreadable(Path(place))
     room = _context(config)
     for field, (_, cap) in wanted.items():
         if max(shown[field]) >= config.vocab_size:
@@ -102,10 +101,15 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
             )
 
 
-def _refuse_unreadable(place: Path) -> None:
-    """Refuse a directory with weights that are cut, or something else than their name says."""
+def check_weights(model: ResolvedModel) -> None:
+    """Look at the weights that are here without loading them.
+
+    Raises:
+        ConfigError: they are cut, or something else than their name says.
+    """
     from safetensors import SafetensorError, safe_open
 
+    place = Path(local(model))
     for file in weight_files(place) if place.is_dir() else ():
         try:
             with safe_open(file, "pt"):

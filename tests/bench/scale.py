@@ -95,7 +95,7 @@ def store(folder: Path, n: int) -> dict[str, Any]:
     assert [i.name for i in following.inputs] == [i.name for i in work.inputs]
 
     def resume(missing: int) -> None:
-        outcome = run_shards(spec, held, replace(work, make=remake))
+        outcome = run_shards(spec, held, replace(work, make=remake), Progress())
         assert (outcome.made, outcome.reused) == (missing, n - missing)
 
     seconds.of("resume", lambda: resume(0))

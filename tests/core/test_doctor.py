@@ -20,6 +20,7 @@ from ssb_core.estimate import Lengths, Sizes
 from ssb_core.execution import Execution, Workers
 from ssb_core.pipeline import Pipeline
 from ssb_core.runs import Run
+from ssb_core.store import Store
 from tests.tiny import write_gguf
 
 NANO = Sizes(
@@ -28,7 +29,7 @@ NANO = Sizes(
 
 
 def examined(settings: RunConfig | None, store: Path) -> dict[str, Check]:
-    return {check.name: check for _, check in examine(examinations(store, settings))}
+    return {check.name: check for _, check in examine(examinations(Store(store), settings))}
 
 
 def size_of(folder: Path) -> int:
@@ -144,7 +145,7 @@ def test_few_open_files_are_warned_of() -> None:
 @pytest.mark.parametrize("below", ["", "store"])
 def test_a_file_in_the_place_of_the_store_is_a_problem(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (check,) = room.directory(tmp_path / "file" / below)
+    (check,) = room.directory(Store(tmp_path / "file" / below))
     assert check.status == "problem" and "file is a file; results need a directory" in check.found
 
 

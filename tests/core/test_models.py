@@ -452,7 +452,9 @@ def test_a_directory_that_is_no_model_is_refused_before_any_work_and_never_unpic
         elif content is not None:
             path.write_bytes({"poison": poison, "cut": old[:5000]}[content] if isinstance(content, str) else content)
     with pytest.raises(ConfigError) as refused:
-        models.check(models.resolve(ModelConfig(source=str(directory), dtype="float32"), tmp_path), "cpu", WANTED)
+        model = models.resolve(ModelConfig(source=str(directory), dtype="float32"), tmp_path)
+        models.check(model, "cpu", WANTED)
+        models.check_weights(model)
     assert said in str(refused.value) and not mark.exists()
 
 

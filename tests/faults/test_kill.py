@@ -51,6 +51,7 @@ def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) ->
     return False
 
 
+@pytest.mark.soak  # test_soak and test_command are what is short of it
 @pytest.mark.timeout(600)
 def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     tmp_path: Path, served: dict[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
@@ -15,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pytest
 
 from ssb_core import presets
 from ssb_core.store import Store
-from tasks.desk import Desk
 from tasks.workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
@@ -127,23 +124,6 @@ def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, serve
     runs = api(served, "/task_runs/filter", task_runs={"name": {"like_": "rollouts worker"}}, limit=50)
     states = sorted(r["state_type"] for r in runs)
     assert states == ["COMPLETED", "COMPLETED", "CRASHED"]
-
-
-def test_the_desk_gives_what_a_dead_worker_had_to_the_next_one_and_takes_no_shard_twice() -> None:
-    async def day() -> None:
-        desk, table = Desk(), pa.table({"x": [1]})
-        await desk.lay(["a", "b", "c"])
-        assert [await desk.take(1), await desk.take(2)] == ["a", "b"]
-        assert await desk.give_back(1) == (["a"], 2)
-        await desk.hand_in(1, "a", table)  # sent before it died, read afterwards
-        assert await desk.next(0.1) is None
-        assert [await desk.take(2), await desk.take(2), await desk.take(2)] == ["a", "c", None]
-        await desk.hand_in(2, "a", table)
-        event = await desk.next(0.1)
-        assert event and (event.worker, event.shard) == (2, "a")
-        assert await desk.give_back(2) == (["b", "c"], 2)
-
-    asyncio.run(day())
 
 
 def test_what_a_worker_and_its_children_write_to_stderr_is_told_line_by_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -23,25 +23,25 @@ def shards(store: Path, stage: str) -> Callable[[], int]:
     return lambda: len([p for p in committed(store) if f"/{stage}/" in p])
 
 
-def test_killed_alone_and_with_its_worker_runs_are_marked_crashed_and_the_next_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [(0, 3), pytest.param((0, 1, 2, 3), marks=pytest.mark.soak)])
+def test_killed_alone_and_with_its_worker_runs_are_marked_crashed_and_the_next_goes_on(
+    kills: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Alone and with its worker, in rollouts and in distill; the long version all four, one after the other."""
     with serving(tmp_path) as served:
         store = served.store
-        rollouts, checkpoints = (
-            shards(store, "rollouts"),
-            count(store, "distill/*/*.work/checkpoint-*/trainer_state.json"),
+        rollouts = shards(store, "rollouts")
+        checkpoints = count(store, "distill/*/*.work/checkpoint-*/trainer_state.json")
+        points = (
+            ("ssb/quickstart", lambda: rollouts() >= 2, False),
+            ("ssb/quickstart", lambda: rollouts() >= 4, True),
+            # Of the other pool, for the slot of the last is held still.
+            ("ssb/evaluate", lambda: checkpoints() >= 1, False),
+            ("ssb/evaluate", lambda: checkpoints() >= 2, True),
         )
         seen: dict[str, int] = {}
         killed = []
-        for deployment, reached, with_worker in (
-            ("ssb/quickstart", lambda: rollouts() >= 2, False),
-            ("ssb/quickstart", lambda: rollouts() >= 4, True),
-            (
-                "ssb/evaluate",
-                lambda: checkpoints() >= 1,
-                False,
-            ),  # of the other pool: the slot of the last is held still
-            ("ssb/evaluate", lambda: checkpoints() >= 2, True),
-        ):
+        for deployment, reached, with_worker in (points[n] for n in kills):
             id = served.schedule(deployment, SLOWER)
             until(reached, 200, lambda: served.told(id))  # noqa: B023
             kill(served, id, with_worker)
@@ -55,7 +55,7 @@ def test_killed_alone_and_with_its_worker_runs_are_marked_crashed_and_the_next_g
         assert not list(store.rglob("*.tmp")) and not list(store.rglob("*.work"))
         for id in killed:
             assert served.wait(id, {"CRASHED"}, 180)["state"]["type"] == "CRASHED"
-        assert "No heartbeat for 90 seconds" in served.run(killed[1])["state"]["message"]
+        assert "No heartbeat for 90 seconds" in served.run(killed[-1])["state"]["message"]
         assert "is started again" in served.log.read_text()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from flows import doctor
 from ssb_core.models import NANO
+from ssb_core.store import Store
 from tests.processes import SSB, run_ssb
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -121,7 +122,7 @@ def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looke
     from ssb_core import presets
 
     monkeypatch.setattr(doctor, "api", lambda: [])  # a server of this process's own is another test's matter
-    assert not doctor.run(tmp_path / "store", lambda: presets.load("nope"))
+    assert not doctor.run(Store(tmp_path / "store"), lambda: presets.load("nope"))
     told = capsys.readouterr().out
     assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from tasks.desk import LINES, ROOM, Desk
 SECONDS = 10
 
 
-def run(work: Awaitable[Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(work, SECONDS))  # type: ignore[arg-type]
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """In a thread of its own: that of the tests may have a loop already, for the browser."""
+    with ThreadPoolExecutor() as thread:
+        return thread.submit(asyncio.run, work).result(SECONDS)
 
 
 def test_no_number_of_lines_keeps_a_table_from_the_desk() -> None:
@@ -59,3 +62,20 @@ def test_a_worker_of_an_earlier_request_gets_nothing(worker: int) -> None:
         return await desk.take(worker)
 
     assert run(take()) == (None if worker < 2 else "a")
+
+
+def test_what_a_dead_worker_had_in_hand_goes_to_the_next_one_and_is_taken_once() -> None:
+    async def day() -> None:
+        desk = Desk()
+        await desk.lay(["a", "b", "c"], 0)
+        assert [await desk.take(1), await desk.take(2)] == ["a", "b"]
+        assert await desk.give_back(1) == (["a"], 2)
+        await desk.hand_in(1, "a", "table")  # sent before it died, read afterwards
+        assert await desk.next(0.1) is None
+        assert [await desk.take(2), await desk.take(2), await desk.take(2)] == ["a", "c", None]
+        await desk.hand_in(2, "a", "table")
+        event = await desk.next(0.1)
+        assert event and (event.worker, event.shard) == (2, "a")
+        assert await desk.give_back(2) == (["b", "c"], 2)
+
+    run(day())
