@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
+from unicodedata import category, normalize
 
 from .. import models, prompts, verify
 from ..config import Decoding, Example, TeachConfig
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ..signal.teachers import Teacher
 
 LEAK = re.compile(
-    r"\b(?:incorrect|wrong) (?:student|response|attempt|solution)s?\b"
+    r"\b(?:incorrect|wrong|erroneous|flawed) (?:student|response|attempt|solution)s?\b"
     r"|\b(?:previous|provided) (?:students?|responses?|attempts?|solutions)\b"
     r"|\bsolutions?(?: (?:shown|given|provided))? above\b|\babove solutions?\b"
     r"|\bstudents?['\u2019]?s? (?:solution|response|attempt|answer|reasoning|mistake|error)s?\b",
@@ -41,7 +42,7 @@ STORY = re.compile(
     r"|\b(?:previous|provided) (solution)\b",
     re.IGNORECASE,
 )
-MARKUP = re.compile(r"[\s*_`]+")
+MARKUP = re.compile(r"(?:\\(?:text\w*|emph|math\w*)\{|[\s*_`{}\"\u201c\u201d\u00ab\u00bb-])+")
 
 
 class Solutions(BaseSpec):
@@ -170,7 +171,8 @@ def mentions_hint(text: str, question: str) -> bool:
     Where the question itself speaks of students, or of mixing solutions, so may its solution (`STORY`). But no question
     excuses what can only mean the rollouts, such as a wrong attempt (`LEAK`): it may ask for that mention.
     """
-    plain = MARKUP.sub(" ", text)
+    shown = "".join(c for c in normalize("NFKC", text) if category(c) != "Cf")  # which no reader sees
+    plain = MARKUP.sub(" ", shown)
     nouns = {noun.lower() for m in STORY.finditer(plain) for noun in m.groups() if noun}
     return bool(LEAK.search(plain)) or any(not re.search(rf"\b{n}", question, re.IGNORECASE) for n in nouns)
 
