@@ -68,6 +68,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
     shutil.rmtree(store)  # half a gigabyte
 
 
+@pytest.hookimpl(trylast=True)  # when what is not asked for is gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that mostly wait, for servers and killed processes, alternate with others, which use the cores."""
     places: dict[Path, tuple[int, bool]] = {}
