@@ -62,7 +62,7 @@ bench: .venv/.installed-dev
 
 soak: .venv/.installed-dev
 	$(BIN)/python -m tests.faults.soak --kills $(KILLS) --seed $(SEED)
-	$(BIN)/python -m pytest tests/faults -m soak
+	$(BIN)/python -m pytest tests -m soak
 
 nano: install
 	$(BIN)/python -m ssb_core.nano.build

@@ -65,7 +65,7 @@ def test_paired_intervals_cover(n: int, samples: int) -> None:
     assert 0.93 <= _covered(found, truth) <= 0.97
 
 
-@pytest.mark.parametrize(("n", "samples"), [(64, 4), (500, 1)])
+@pytest.mark.parametrize(("n", "samples"), [(64, 4), pytest.param(500, 1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("seeds", "over_seeds"), [(3, 0.0), (3, 0.3), (3, 0.6), (5, 0.3)]
 )  # up to 8 points of accuracy

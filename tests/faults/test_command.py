@@ -20,7 +20,7 @@ from tests.faults.test_signals import COMMAND
 from tests.processes import ROOT, run_ssb
 from tests.processes import SSB as PROGRAM
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 INJECT = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "inject")))
 
 

@@ -20,7 +20,7 @@ from tests.faults.test_kill import count
 from tests.processes import SSB
 from tests.served import until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 COMMAND = [*SSB, "run", "--preset", "quickstart", "--name", "run", *(a for s in FAST for a in ("--set", s))]
 
 
