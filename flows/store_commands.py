@@ -118,11 +118,13 @@ def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 
 
 def _runs(found: list[RunStatus]) -> Table:
+    from rich.text import Text
+
     colours = {"finished": "green", "at work": "cyan", "unfinished": "yellow", "unreadable": "red"}
     table = _table("run", "state", "since", "what")
     for run in found:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.when))
-        table.add_row(run.name, f"[{colours[run.state]}]{run.state}[/]", when, run.told)
+        table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.told)
     return table
 
 

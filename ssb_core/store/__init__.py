@@ -381,6 +381,7 @@ class Store:
     def drop_work(self, manifest: Manifest) -> None:
         """Delete what is left of the work on a finished request."""
         directory, pattern = self.root / manifest.stage / manifest.recipe, f"{manifest.fingerprint}.*.work"
+        lease.clear(directory / "writer.lock")
         for path in directory.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
         if self.remote:

@@ -125,6 +125,13 @@ def tried(path: Path) -> Iterator[bool]:
         yield True
 
 
+def clear(path: Path) -> None:
+    """Forget what a killed holder left in the lease at `path`, unless somebody holds it."""
+    with tried(path) as alone:
+        if alone and path.exists() and path.stat().st_size:
+            os.truncate(path, 0)
+
+
 def holder(path: Path) -> Owner | None:
     """Who holds the lease at `path` now, by what it says; None if nobody does. Changes nothing."""
     with contextlib.suppress(FileNotFoundError), _opened(path, os.O_RDONLY) as descriptor:

@@ -286,7 +286,7 @@ def test_status_tells_runs_and_stages_from_the_disk(copy: Run) -> None:
         assert working.state == "at work" and f"process {os.getpid()}" in working.told
         code, told = ssb("status", "--runs", str(copy.directory.parent), run=copy)
     assert code == 0 and max(map(len, told.splitlines())) <= 100
-    assert "at work" in told and "finished" in told and "evaluate" in told
+    assert "at work" in told and " finished " in told and "evaluate" in told and "[" not in told
 
 
 def test_status_needs_nothing_heavy() -> None:

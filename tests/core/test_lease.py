@@ -151,6 +151,21 @@ def test_a_lease_that_says_nothing_readable_is_no_obstacle(tmp_path: Path) -> No
         assert lease.Owner.parse(path.read_bytes())
 
 
+def test_what_a_holder_that_was_killed_at_the_very_end_left_is_cleared_when_its_result_is_used(
+    quick_run: Run, tmp_path: Path
+) -> None:
+    manifest = quick_run.manifests("rollouts")[0]
+    store = Store(tmp_path)
+    path = tmp_path / "rollouts" / manifest.recipe / "writer.lock"
+    with another(path) as first:
+        store.drop_work(manifest)
+        assert path.read_bytes()  # it lives
+        first.kill()
+        first.wait()
+    store.drop_work(manifest)
+    assert path.read_bytes() == b""
+
+
 def test_who_waited_takes_what_the_other_made(quick_run: Run, small, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     store = Store(tmp_path / "store")
     spec = Pipeline.of(small, store.root).wave(0, 64).rollouts
