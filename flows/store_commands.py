@@ -52,7 +52,7 @@ def verify(
         from . import console
 
         held = open_store(store)
-        held.check()
+        held.check(write=False)
         with console.progress(Progress()) as progress:
             found = audit.verify(held, progress)
         for finding in found.findings:
@@ -96,7 +96,7 @@ def gc(
             if not folder.is_dir():
                 raise ConfigError(f"--runs {folder} is no folder\n  remedy: name the folders whose runs are to be kept")
         held = open_store(store)
-        held.check()
+        held.check(write=delete)
         found = list(garbage.find(held, folders, days))
         if found:
             console.console.print(_garbage(found))

@@ -105,13 +105,13 @@ class Store:
     def directory(self, recipe: Recipe) -> Path:
         return self.root / recipe.stage / recipe.hash
 
-    def check(self) -> None:
-        """Refuse a store that cannot be used, before any work.
+    def check(self, write: bool = True) -> None:
+        """Refuse a store that cannot be used, before any work; to `write`, a small file is put at its URL for a moment.
 
         Raises:
             StoreError: another version has laid it out, or its URL cannot be written to.
         """
-        if self.remote:
+        if self.remote and write:
             self.remote.check()
         self._check_format()
 
@@ -157,6 +157,7 @@ class Store:
         for part in ("shards", "manifests"):
             (directory / part).mkdir(parents=True, exist_ok=True)
         sweep(directory, alone=True)
+        sweep(self.root, below=False)  # of the format's note
         self._pull_all(directory)
         notes = {self.root / "format.json": {"format": FORMAT}, directory / "recipe.json": recipe.content}
         for path, content in notes.items():

@@ -80,9 +80,12 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(directory: Path, alone: bool = False) -> None:
-    """Delete temporary files whose writers are dead; those of all others too, for who is `alone` to write there."""
-    for path in directory.rglob(f"*{TEMPORARY}"):
+def sweep(directory: Path, alone: bool = False, below: bool = True) -> None:
+    """Delete temporary files whose writers are dead; those of all others too, for who is `alone` to write there.
+
+    Those in folders `below` are among them unless that is not asked for.
+    """
+    for path in (directory.rglob if below else directory.glob)(f"*{TEMPORARY}"):
         writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", path.name)
         if alone or (writer and not _alive(int(writer[1]))):
             path.unlink(missing_ok=True)

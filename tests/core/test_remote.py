@@ -215,6 +215,14 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
                 here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
 
 
+def test_a_look_writes_nothing_and_a_check_leaves_nothing(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here.remote
+    here.check()
+    assert here.remote.listing() == {}
+    monkeypatch.setattr(Remote, "_create", lambda *_: pytest.fail("it writes"))
+    here.check(write=False)
+
+
 def test_only_one_of_many_creates_a_lease(here: Store) -> None:
     names = here.remote
     assert names

@@ -132,6 +132,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
 def test_the_one_writer_sweeps_what_dead_ones_left_though_their_pids_live_again(store: Store) -> None:
     shards = store.directory(RECIPE) / "shards"
     left = [shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getppid()}.tmp"]
+    left.append(store.root / "format.json.999999999.tmp")
     for path in left:
         path.touch()
     store.open(RECIPE)
