@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .baselines import Student
 from .stages import lineage, required, rollouts, teach
-from .store import Store
+from .store import Store, unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def cost(student: Student, store: Store) -> Cost:
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
     facts = {s.fingerprint: required(s, store).facts for s in parts}
-    seconds = round(sum(store.seconds(s.recipe, s.fingerprint) for s in parts), 2)
+    seconds = round(sum(unfinished.seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
     if student.method == "grpo":
         own = facts[student.fingerprint]
         return Cost(own["problems"], own["tokens"], None, seconds)

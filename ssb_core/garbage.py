@@ -69,7 +69,7 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
         folder = store.root / found.stage / found.recipe
         with store.alone(folder) as alone:
             names = _still(store, found) if alone else []
-            store.delete([folder / name for name in names])
+            store.there.delete([folder / name for name in names])
             deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
             with contextlib.suppress(OSError):  # it is not empty
@@ -140,7 +140,7 @@ def _manifests(store: Store, place: Place, files: dict[str, File], unreadable: s
     for name in files:
         if name.startswith("manifests/") and name.endswith(".json"):
             path = store.root.joinpath(*place, name)
-            store.pull(path)
+            store.there.pull([path])
             try:
                 manifest = Manifest.read(path)
             except UNREADABLE as e:

@@ -29,7 +29,7 @@ from ..problem_set import ProblemSet
 from ..progress import Progress
 from ..records import Problem
 from ..stages import Outcome, distill
-from ..store import Store, StoreError, digest
+from ..store import Store, StoreError, digest, unfinished
 
 
 class Spec(distill.Trained):
@@ -125,7 +125,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
             "that, or sample more problems (problems.limit)"
         )
     store.open(spec.recipe)
-    work = store.work(spec.recipe, spec.fingerprint, digest([]))
+    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest([]))
     checkpoint = checkpoints.last(work)
     shutil.rmtree(work / "result", ignore_errors=True)
     release()
@@ -148,7 +148,7 @@ def train(
 
     with verify.Verifier(spec.problems.completion_form) as verifier:
         trainer = Trainer(spec, asked, prompt_ids, verifier, work, progress)
-        trainer.keep = store.keep
+        trainer.keep = store.there.keep
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student: Any = trainer.model
     student.save_pretrained(work / "result" / "adapter")

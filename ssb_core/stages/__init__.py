@@ -26,7 +26,7 @@ from ..execution import Execution, StageName
 from ..failures import refused
 from ..frozen import Frozen
 from ..progress import Progress
-from ..store import Manifest, Recipe, Store, StoreError, digest
+from ..store import Manifest, Recipe, Store, StoreError, digest, unfinished
 
 BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
 STAGES = tuple(s.value for s in StageName)
@@ -155,7 +155,7 @@ def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
 def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if manifest := finished(spec, store):
-        store.drop_work(manifest)
+        unfinished.drop_work(store, manifest)
         return Outcome(manifest, 0, manifest.units)
     with store.writing(spec.recipe, progress.wait):
         if manifest := finished(spec, store):  # another process made it while this one waited
@@ -163,13 +163,15 @@ def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
         for merged in (part for part in lineage(spec) if part.stage == "merge" and part is not spec):
             store.verify(required(merged, store))  # the base of a later round
         started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
-        told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts)
+        told = sum(unfinished.seconds(store, u.recipe, u.fingerprint) for u in parts)
         try:
             return module(spec.stage).run(spec, store, progress)
         finally:
-            told = sum(store.seconds(u.recipe, u.fingerprint) for u in parts) - told  # what the parts note themselves
+            told = (
+                sum(unfinished.seconds(store, u.recipe, u.fingerprint) for u in parts) - told
+            )  # what the parts note themselves
             with contextlib.suppress(StoreError, OSError):  # what went wrong before is worth more than this note
-                store.add_seconds(spec.recipe, spec.fingerprint, time.monotonic() - started - told)
+                unfinished.add_seconds(store, spec.recipe, spec.fingerprint, time.monotonic() - started - told)
 
 
 def lineage(spec: Spec) -> list[Spec]:
@@ -188,7 +190,7 @@ def forget(spec: Spec, store: Store, before: float = math.inf) -> None:
     for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
         manifest = store.manifest(part.recipe, part.fingerprint)
         if manifest and not before <= store.committed(manifest) <= time.time():
-            store.forget(manifest)
+            unfinished.forget(store, manifest)
 
 
 def required(spec: Spec, store: Store) -> Manifest:

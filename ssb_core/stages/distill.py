@@ -18,7 +18,7 @@ from .. import checkpoints, models, traces
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file
+from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file, unfinished
 from . import Outcome, required, sources, teach
 from . import Spec as BaseSpec
 
@@ -116,7 +116,7 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
     manifests = [required(t, store) for t in spec.teach]
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
-    work = store.work(spec.recipe, spec.fingerprint, digest(sources(spec, store)))
+    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     taught = lay_out(spec, store, manifests, work / DATA)
     if taught <= spec.distill.held_out:
         kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
@@ -132,7 +132,7 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
 
         together.train(spec, store, work, checkpoint, progress)
     else:
-        train(spec, store.keep, work, checkpoint, progress)
+        train(spec, store.there.keep, work, checkpoint, progress)
     return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
@@ -154,7 +154,7 @@ def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: i
     place(work / "result", directory)
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries(directory), sources(spec, store), facts)
     store.commit(spec.recipe, manifest)
-    store.drop_work(manifest)
+    unfinished.drop_work(store, manifest)
     return Outcome(manifest, facts["steps"] - before, before)
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from .. import models
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..store import Manifest, Store, digest
+from ..store import Manifest, Store, digest, unfinished
 from . import Outcome, distill, required, sources
 from . import Spec as BaseSpec
 
@@ -52,7 +52,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     required(spec.student, store)
     store.open(spec.recipe)
     base, directory = spec.student.teach[0].model, spec.directory(store)
-    work = store.work(spec.recipe, spec.fingerprint, digest(made_from))
+    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest(made_from))
     result = work / "result"
     shutil.rmtree(result, ignore_errors=True)
     progress.begin("merge", 1, "models")
@@ -68,5 +68,5 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     distill.place(result, directory)
     files = distill.entries(directory)
     manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
-    store.drop_work(manifest)
+    unfinished.drop_work(store, manifest)
     return Outcome(manifest, 1, 0)

@@ -51,7 +51,7 @@ def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None,
             f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
             "  remedy: keep the store in a folder that all of them have, or train on one machine"
         )
-    with _heard(work / "progress", progress, store.keep) as pipe:
+    with _heard(work / "progress", progress, store.there.keep) as pipe:
         try:
             if nodes > 1:
                 progress.note(f"waiting for {nodes - 1} more machines: python -m ssb_core.stages.together STORE NUMBER")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ..progress import Progress
-from . import UNREADABLE, Store
-from .files import DAMAGED, TEMPORARY
+from .files import DAMAGED, TEMPORARY, UNREADABLE
 from .manifest import Entry, File, Manifest, Recipe, Shard
+from .store import Store
 
 HASH = 16  # letters of a recipe's hash, which names its folder
 UNREAD = "unread: "  # in front of why a file could not be read, in place of its checksum
@@ -55,7 +55,7 @@ def verify(store: Store, progress: Progress) -> Checked:
 def recipes(store: Store, below: Sequence[str] = ()) -> dict[tuple[str, str], dict[str, File]]:
     """Every file of every recipe (or of that in the folder `below`), by its name below its recipe's folder."""
     found: dict[tuple[str, str], dict[str, File]] = {}
-    for name, file in store.listing(below).items():
+    for name, file in store.there.listing("/".join(below)).items():
         stage, recipe, rest = (*name.split("/", 2), "", "")[:3]
         if rest and len(recipe) == HASH and stage != MODELS:
             found.setdefault((stage, recipe), {})[rest] = file
@@ -74,7 +74,7 @@ def mend(store: Store, findings: Sequence[Finding]) -> None:
             if alone:
                 _Recipe(store, folder, recipes(store, place).get((place[0], place[1]), {}), still).look()
             for finding in still.findings:
-                store.set_aside(finding.files, finding.what)
+                store.there.set_aside(finding.files, finding.what)
 
 
 class _Recipe:
@@ -111,7 +111,7 @@ class _Recipe:
         if name not in self.files:
             return None
         path = self.folder / name
-        self.store.pull(path)
+        self.store.there.pull([path])
         self.found.files += 1
         self.found.bytes += self.files[name].bytes
         try:
@@ -143,7 +143,7 @@ class _Recipe:
         self.found.files += 1
         self.found.bytes += self.files[name].bytes
         try:
-            return self.store.sha256(self.folder / name)
+            return self.store.there.sha256(self.folder / name)
         except FileNotFoundError:  # it went while others were read
             return None
         except OSError as e:

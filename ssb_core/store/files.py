@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 DAMAGED = ".damaged"
 TEMPORARY = ".tmp"
+UNREADABLE = (OSError, ValueError, KeyError, TypeError)
+"""What reading a damaged file may raise; see `refuse_to_judge`."""
 
 
 class StoreError(RuntimeError):
@@ -61,6 +63,15 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as temporary, temporary.open("w") as file:
         json.dump(content, file, indent=1, allow_nan=False)  # piece by piece: a manifest may have 100,000 entries
         file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds as JSON; None if it is not there or damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except UNREADABLE as e:
+        refuse_to_judge(e)
+        return None
 
 
 def set_aside(paths: Sequence[Path], why: str) -> None:

@@ -1,4 +1,4 @@
-"""What the store says of its files: recipes, entries, sidecars and manifests, and the digests that name them."""
+"""What the store says of its files: its format, recipes, entries, sidecars, manifests, and digests that name them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+from .files import UNREADABLE, StoreError
+
+FORMAT = 1
+"""How the store is laid out; bump it when a reader of older ones would misread it."""
 
 
 def digest(content: Any) -> str:
@@ -21,6 +26,22 @@ def digest(content: Any) -> str:
     except ValueError as e:
         raise TypeError(f"cannot hash {content!r}: {e}") from None
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refuse_other_format(path: Path, store: str) -> None:
+    """Refuse a store that another version has laid out, by what the file at `path` says, if there is one."""
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_bytes())["format"]
+    except UNREADABLE as e:
+        remedy = f'remedy: it should hold {{"format": {FORMAT}}}'
+        raise StoreError(f"{path} cannot be read ({e})\n  {remedy}") from None
+    if found != FORMAT:
+        raise StoreError(
+            f"the store {store} has format {found}, this version of ssb reads format {FORMAT}\n"
+            "  remedy: give another --store, or use the version of ssb that wrote it"
+        )
 
 
 def with_digest(content: dict[str, Any]) -> dict[str, Any]:
@@ -43,10 +64,14 @@ def _checked(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that was listed: its bytes, and when it was written, as Unix time in seconds."""
+    """A file that was listed: its bytes, and when it was written, as Unix time in seconds.
+
+    `mark` is what changes when a file at a URL does.
+    """
 
     bytes: int
     written: float
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import Spec, distill, execute, forget, required, select
-from ssb_core.store import Manifest, Store
+from ssb_core.store import Manifest, Store, unfinished
 from ssb_core.traces import Traces
 from tests.conftest import SMALL, run_stages
 from tests.pages import Page
@@ -194,11 +194,11 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
-    spent = store.seconds(spec.recipe, spec.fingerprint)
+    spent = unfinished.seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert store.seconds(spec.recipe, spec.fingerprint) == spent > 0
+    assert unfinished.seconds(store, spec.recipe, spec.fingerprint) == spent > 0
     forget(spec, store)
-    assert store.seconds(spec.recipe, spec.fingerprint) == 0
+    assert unfinished.seconds(store, spec.recipe, spec.fingerprint) == 0
 
     class Broken(Progress):
         def advance(self, n: int = 1) -> None:
@@ -206,9 +206,9 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
 
     with pytest.raises(InterruptedError):
         execute(spec, store, Broken())
-    broken = store.seconds(spec.recipe, spec.fingerprint)
+    broken = unfinished.seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert store.seconds(spec.recipe, spec.fingerprint) > broken > 0
+    assert unfinished.seconds(store, spec.recipe, spec.fingerprint) > broken > 0
 
 
 def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:

@@ -15,7 +15,19 @@ import pytest
 
 from ssb_core.config import RunConfig
 from ssb_core.runs import Run
-from ssb_core.store import Damaged, Entry, Manifest, Recipe, Store, StoreError, Unreachable, remote, sha256_file
+from ssb_core.store import (
+    Damaged,
+    Entry,
+    Manifest,
+    Recipe,
+    Store,
+    StoreError,
+    Unreachable,
+    remote_lease,
+    sha256_file,
+    unfinished,
+)
+from ssb_core.store.filesystem import FileSystem
 from ssb_core.store.remote import Remote
 from tests.conftest import run_stages
 from tests.processes import ROOT
@@ -107,7 +119,7 @@ def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
 def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cache(here: Store, there: Store) -> None:
     manifest = commit(here)
     list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
-    here.forget(manifest)
+    unfinished.forget(here, manifest)
     there.remote._pulled.clear()  # type: ignore[union-attr]
     there.open(RECIPE)
     assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up") is None
@@ -116,17 +128,17 @@ def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cach
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
 def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: Store, damage: str) -> None:
     manifest, other = commit(here), commit(here, "b", (3, 4))
-    files, root = here.remote._files  # type: ignore[union-attr]
-    path = f"{root}/rollouts/{RECIPE.hash}/shards/a.parquet"
-    raw = bytearray(files.cat_file(path))
+    assert here.remote
+    files, name = here.remote.files, f"rollouts/{RECIPE.hash}/shards/a.parquet"
+    raw = bytearray(files.read(name) or b"")
     raw[len(raw) // 2] ^= 1
     match damage:
         case "truncated":
-            files.pipe_file(path, bytes(raw[:-1]))
+            files.write(name, bytes(raw[:-1]))
         case "flipped":
-            files.pipe_file(path, bytes(raw))
+            files.write(name, bytes(raw))
         case "deleted":
-            files.rm_file(path)
+            files.delete(name)
     if damage == "flipped":  # only reading tells
         with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum is another\)"):
             list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
@@ -166,24 +178,24 @@ def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: S
 def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_end(here: Store, there: Store) -> None:
     here.open(RECIPE)
     for n in (1, 2):
-        checkpoint = here.work(RECIPE, "print", "v") / f"checkpoint-{n}"
+        checkpoint = unfinished.work(here, RECIPE, "print", "v") / f"checkpoint-{n}"
         checkpoint.mkdir()
         (checkpoint / "state").write_text(str(n))
-        here.keep(checkpoint)
+        here.there.keep(checkpoint)
     (here.directory(RECIPE) / "print.v.work" / "checkpoint-1" / "state").unlink()
-    here.keep(checkpoint)
+    here.there.keep(checkpoint)
     there.open(RECIPE)
-    work = there.work(RECIPE, "print", "v")
+    work = unfinished.work(there, RECIPE, "print", "v")
     assert [str(p.relative_to(work)) for p in work.rglob("state")] == ["checkpoint-2/state"]
-    there.drop_work(Manifest("rollouts", RECIPE.hash, "print", ()))
-    assert not there.remote._list(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
+    unfinished.drop_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
+    assert not there.remote.files.listing(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
 
 
 def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_while(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PATIENCE", 2.0)
-    monkeypatch.setattr(remote, "MARGIN", 0.0)
+    monkeypatch.setattr(remote_lease, "PATIENCE", 2.0)
+    monkeypatch.setattr(remote_lease, "MARGIN", 0.0)
     store, told = machine("there", s3, tmp_path), []
     env = os.environ | {"SSB_CACHE": str(tmp_path / "other")}
     command = [sys.executable, "-c", HOLD, store.remote.url]  # type: ignore[union-attr]
@@ -203,13 +215,13 @@ def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_whi
 def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
     here: Store, there: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "PATIENCE", 0.5)
-    monkeypatch.setattr(remote, "MARGIN", -60.0)  # found out by its next sign of life
+    monkeypatch.setattr(remote_lease, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote_lease, "MARGIN", -60.0)  # found out by its next sign of life
     monkeypatch.setattr("ssb_core.store.lease.BEAT", 3.0)
     with here.writing(RECIPE, lambda _: None):
         here.open(RECIPE)
         with there.writing(RECIPE, lambda _: None):
-            while not here.remote.lost:  # type: ignore[union-attr]  its next sign of life finds out
+            while not here.remote.leases.lost:  # type: ignore[union-attr]  its next sign of life finds out
                 pass
             with pytest.raises(StoreError, match="was taken over by another process"):
                 here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
@@ -219,14 +231,14 @@ def test_a_look_writes_nothing_and_a_check_leaves_nothing(here: Store, monkeypat
     assert here.remote
     here.check()
     assert here.remote.listing() == {}
-    monkeypatch.setattr(Remote, "_create", lambda *_: pytest.fail("it writes"))
+    monkeypatch.setattr(FileSystem, "create", lambda *_: pytest.fail("it writes"))
     here.check(write=False)
 
 
 def test_only_one_of_many_creates_a_lease(here: Store) -> None:
-    names = here.remote
-    assert names
-    assert [names._create("x/y/writer.lock.1", str(n).encode()) for n in range(3)] == [True, False, False]
+    assert here.remote
+    create = here.remote.files.create
+    assert [create("x/y/writer.lock.1", str(n).encode()) for n in range(3)] == [True, False, False]
 
 
 def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_directory(
@@ -248,8 +260,8 @@ def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_
         return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("manifests/*.json")}
 
     assert manifests(second.root) == manifests(quick_run.store.root)
-    files, root = second.remote._files  # type: ignore[union-attr]
-    left = [p for p in files.find(root) if p.endswith((".tmp", ".damaged")) or ".work/" in p]
+    assert second.remote
+    left = [p for p in second.remote.files.listing("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
     assert left == []
 
 

@@ -12,7 +12,19 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ssb_core.store import Damaged, Entry, Manifest, Recipe, Shard, Store, StoreError, digest, sha256_file, write_json
+from ssb_core.store import (
+    Damaged,
+    Entry,
+    Manifest,
+    Recipe,
+    Shard,
+    Store,
+    StoreError,
+    digest,
+    sha256_file,
+    unfinished,
+    write_json,
+)
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 
@@ -106,10 +118,10 @@ def test_what_cannot_be_opened_for_want_of_files_is_not_taken_for_damaged(store:
 
 
 def test_a_damaged_note_of_seconds_counts_as_none(store: Store) -> None:
-    store.add_seconds(RECIPE, "print-a", 2.0)
+    unfinished.add_seconds(store, RECIPE, "print-a", 2.0)
     next(store.root.rglob("seconds/*.json")).write_text("{")
-    store.add_seconds(RECIPE, "print-a", 3.0)
-    assert store.seconds(RECIPE, "print-a") == 3.0
+    unfinished.add_seconds(store, RECIPE, "print-a", 3.0)
+    assert unfinished.seconds(store, RECIPE, "print-a") == 3.0
 
 
 def test_a_broken_manifest_counts_as_missing_and_is_not_touched(store: Store) -> None:

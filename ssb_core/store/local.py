@@ -1,0 +1,69 @@
+"""The store in a directory on this machine: what `remote` does for one at a URL, of which most is nothing here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import set_aside, sha256_file
+from .manifest import File
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A directory; its methods are those of `Remote`, so that who writes and reads need not tell one from the other."""
+
+    root: Path
+
+    def confirm(self, folder: Path) -> None: ...
+    def push(self, paths: Sequence[Path]) -> None: ...
+    def complete(self, paths: Sequence[Path]) -> None: ...
+    def pull(self, paths: Sequence[Path]) -> None: ...
+    def pull_all(self, directory: Path) -> None: ...
+    def pull_matching(self, pattern: str) -> None: ...
+    def fetch(self, path: Path, sha256: str | None = None) -> None: ...
+    def fetch_all(self, directory: Path) -> None: ...
+    def keep(self, part: Path) -> None: ...
+    def delete_all(self, directory: Path, pattern: str) -> None: ...
+
+    def held(self, folder: Path, what: str, tell: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def tried(self, folder: Path) -> contextlib.AbstractContextManager[bool]:
+        return contextlib.nullcontext(True)
+
+    def size(self, path: Path) -> int | None:
+        with contextlib.suppress(OSError):
+            return path.stat().st_size
+        return None
+
+    def names(self, folder: Path) -> set[str]:
+        return set(os.listdir(folder)) if folder.is_dir() else set()
+
+    def listing(self, folder: str = "") -> dict[str, File]:
+        return dict(sorted(_listed(str(self.root / folder), f"{folder}/" if folder else "")))
+
+    def sha256(self, path: Path) -> str:
+        return sha256_file(path)
+
+    def set_aside(self, paths: Sequence[Path], why: str) -> None:
+        set_aside(paths, why)
+
+    def delete(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+
+def _listed(folder: str, name: str) -> Iterator[tuple[str, File]]:
+    """Every file below a folder, with `name` in front of its own."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _listed(entry.path, f"{name}{entry.name}/")
+            else:
+                with contextlib.suppress(FileNotFoundError):  # its writer has renamed it meanwhile
+                    about = entry.stat()
+                    yield f"{name}{entry.name}", File(about.st_size, about.st_mtime)
