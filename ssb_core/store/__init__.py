@@ -11,7 +11,7 @@ A file is written under a temporary name, fsynced and renamed, so a name that ex
 against its checksum. What does not verify is set aside (renamed to ``*.damaged``) with a warning and made again alone.
 
 A store at a URL (`remote`) is a directory on this machine whose finished files are copied there, and fetched from there
-when they are wanted. Nothing here knows about stages.
+when they are wanted; one in a directory alone (`local`) has the same methods. Nothing here knows about stages.
 """
 
 from .files import (
@@ -22,7 +22,6 @@ from .files import (
     fsync,
     refuse_to_judge,
     replacing,
-    set_aside,
     sha256_file,
     sweep,
     write_json,
@@ -47,7 +46,6 @@ __all__ = (
     "fsync",
     "refuse_to_judge",
     "replacing",
-    "set_aside",
     "sha256_file",
     "sweep",
     "write_json",

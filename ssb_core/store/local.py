@@ -17,6 +17,8 @@ class Local:
     """A directory; its methods are those of `Remote`, so that who writes and reads need not tell one from the other."""
 
     root: Path
+    sha256 = staticmethod(sha256_file)
+    set_aside = staticmethod(set_aside)
 
     def confirm(self, folder: Path) -> None: ...
     def push(self, paths: Sequence[Path]) -> None: ...
@@ -45,12 +47,6 @@ class Local:
 
     def listing(self, folder: str = "") -> dict[str, File]:
         return dict(sorted(_listed(str(self.root / folder), f"{folder}/" if folder else "")))
-
-    def sha256(self, path: Path) -> str:
-        return sha256_file(path)
-
-    def set_aside(self, paths: Sequence[Path], why: str) -> None:
-        set_aside(paths, why)
 
     def delete(self, paths: Sequence[Path]) -> None:
         for path in paths:

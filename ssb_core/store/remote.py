@@ -149,10 +149,8 @@ class Remote:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary, path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)  # does nothing to a file
+            temporary.unlink(missing_ok=True)
 
     def pull(self, paths: Sequence[Path]) -> None:
         """Make small files in the cache what they are at the URL; those that are not there stay as they are."""
