@@ -430,7 +430,7 @@ def test_two_machines_have_the_loss_curve_of_one(small: RunConfig, store: Store)
         distill.run(with_execution(spec, train_processes=2, train_nodes=2, train_endpoint=endpoint), store, steps)
     finally:
         second.send_signal(signal.SIGINT)
-        told = second.communicate(timeout=30)[1]
+        told = second.communicate(timeout=120)[1]
     together = distill.read_log(spec.directory(store))
     for name in ("loss", "grad_norm", "learning_rate"):
         assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4), name
