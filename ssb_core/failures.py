@@ -9,7 +9,7 @@ from pathlib import Path
 
 BUSY = 429  # HTTP: too many requests
 BY_NAME = {"OutOfMemoryError", "TransportError", "ConnectionError", "Timeout"}
-"""Of torch, httpx and requests, which need not be loaded to be asked for."""
+"""Of torch, Ray, httpx and requests, which need not be loaded to be asked for."""
 
 REMEDIES = {
     errno.ENOSPC: "free some",
@@ -33,12 +33,20 @@ def may_pass(error: BaseException) -> bool:
     said = getattr(error, "transient", None)
     if said is not None:
         return bool(said)
-    if isinstance(error, (MemoryError, ConnectionError, TimeoutError)):
+    if isinstance(error, (ConnectionError, TimeoutError)) or out_of_memory(error):
         return True
     if {kind.__name__ for kind in type(error).__mro__} & BY_NAME:
         return True
     status = getattr(getattr(error, "response", None), "status_code", None)  # of httpx and requests alike
     return isinstance(status, int) and (status == BUSY or status >= 500)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. On most devices only torch's words tell."""
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or any(
+        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
 
 
 def refused(error: BaseException, folder: Path) -> str | None:

@@ -1,7 +1,7 @@
 """``python -m tests.s3_server PORT FAULTS``: moto's S3 on loopback, which fails as often as the file FAULTS says.
 
 FAULTS holds a share between 0 and 1. Of the faults a third each are refused before they are done (503), done with the
-answer lost (500 after the work), and broken off without an answer.
+answer lost (500 after the work), and broken off without an answer; if a kind stands behind the share, all are of it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Unreliable:
         self.draw = random.Random(0)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self.draw.random() >= float(self.faults.read_text() or 0):
+        share, _, kind = self.faults.read_text().partition(" ")
+        if self.draw.random() >= float(share):
             return self.application(environ, start_response)
-        kind = self.draw.choice(("refused", "lost", "broken off"))
+        kind = kind or self.draw.choice(("refused", "lost", "broken off"))
         if kind == "broken off":
             raise ConnectionResetError  # werkzeug closes the connection
         if kind == "lost":
@@ -57,10 +58,10 @@ class S3:
     def url(self) -> str:
         return "s3://bucket/runs of ü/store"
 
-    def fail(self, share: float) -> None:
-        """Let this share of the requests fail from now on."""
+    def fail(self, share: float, kind: str = "") -> None:
+        """Let this share of the requests fail from now on, all in the same way if one is given."""
         temporary = self.faults.with_suffix(".new")
-        temporary.write_text(str(share))
+        temporary.write_text(f"{share} {kind}")
         os.replace(temporary, self.faults)
 
 

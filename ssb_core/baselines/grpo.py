@@ -36,7 +36,7 @@ class Spec(distill.Trained):
     """A student rewarded for its answers to problems `start` to `stop` of a problem set."""
 
     stage: ClassVar[str] = "grpo"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     method: Literal["grpo"] = "grpo"
     model: ResolvedModel
     problems: ProblemsConfig

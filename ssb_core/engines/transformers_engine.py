@@ -18,6 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from .. import models
 from ..config import Decoding
 from ..execution import Execution
+from ..failures import out_of_memory
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
@@ -73,7 +74,7 @@ class TransformersSampler(BaseSampler):
 
     def _halve(self, tried: int, error: RuntimeError | MemoryError, progress: Progress) -> None:
         """Go on with half the batch after one of `tried` sequences ran out of memory."""
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise error
         if tried == 1:
             raise EngineError(
@@ -174,11 +175,3 @@ class SeededDraw(LogitsProcessor):
         u_B1 = self.uniform_BS[:, input_ids.shape[1] - self.prompt_width, None].to(drawn_on(scores.device))
         drawn_B1 = draw(scores, u_B1, self.decoding.temperature, self.decoding.top_k)
         return torch.full_like(scores, -torch.inf).scatter(1, drawn_B1, 0.0)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: CUDA has a type for it, the others only words."""
-    said = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )

@@ -147,6 +147,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
         revision=model.revision,
         hf_token=hub.token(),
         dtype=model.dtype,
+        load_format="safetensors",  # else it takes pickles where there are none, and Mistral's own file before them
         skip_tokenizer_init=True,
         generation_config="vllm",
         enable_prefix_caching=True,

@@ -16,6 +16,8 @@ from ..config import ConfigError
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 TIMEOUT = 10.0  # seconds
+WHOLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 def token() -> str | Literal[False]:
@@ -66,9 +68,9 @@ def _online(source: str, revision: str | None) -> str:
     info = api.model_info(source, revision=revision, timeout=TIMEOUT)
     if info.gated:  # whose description is open to all, but not its files
         api.auth_check(source)
-    if not any(file.rfilename.endswith(".safetensors") for file in info.siblings or ()):
+    if {WHOLE, INDEX}.isdisjoint(file.rfilename for file in info.siblings or ()):
         raise ConfigError(
-            f"model.source: {source} has no safetensors weights on the hub\n"
+            f"model.source: {source} has no safetensors weights on the hub, neither {WHOLE} nor {INDEX}\n"
             "  remedy: convert it with save_pretrained and give the directory, or choose another model"
         )
     return str(info.sha)
@@ -86,9 +88,9 @@ def cached(source: str, revision: str | None) -> str | None:
 
 def _has_weights(snapshot: Path) -> bool:
     """Whether the weights are there whole: in one file, or in every file that their index names."""
-    index = snapshot / "model.safetensors.index.json"
+    index = snapshot / INDEX
     if not index.is_file():
-        return (snapshot / "model.safetensors").is_file()
+        return (snapshot / WHOLE).is_file()
     return all((snapshot / name).is_file() for name in json.loads(index.read_text())["weight_map"].values())
 
 

@@ -13,7 +13,6 @@ from ..config import ConfigError, ModelConfig
 from ..frozen import Frozen
 from . import gguf, hub
 
-INDEX = "model.safetensors.index.json"
 AGAIN = "remedy: write the weights again with save_pretrained, which makes safetensors"
 NANO = Path(__file__).parents[1] / "nano" / "model"
 
@@ -69,7 +68,7 @@ def weight_files(directory: Path) -> list[Path]:
     Raises:
         ConfigError: there are none, or its index names another kind of file, one elsewhere, or one that is missing.
     """
-    index = directory / INDEX
+    index = directory / hub.INDEX
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
@@ -81,7 +80,7 @@ def weight_files(directory: Path) -> list[Path]:
                 f"model.source: {index} names {bad!r:.100}; only safetensors beside it are read\n  {AGAIN}"
             )
     else:
-        names = ["model.safetensors"]
+        names = [hub.WHOLE]
     if missing := [n for n in names if not (directory / n).is_file()]:
         raise ConfigError(
             f"model directory {directory} has no .safetensors weights: {missing[0]} is missing\n  {AGAIN}"

@@ -33,7 +33,7 @@ class Spec(BaseSpec):
     """Samples of `model` (with the adapter of `student`, if given) on one benchmark."""
 
     stage: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     fans_out: ClassVar[bool] = True
     model: ResolvedModel
     student: Student | None

@@ -32,7 +32,7 @@ class Spec(BaseSpec):
     """Rollouts for problems `start` to `stop` of a problem set."""
 
     stage: ClassVar[str] = "rollouts"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     fans_out: ClassVar[bool] = True
     model: ResolvedModel
     problems: ProblemsConfig

@@ -33,13 +33,22 @@ if TYPE_CHECKING:
 LEAK = re.compile(
     r"\b(?:incorrect|wrong|erroneous|flawed) (?:student|response|attempt|solution)s?\b"
     r"|\b(?:previous|provided) (?:students?|responses?|attempts?|solutions)\b"
-    r"|\bsolutions?(?: (?:shown|given|provided))? above\b|\babove solutions?\b"
+    r"|\b(?:solution|response|attempt)s?(?: (?:shown|given|provided))? above\b"
+    r"|\babove (?:solution|response|attempt)s?\b"
+    r"|\bcandidate (?:answer|response|attempt)s?\b"
     r"|\bstudents?['\u2019]?s? (?:solution|response|attempt|answer|reasoning|mistake|error)s?\b",
     re.IGNORECASE,
 )
 STORY = re.compile(
     r"\b(?:the|this|that|first|second|other|both) (student|response|attempt)s?\b"
     r"|\b(?:previous|provided) (solution)\b",
+    re.IGNORECASE,
+)
+JUDGED = re.compile(
+    r"\b(?:student|response|attempt)s? (?:"
+    r"(?:(?:is|are|was|were|got it) )?(?:incorrect|wrong|mistaken|erroneous)(?:ly)?"
+    r"|(?:made|makes?) (?:an?|the|this|that) (?:\w+ ){0,2}(?:mistake|error)"
+    r"|mis(?:calculat|comput|count|read|interpret|appl)\w*|forg[eo]ts?|overlook(?:s|ed)?)\b",
     re.IGNORECASE,
 )
 MARKUP = re.compile(r"(?:\\(?:text\w*|emph|math\w*)\{|[\s*_`{}\"\u201c\u201d\u00ab\u00bb-])+")
@@ -60,7 +69,7 @@ class Solutions(BaseSpec):
         return {
             "part": "solutions",
             "select": self.select.recipe.hash,
-            "prompt": digest([self.shown("", "", ""), LEAK.pattern, STORY.pattern, MARKUP.pattern]),
+            "prompt": digest([self.shown("", "", ""), *(p.pattern for p in (LEAK, STORY, JUDGED, MARKUP))]),
             "verify": {**verify.versions(), "form": self.select.form},
             "decoding": self.decoding.recipe,
         }
@@ -168,13 +177,14 @@ def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop |
 def mentions_hint(text: str, question: str) -> bool:
     """Whether a solution speaks of the rollouts, which its reader does not see.
 
-    Where the question itself speaks of students, or of mixing solutions, so may its solution (`STORY`). But no question
-    excuses what can only mean the rollouts, such as a wrong attempt (`LEAK`): it may ask for that mention.
+    Where the question itself speaks of students, or of mixing solutions, so may its solution (`STORY`), but of their
+    mistakes only in the question's own words (`JUDGED`). And no question excuses what can only mean the rollouts, such
+    as a wrong attempt (`LEAK`): it may ask for that mention.
     """
     shown = "".join(c for c in normalize("NFKC", text) if category(c) != "Cf")  # which no reader sees
-    plain = MARKUP.sub(" ", shown)
-    nouns = {noun.lower() for m in STORY.finditer(plain) for noun in m.groups() if noun}
-    return bool(LEAK.search(plain)) or any(not re.search(rf"\b{n}", question, re.IGNORECASE) for n in nouns)
+    plain, asked = MARKUP.sub(" ", shown), MARKUP.sub(" ", question)
+    wanted = {noun for m in STORY.finditer(plain) for noun in m.groups() if noun} | set(JUDGED.findall(plain))
+    return bool(LEAK.search(plain)) or any(not re.search(rf"\b{w}", asked, re.IGNORECASE) for w in wanted)
 
 
 def facts(table: pa.Table) -> dict[str, int]:

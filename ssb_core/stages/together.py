@@ -22,9 +22,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import ConfigError
+from ..failures import may_pass
 from ..models import pick_device
 from ..progress import Progress
 from ..store import Store, StoreError, write_json
@@ -32,8 +33,12 @@ from . import distill, module
 from .__main__ import Told
 from .host import StageError
 
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
 CALL = "call.json"
 KEEP = "keep "  # before the name of a checkpoint, in what the first process tells
+MAY_PASS = os.EX_TEMPFAIL  # exit code of a process whose failure may pass: of errors only the text gets out
 PATIENCE = 900  # seconds in which machines wait for each other
 LOOK = 1.0  # seconds between looks for a training to join
 
@@ -43,7 +48,8 @@ def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None,
 
     Raises:
         ConfigError: there are fewer GPUs.
-        StoreError: one of them failed, and the message is its own; or another machine did not come.
+        StoreError: one of them failed, and the message is its own.
+        StageError: what may pass: one was killed or ran out of memory, or another machine did not come.
     """
     nodes, call = spec.execution.train_nodes, work / CALL
     if nodes > 1 and store.remote:
@@ -86,14 +92,23 @@ def launch(spec: distill.Spec, node: int, work: Path, checkpoint: Path | None, p
     try:
         elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), work, checkpoint, pipe)
     except ChildFailedError as e:
-        rank, failure = e.get_first_failure()
-        raise StoreError(f"training process {rank} of {n} failed: {failure.message}") from e
+        raise _failure(e, n) from e
     except (DistNetworkError, DistStoreError) as e:
         raise StageError(
             f"the machines of execution.train_nodes did not meet at {how.train_endpoint} (execution.train_endpoint), "
             f"or lost each other: {e}",
             transient=True,
         ) from e
+
+
+def _failure(failed: ChildFailedError, n: int) -> StageError | StoreError:
+    """What the first process that failed says; a signal or `MAY_PASS` means that another try may get past it."""
+    rank, failure = failed.get_first_failure()
+    said: Any = failure.message
+    told = f"training process {rank} of {n} failed: {said if isinstance(said, str) else said['message']}"
+    if failure.exitcode < 0 or failure.exitcode == MAY_PASS:
+        return StageError(told, transient=True)
+    return StoreError(told)
 
 
 def _refuse_too_few(n: int, device: str) -> None:
@@ -117,7 +132,12 @@ def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Pat
     told = Told(pipe.open("w")) if pipe and rank == 0 else None
     request: Any = module(stage).Spec.model_validate_json(spec)
     keep = (lambda part: told.note(KEEP + str(part))) if told else (lambda part: None)
-    record(distill.train)(request, keep, work, checkpoint, told or Progress())
+    try:
+        record(distill.train)(request, keep, work, checkpoint, told or Progress())
+    except Exception as e:
+        if may_pass(e):
+            raise SystemExit(MAY_PASS) from e
+        raise
 
 
 def join(store: Path, node: int) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections import UserList
@@ -18,14 +19,17 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from ssb_core import checkpoints, config, models
 from ssb_core.config import DistillConfig, RunConfig
+from ssb_core.failures import may_pass
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.signal import codecs, origin
-from ssb_core.stages import distill, execute, required
+from ssb_core.stages import distill, execute, required, together
+from ssb_core.stages.host import StageError
 from ssb_core.store import Store, StoreError
 from ssb_core.summary import signal_origins
 from ssb_core.traces import METADATA, Traces, collate, lay_out
@@ -426,7 +430,7 @@ def test_two_machines_have_the_loss_curve_of_one(small: RunConfig, store: Store)
         distill.run(with_execution(spec, train_processes=2, train_nodes=2, train_endpoint=endpoint), store, steps)
     finally:
         second.send_signal(signal.SIGINT)
-        told = second.communicate(timeout=30)[1]
+        told = second.communicate(timeout=120)[1]
     together = distill.read_log(spec.directory(store))
     for name in ("loss", "grad_norm", "learning_rate"):
         assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4), name
@@ -482,7 +486,7 @@ def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have
 
 def test_what_a_training_process_refuses_is_said_by_its_own_words(small: RunConfig, store: Store) -> None:
     spec = with_execution(spec_of(small, store), train_processes=2)
-    with pytest.raises(StoreError, match=r"training process \d of 2 failed: .*has the soft_cap 30.0"):
+    with pytest.raises(StoreError, match=r"training process \d of 2 failed: StoreError: .*has the soft_cap 30.0"):
         distill.run(spec, store, Progress(), laid_out_with_another_soft_cap)
 
 
@@ -493,6 +497,33 @@ def laid_out_with_another_soft_cap(spec: distill.Spec, store: Store, taught: Any
     with pa.ipc.new_file(str(path), table.schema.with_metadata({METADATA: json.dumps(origins)})) as writer:
         writer.write_table(table)
     return n
+
+
+def test_a_training_process_that_runs_out_of_memory_may_be_tried_again(
+    small: RunConfig, store: Store, tmp_path: Path
+) -> None:
+    spec = spec_of(small, store)
+    lay_out_beyond_memory(spec, store, tmp_path / distill.DATA)
+    with pytest.raises(StageError, match=r"^training process 0 of 1 failed: ArrowMemoryError: ") as failed:
+        together.launch(spec, 0, tmp_path, None, None)
+    assert may_pass(failed.value)
+
+
+def lay_out_beyond_memory(spec: distill.Spec, store: Store, path: Path) -> None:
+    """Compressed traces that claim to be a million terabytes when they are not."""
+    distill.lay_out(spec, store, [required(t, store) for t in spec.teach], path)
+    table = pa.ipc.open_file(str(path)).read_all().combine_chunks()
+    with pa.ipc.new_file(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    size = struct.pack("<q", table["completion_ids"].chunk(0).values.nbytes)
+    path.write_bytes(path.read_bytes().replace(size, struct.pack("<q", 2**60)))
+
+
+@pytest.mark.parametrize(("code", "passes"), [(-signal.SIGKILL, True), (together.MAY_PASS, True), (1, False)])
+def test_a_killed_training_process_may_be_tried_again_and_one_that_failed_may_not(code: int, passes: bool) -> None:
+    died = ProcessFailure(local_rank=1, pid=7, exitcode=code, error_file="")
+    failure = together._failure(ChildFailedError("train", {1: died}), 2)
+    assert str(failure).startswith("training process 1 of 2 failed: ") and may_pass(failure) == passes
 
 
 class Counted(Progress):

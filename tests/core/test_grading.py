@@ -69,11 +69,11 @@ def test_an_answer_that_times_out_costs_only_itself(tmp_path: Path) -> None:
 
 def test_a_gold_that_cannot_be_computed_is_a_bad_gold_and_tried_once(tmp_path: Path) -> None:
     row = {"gold": r"\binom{999999999}{444444444}", "completion": r"\boxed{7}"}
-    rows, tally = graded(write(tmp_path / "in.jsonl", row, row, row, {"gold": "7", "completion": r"\boxed{7}"}))
-    assert [r["status"] for r in rows] == ["timeout"] * 3 + ["correct"]
-    assert {r.get("reason") for r in rows[:3]} == {"it could not be computed"}
-    assert dict(tally.statuses) == {"correct": 1} and len(tally.bad_golds) == 3
-    assert tally.seconds < 9  # three deadlines
+    rows, tally = graded(write(tmp_path / "in.jsonl", *[row] * 10, {"gold": "7", "completion": r"\boxed{7}"}))
+    assert [r["status"] for r in rows] == ["timeout"] * 10 + ["correct"]
+    assert {r.get("reason") for r in rows[:10]} == {"it could not be computed"}
+    assert dict(tally.statuses) == {"correct": 1} and len(tally.bad_golds) == 10
+    assert tally.seconds < 30  # ten deadlines
 
 
 def test_where_every_gold_is_bad_there_is_no_accuracy(tmp_path: Path) -> None:

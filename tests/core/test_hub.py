@@ -25,6 +25,13 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CACHED = "fedcba9876543210fedcba9876543210fedcba98"
 
 
+FILES = {
+    "pickled": ["pytorch_model.bin"],
+    "adapted": ["pytorch_model.bin", "adapter_model.safetensors", "onnx/model.safetensors"],
+    "sharded": ["model.safetensors.index.json", "model-00001-of-00001.safetensors"],
+}
+
+
 class Hub(BaseHTTPRequestHandler):
     """Answers for models with the names of what is the matter with them."""
 
@@ -50,8 +57,8 @@ class Hub(BaseHTTPRequestHandler):
         elif name == "broken":
             self.answer(500)
         else:
-            weights = "pytorch_model.bin" if name == "pickled" else "model.safetensors"
-            files = [{"rfilename": "config.json"}, {"rfilename": weights}]
+            names = ["config.json", *FILES.get(name, ["model.safetensors"])]
+            files = [{"rfilename": n} for n in names]
             gated = "manual" if name == "gated" else False
             self.answer(200, {"id": f"{owner}/{name}", "sha": COMMIT, "gated": gated, "siblings": files})
 
@@ -139,17 +146,20 @@ def test_without_a_token(hub: str, tmp_path: Path) -> None:
         "acme/gated": None,
         "acme/revised": "nowhere",
         "acme/pickled": None,
+        "acme/adapted": None,
+        "acme/sharded": None,
         "acme/broken": None,
     }
     told = ask(wanted, tmp_path, HF_ENDPOINT=hub)
-    assert told["acme/open"] == f"acme/open@{COMMIT}"
     assert "the hub has no model of that name (private ones show with a token only)" in told["acme/missing"]
     assert "it is gated and there is no token" in told["acme/gated"]
     assert "ask for access on https://huggingface.co/acme/gated, then set HF_TOKEN" in told["acme/gated"]
     assert "no revision 'nowhere'" in told["acme/revised"] and "model.revision" in told["acme/revised"]
-    assert "no safetensors weights on the hub" in told["acme/pickled"]
+    for name in ("acme/pickled", "acme/adapted"):
+        assert "no safetensors weights on the hub, neither model.safetensors nor" in told[name]
     assert "the hub answered with status 500" in told["acme/broken"]
-    assert all("\n  remedy: " in text for name, text in told.items() if name != "acme/open")
+    assert told.pop("acme/open") == f"acme/open@{COMMIT}" and told.pop("acme/sharded") == f"acme/sharded@{COMMIT}"
+    assert all("\n  remedy: " in text for text in told.values())
 
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])

@@ -21,7 +21,7 @@ from ssb_core.store import Recipe, Store, lease, unfinished
 from tests.conftest import run_stages
 from tests.processes import ROOT
 
-SECONDS = 20  # after which something that should have happened never will
+SECONDS = 60  # after which something that should have happened never will
 HOLD = """
 import sys, time
 from pathlib import Path

@@ -13,8 +13,11 @@ from tokenizers import models as kinds
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ssb_core import models, prompts, quoting
+from ssb_core.baselines import grpo
 from ssb_core.config import ConfigError, Example
 from ssb_core.models import gguf
+from ssb_core.stages import evaluate, rollouts
+from ssb_core.store import digest
 from tests.tiny import CHATML, GEMMA, LLAMA3, PHI, Family, tokenizer
 
 CHAT = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -67,6 +70,16 @@ def assert_no_turn_is_forged(made: Any, said: str) -> None:
 @pytest.mark.parametrize("name", ["nanos", "smollm2s"])
 def test_special_tokens_in_what_is_said_are_text(name: str, said: str, request: pytest.FixtureRequest) -> None:
     assert_no_turn_is_forged(request.getfixturevalue(name), said)
+
+
+def test_the_ids_of_prompts_are_those_of_the_versions_of_their_stages(nanos: Any) -> None:
+    """Old shards are told from new ones by version alone: whoever changes these ids counts all of them up.
+
+    What teach is shown follows from rollouts, whose recipe is part of its own.
+    """
+    ids = [prompts.encode(nanos, prompts.tutor_messages(said)) for said in ("What is 2 + 3?", *FORGED)]
+    assert digest(ids) == "c53f10c30ebb8ad4"
+    assert (rollouts.Spec.version, evaluate.Spec.version, grpo.Spec.version) == (3, 4, 2)
 
 
 pieces = st.sampled_from([*CHAT, "<|im_", "end|>", "|>", "<", "\n", " ", "system\n", "user", "2 + 3 = 5", "é数😀"])

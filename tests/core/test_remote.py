@@ -125,6 +125,57 @@ def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cach
     assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up") is None
 
 
+def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_manifest_was_known(
+    here: Store, there: Store
+) -> None:
+    manifest = commit(here)
+    known = there.manifest(RECIPE, "print-a")
+    assert known == manifest
+    here.forget(manifest)
+    there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
+    assert there.manifest(RECIPE, "print-a") is None
+    assert not list(there.root.rglob("print-a.json"))
+    assert commit(there) == manifest
+    here.remote._pulled.clear()  # type: ignore[union-attr]
+    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.entries[0]).num_rows == 2
+
+
+@pytest.mark.xfail(raises=FileNotFoundError, strict=True, reason="Store.path lets what fetching raises through")
+def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_which_is_made_again(
+    here: Store, there: Store
+) -> None:
+    manifest = commit(here)
+    assert there.manifest(RECIPE, "print-a") == manifest
+    here.forget(manifest)
+    with pytest.raises(Damaged):
+        there.table(manifest, manifest.entries[0])
+    assert there.manifest(RECIPE, "print-a") is None
+    assert commit(there) == manifest
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost"])
+def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uploads_it(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    hasty = {"retries": {"max_attempts": 1, "mode": "standard"}, "read_timeout": 5}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
+    here, there, third = (machine(name, s3, tmp_path) for name in ("here", "there", "third"))
+    here.remote._files[0].retries = 1  # type: ignore[union-attr]  else it waits for seconds
+    here.open(RECIPE)
+    shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
+    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
+    s3.fail(1, fault)
+    with pytest.raises(Unreachable, match="the same command goes on from there"):
+        here.commit(RECIPE, manifest)
+    s3.fail(0)
+    assert here.manifest(RECIPE, "print-a") is None
+    assert there.manifest(RECIPE, "print-a") == (manifest if fault == "lost" else None)
+    here.open(RECIPE)
+    assert here.shard(RECIPE, "a", "up") == shard, "it is not made again"
+    assert here.commit(RECIPE, manifest) == here.manifest(RECIPE, "print-a") == manifest
+    assert third.manifest(RECIPE, "print-a") == manifest
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
 def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: Store, damage: str) -> None:
     manifest, other = commit(here), commit(here, "b", (3, 4))

@@ -161,9 +161,9 @@ def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
     with connected(nano, url, concurrency=1) as sampler:
         server.faults = [server.answers, server.hangs]
         for key, _ in sampler.sample([("done", requests[:1]), ("hangs", requests[1:2])], SHORT, Progress()):
-            assert key == "done" and server.hanging.wait(10)
+            assert key == "done" and server.hanging.wait(60)
             break
-        assert server.hung_up.wait(10)
+        assert server.hung_up.wait(60)
         assert len(sampled(sampler, requests[:1], SHORT)) == 1
 
 
@@ -189,7 +189,7 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(
     with connected(nano, url, timeout_seconds=0.5) as sampler:
         server.faults = [server.hangs]
         assert len(sampled(sampler, requests[:1], SHORT)) == 1
-    assert server.hung_up.wait(10)
+    assert server.hung_up.wait(60)
 
 
 def test_a_server_that_asks_for_time_gets_it(
@@ -203,12 +203,12 @@ def test_a_server_that_asks_for_time_gets_it(
         server.faults = [refuses(429, Retry_After="1")]
         began = time.monotonic()
         sampled(sampler, requests[:1], SHORT)
-        assert 1 <= time.monotonic() - began < 5
+        assert 1 <= time.monotonic() - began < 60
         monkeypatch.setattr(server_client, "LONGEST_WAIT", 0.1)
         server.faults = [refuses(503, Retry_After="86400"), refuses(503, Retry_After="Fri, 01 Jan 2100 00:00:00 GMT")]
         began = time.monotonic()
         sampled(sampler, requests[:1], SHORT)
-        assert 0.2 <= time.monotonic() - began < 5
+        assert 0.2 <= time.monotonic() - began < 60
 
 
 def test_what_stays_broken_is_given_up_with_the_servers_words(

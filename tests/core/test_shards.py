@@ -20,7 +20,7 @@ from ssb_core.store import Shard, Store
 
 PROBLEMS = ProblemSet.of(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
 INPUTS = shard_inputs(PROBLEMS, 1)
-SECONDS = 10  # after which something that should have happened never will
+SECONDS = 60  # after which something that should have happened never will
 
 
 class Request(Spec):

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -33,10 +33,20 @@ def verifier() -> Iterator[Verifier]:
         yield shared
 
 
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Verifier]:
+    """For what ends by itself, however busy the machine is."""
+    with Verifier(deadline=10 * DEADLINE, workers=1) as shared:
+        yield shared
+
+
 def children() -> list[psutil.Process]:
-    """This process's verifier workers."""
-    ours = psutil.Process().children(recursive=True)
-    return [p for p in ours if worker.__name__ in p.cmdline()]
+    """This process's verifier workers, but none that has just ended."""
+    ours = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie is none either
+            ours += [process] if worker.__name__ in process.cmdline() else []
+    return ours
 
 
 def eventually(condition: Callable[[], bool], seconds: float) -> bool:
@@ -45,6 +55,12 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     while not condition() and time.monotonic() < until:
         time.sleep(0.02)
     return condition()
+
+
+def busy(process: psutil.Process, before: float = 0.0) -> float:
+    """Seconds of CPU time that it has taken since it had taken `before`."""
+    times = process.cpu_times()
+    return times.user + times.system - before
 
 
 def honest() -> tuple[str, str]:
@@ -58,11 +74,12 @@ _numbers = count(7)
 
 @pytest.mark.parametrize(("text", "status"), [row[1:] for row in POISON], ids=[row[0] for row in POISON])
 def test_poison_gets_its_status_in_time_and_the_next_honest_answer_is_correct(
-    verifier: Verifier, text: str, status: str
+    verifier: Verifier, patient: Verifier, text: str, status: str
 ) -> None:
-    poisoned, after = verifier.grade([(text, "6"), honest()])
+    attacked, deadline = (verifier, DEADLINE) if status == "timeout" else (patient, 10 * DEADLINE)
+    poisoned, after = attacked.grade([(text, "6"), honest()])
     assert poisoned.status == status
-    assert poisoned.seconds < DEADLINE + 2.0  # a busy machine notices late
+    assert poisoned.seconds < deadline + 2.0  # a busy machine notices late
     assert after.status == "correct"
 
 
@@ -81,13 +98,13 @@ TEMPLATES = [  # what reaches a worker and is refused there, or read as somethin
 def test_a_thousand_poisoned_calls_leak_nothing() -> None:
     """Each holds something no worker has seen; some kill theirs. Processes, files and memory are as before."""
     before_files, before_children = psutil.Process().num_fds(), len(children())
-    with Verifier(deadline=0.3, workers=1) as attacked:
+    with Verifier(deadline=2.0, workers=1) as attacked:
 
         def attack(numbers: Iterable[int]) -> None:
             for n in numbers:
                 template, status = TEMPLATES[n % len(TEMPLATES)]
                 answer = template.format(n=n)
-                if n % 100 == 99:
+                if n % 500 == 499:
                     answer, status = rf"\binom{{99999999{n}}}{{444444444}}", "timeout"
                 (verdict,) = attacked.grade([(rf"\boxed{{{answer}}}", "6")])
                 assert verdict.status == status, answer
@@ -139,16 +156,16 @@ def test_a_worker_that_dies_is_replaced_and_its_answer_tried_again() -> None:
 
 
 def test_an_answer_that_loses_two_workers_crashed() -> None:
+    """Killed as soon as they have been asked, when they limit their CPU time."""
     with Verifier(deadline=30.0, workers=1) as attacked:
         known = children()
-        list(attacked.grade([honest()]))
         stop = threading.Event()
 
         def kill_busy() -> None:
-            while not stop.wait(0.1):
+            while not stop.wait(0.02):
                 for p in children():
                     with suppress(psutil.NoSuchProcess):
-                        if p not in known and p.cpu_times().user > 3.5:
+                        if p not in known and p.rlimit(psutil.RLIMIT_CPU)[0] != psutil.RLIM_INFINITY:
                             p.kill()
 
         killer = threading.Thread(target=kill_busy)
@@ -162,7 +179,7 @@ def test_an_answer_that_loses_two_workers_crashed() -> None:
 
 
 def test_a_worker_that_is_stopped_is_replaced_at_the_deadline() -> None:
-    with Verifier(deadline=0.5, workers=1) as attacked:
+    with Verifier(deadline=DEADLINE, workers=1) as attacked:
         known = {p.pid for p in children()}
         list(attacked.grade([(HONEST, "6")]))
         (worker,) = (p for p in children() if p.pid not in known)
@@ -201,7 +218,7 @@ def test_a_verifier_that_nobody_closes_takes_its_workers_along() -> None:
     list(forgotten.grade([(HONEST, "6")]))
     assert len(children()) > len(known)
     del forgotten
-    assert eventually(lambda: {p.pid for p in children()} <= known, 5)
+    assert eventually(lambda: {p.pid for p in children()} <= known, 60)
 
 
 def test_grading_works_in_several_threads_at_once() -> None:
@@ -219,40 +236,48 @@ def test_grading_works_in_several_threads_at_once() -> None:
     assert statuses == ["correct"] * 9
 
 
-PARENT = """
-import sys
+PARENT = r"""
+import sys, time
 from ssb_core.verify import Verifier
-with Verifier(deadline=1.0, workers=1) as verifier:
-    list(verifier.grade([(r"\\boxed{\\sqrt{36}}", "6")]))
+with Verifier(deadline=200.0, workers=1) as verifier:
+    list(verifier.grade([(r"\boxed{\sqrt{36}}", "6")]))
     print("ready", flush=True)
-    list(verifier.grade([(r"\\boxed{\\binom{999999999}{444444444}}", "6")]))
+    endless = r"\binom{999999999}{444444444}"
+    if sys.argv[1] == "grades":
+        list(verifier.grade([(rf"\boxed{{{endless}}}", "6")]))
+    verifier._workers.idle[0].ask(verifier._gold(endless).closed_forms, 0.1)
+    time.sleep(200)
 """
+
+
+@contextmanager
+def computing(does: str) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """Another process that grades something endless, or only asks with a short deadline; its worker is at it."""
+    command, environment = [sys.executable, "-c", PARENT, does], os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as parent:
+        try:
+            assert parent.stdout and parent.stdout.readline() == "ready\n"
+            (worker,) = psutil.Process(parent.pid).children()
+            before = busy(worker)
+            assert eventually(lambda: busy(worker, before) > 0.2, 60)
+            yield parent, worker
+        finally:
+            parent.kill()
 
 
 def test_a_killed_parent_leaves_no_worker_behind() -> None:
     """Not even one that is in the middle of something endless: its CPU limit ends it."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout and parent.stdout.readline() == "ready\n"
-    (worker,) = psutil.Process(parent.pid).children()
-    assert eventually(lambda: worker.cpu_percent(0.1) > 50, 10)  # it has begun
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    assert eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 30)
+    with computing("asks") as (parent, worker):
+        parent.kill()
+        parent.wait()
+        assert eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 60)
 
 
 def test_ctrl_c_in_the_middle_of_a_batch_leaves_no_worker_behind() -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    script = PARENT.replace("deadline=1.0", "deadline=60.0")
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert parent.stdout and parent.stdout.readline() == "ready\n"
-    (worker,) = psutil.Process(parent.pid).children()
-    assert eventually(lambda: worker.cpu_percent(0.1) > 50, 10)
-    parent.send_signal(signal.SIGINT)
-    parent.wait(10)
-    assert not worker.is_running()
+    with computing("grades") as (parent, worker):
+        parent.send_signal(signal.SIGINT)
+        parent.wait(60)
+        assert not worker.is_running()
 
 
 FORKING = """
@@ -276,7 +301,7 @@ with Verifier(workers=1) as verifier:
 
 def test_after_a_fork_parent_and_child_have_workers_of_their_own() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", FORKING], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORKING], env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout == "done\n", done.stderr
 
 
@@ -285,9 +310,10 @@ def test_workers_that_do_not_start_are_an_error_that_says_why(monkeypatch: pytes
     broken.write_text("#!/bin/sh\necho no SymPy here >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
+    known = children()
     with Verifier() as verifier, pytest.raises(RuntimeError, match="does not start: no SymPy here"):
         list(verifier.grade([honest()]))
-    assert not [p for p in children() if str(broken) in p.cmdline()]
+    assert set(children()) <= set(known)
 
 
 def test_workers_are_recycled(monkeypatch: pytest.MonkeyPatch) -> None:

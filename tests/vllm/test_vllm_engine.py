@@ -125,6 +125,21 @@ def test_our_draw_is_taken_where_vllm_prefers_the_runner_that_takes_no_processor
         InputProcessor(engine_args(nano, VLLM, None).create_engine_config())
 
 
+def test_a_model_without_safetensors_is_not_unpickled(nano: models.ResolvedModel, tmp_path: Path) -> None:
+    """A hub model's files are vLLM's to choose: nobody has looked at them before."""
+    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+
+    from ssb_core.engines.vllm_engine import engine_args
+
+    loader = DefaultModelLoader(engine_args(nano, VLLM, None).create_load_config())
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(RuntimeError, match="Cannot find any model weights"):
+        loader._prepare_weights(str(tmp_path), None, None, True, None)
+    (tmp_path / "model.safetensors").touch()
+    found = loader._prepare_weights(str(tmp_path), None, None, True, None)
+    assert found[1:3] == ([f"{tmp_path}/model.safetensors"], True)
+
+
 @pytest.mark.parametrize(
     "asked",
     [[], [1, 0.8], "abc", 7, [5, "0.8", 50], [1, 0.8, 2.5], [1, 0.8, "50"], [-1, 0.8, 50], [1, 0, 50], [1, 0.8, -1]],
