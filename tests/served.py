@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from ssb_core import presets
 from tests.conftest import SMALL
 from tests.processes import ROOT, SSB
 
@@ -45,27 +46,24 @@ class Served:
             json.dumps(body).encode() if body or path.endswith(("filter", "count")) else None,
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+        for wait in (0.5, 1, 2, 4, None):  # as Prefect's own client does when the server's database is busy
+            try:
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    return json.load(reply)
+            except urllib.error.HTTPError as e:
+                if e.code != 503 or wait is None:
+                    raise
+                time.sleep(wait)
 
     def prefect(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command line of Prefect."""
         command = [sys.executable, "-m", "prefect", *arguments]
         return subprocess.run(command, env=self.env, input=stdin, capture_output=True, text=True, timeout=280)
 
-    def schedule(self, deployment: str, settings: Sequence[str] = SMALL, *options: str) -> str:
-        """Schedule a run of a deployment with a changed quickstart; returns its id."""
-        given = self.parameters(settings, *options)
-        done = self.prefect("deployment", "run", deployment, "--params", "-", stdin=given)
-        assert done.returncode == 0, done.stdout + done.stderr
-        found = re.search(r"UUID: ([0-9a-f-]{36})", done.stdout)
-        assert found, done.stdout
-        return found[1]
-
-    def parameters(self, settings: Sequence[str] = SMALL, *options: str) -> str:
-        changed = [a for s in settings for a in ("--set", s)]
-        command = [*SSB, "parameters", "--preset", "quickstart", *changed, *options]
-        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=True).stdout
+    def schedule(self, deployment: str, settings: Sequence[str] = SMALL, **options: Any) -> str:
+        """Schedule a run of a deployment with a changed quickstart, as the UI does; returns its id."""
+        known = self.api(f"/deployments/name/{deployment}")["id"]
+        return str(self.api(f"/deployments/{known}/create_flow_run", parameters=parameters(settings, **options))["id"])
 
     def run(self, id: str) -> dict[str, Any]:
         return dict(self.api(f"/flow_runs/{id}"))
@@ -96,8 +94,21 @@ class Served:
                     return [process, *process.children(recursive=True)]
         return []
 
-    def worker(self, pool: str) -> psutil.Process:
-        return next(p for p in psutil.Process(self.process.pid).children() if p.cmdline()[-5:-3] == [pool, "--name"])
+    def kill(self, id: str, with_worker: bool) -> None:
+        """SIGKILL to the process of a run, and before it to the worker that would have told of it."""
+        flow, *below = self.pids(id)
+        if with_worker:
+            worker = flow.parent()
+            assert worker and "worker" in worker.cmdline()
+            worker.kill()
+        flow.kill()
+        until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in (flow, *below)), 20)
+
+
+def parameters(settings: Sequence[str] = SMALL, **options: Any) -> dict[str, Any]:
+    """What a run with a changed quickstart is given."""
+    config = presets.load("quickstart", overrides=settings).model_dump(mode="json")
+    return {"config": config, "preset": "quickstart", **options}
 
 
 def until(reached: Callable[[], bool], seconds: float, told: Callable[[], str] = lambda: "") -> None:

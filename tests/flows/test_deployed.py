@@ -1,52 +1,91 @@
-"""Deployments on a real server with real workers: run, refused, failed, tried again, retried, cancelled."""
+"""Deployments on a real server with real workers: killed, run, refused, failed, tried again, retried, cancelled."""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+import urllib.error
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.deployed import enter_home
+from ssb_core.checkpoints import SEAL
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults.test_kill import committed
 from tests.processes import ROOT, SSB
-from tests.served import Served, serving, until
+from tests.served import Served, parameters, serving, until
 
 pytestmark = pytest.mark.timeout(600)
-SLOW = (*SMALL, "problems.limit=512", "target_traces=400", "rollouts.samples=8", "execution.shard_size=8")
 ALL = ["rollouts wave 1", "select wave 1", "teach wave 1", "distill"]
 EVALUATED = ["evaluate base on nano-test", "evaluate ssb on nano-test"]
 
 
 @pytest.fixture(scope="module")
-def flag(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """While it exists, stage distill fails."""
-    return tmp_path_factory.mktemp("fault") / "flag"
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What goes wrong in which stage; see fault/sitecustomize.py."""
+    return tmp_path_factory.mktemp("faults")
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, flag: Path) -> Iterator[Served]:
-    fault = {"PYTHONPATH": str(ROOT / "tests" / "flows" / "fault"), "SSB_TEST_FAULT": f"distill:{flag}"}
-    with serving(tmp_path_factory.mktemp("served"), **fault) as found:
+def served(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[Served]:
+    inject = {"PYTHONPATH": str(ROOT / "tests" / "flows" / "fault"), "SSB_TEST_FAULTS": str(faults)}
+    with serving(tmp_path_factory.mktemp("served"), **inject) as found:
         yield found
 
 
-def test_a_run_of_a_deployment_completes_and_is_named_by_preset_model_and_data(
-    served: Served, quick_run: Run, flag: Path
+@pytest.fixture(scope="module")
+def killed() -> list[str]:
+    """Runs that were killed with their worker, which nobody but the automation can tell of."""
+    return []
+
+
+def parts(store: Path) -> dict[str, int]:
+    """Every shard that is finished and every checkpoint of students in training, and when it was."""
+    seals = store.glob(f"distill/*/*.work/checkpoint-*/{SEAL}")
+    return committed(store) | {str(p): p.stat().st_mtime_ns for p in seals}
+
+
+def kill_in(
+    stage: str, deployment: str, settings: Sequence[str], served: Served, faults: Path, with_worker: bool
+) -> str:
+    """Kill a run of a deployment when a stage has finished a part of its work, and lost nothing; its id."""
+    (faults / stage).write_text("slow 4")
+    before = parts(served.store)
+    id = served.schedule(deployment, settings)
+    until(lambda: any(f"/{stage}/" in p for p in parts(served.store).keys() - before.keys()), 200, lambda: served.told(id))
+    served.kill(id, with_worker)
+    (faults / stage).unlink()
+    assert before.items() <= parts(served.store).items(), "a finished part was made again"
+    return id
+
+
+def test_killed_in_rollouts_and_with_its_worker_in_distill_the_next_run_goes_on_and_completes(
+    served: Served, faults: Path, killed: list[str], quick_run: Run
 ) -> None:
-    done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=served.parameters())
+    first = kill_in("rollouts", "ssb/quickstart", SMALL, served, faults, with_worker=False)
+    second = kill_in("distill", "ssb/evaluate", SMALL, served, faults, with_worker=True)
+    killed.append(second)
+    assert served.wait(first, {"CRASHED"})["state"]["type"] == "CRASHED"  # its worker has told of it
+    finished = committed(served.store)
+
+    given = json.dumps(parameters())
+    done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=given)
     assert done.returncode == 0, done.stdout + done.stderr
-    (run,) = served.api("/flow_runs/filter")
+    (run,) = served.api("/flow_runs/filter", flow_runs={"id": {"not_any_": [first, second]}})
     assert run["state"]["type"] == "COMPLETED" and run["name"] == "quickstart: nano on nano-train"
-    assert served.tasks(run["id"]) == [(name, "Completed") for name in (*ALL, *EVALUATED)]
+    names = zip((*ALL, *EVALUATED), ["Cached"] * 3 + ["Completed"] * 3, strict=True)
+    assert served.tasks(run["id"]) == list(names)
     (path,) = served.home.glob("runs/*/summary.json")
-    assert json.loads(path.read_text())["benchmarks"] == quick_run.summary["benchmarks"]
+    summary = json.loads(path.read_text())
+    assert summary["benchmarks"] == quick_run.summary["benchmarks"]
+    assert summary["stages"]["distill"]["status"] == "resumed"
+    assert finished.items() <= committed(served.store).items()
+    assert not list(served.store.rglob("*.tmp")) and not list(served.store.rglob("*.work"))
 
 
 def test_a_second_serve_local_beside_it_is_refused(served: Served) -> None:
@@ -64,27 +103,26 @@ def test_a_server_that_cannot_be_reached_is_one_clear_message(served: Served) ->
 
 def test_bad_parameters_are_refused_before_anything_is_scheduled(served: Served) -> None:
     before = served.api("/flow_runs/count")
-    given = json.loads(served.parameters())
+    given = parameters()
     given["config"]["rollouts"]["samples"] = "four"
-    done = served.prefect("deployment", "run", "ssb/quickstart", "--params", "-", stdin=json.dumps(given))
-    assert done.returncode == 1 and "'four' is not of type 'integer'" in " ".join(done.stdout.split())
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        served.schedule("ssb/quickstart", **given)
+    assert "'four' is not of type 'integer'" in refused.value.read().decode()
     assert served.api("/flow_runs/count") == before
 
 
 def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Served) -> None:
-    given = json.loads(served.parameters())
+    given = parameters()
     given["config"]["distill"]["accumulation"] = 3  # of a batch of 4
-    done = served.prefect("deployment", "run", "ssb/quickstart", "--params", "-", "--watch", stdin=json.dumps(given))
-    assert done.returncode == 1
-    (run,) = served.api("/flow_runs/filter", sort="START_TIME_DESC", limit=1)
+    run = served.wait(served.schedule("ssb/quickstart", **given))
     assert run["state"]["type"] == "FAILED" and "accumulation (3) must divide" in run["state"]["message"]
     assert run["run_count"] == 0 and served.tasks(run["id"]) == []
 
 
-def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, flag: Path) -> None:
+def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, faults: Path) -> None:
     other = (*SMALL, "rollouts.seed=7", "target_traces=8", "execution.stage_timeout_hours={distill: 1}")
-    flag.write_text("ValueError")
-    id = served.schedule("ssb/quickstart", other, "--force", "rollouts", "--force", "teach")  # by the first try alone
+    (faults / "distill").write_text("ValueError")
+    id = served.schedule("ssb/quickstart", other, force=["rollouts", "teach"])  # by the first try alone
     assert served.wait(id)["state"]["type"] == "FAILED"
     first = served.tasks(id)
     assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
@@ -94,7 +132,7 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
 
     finished = committed(served.store)
-    flag.unlink()
+    (faults / "distill").unlink()
     # Until the worker has noticed that the process of the first try is gone, it takes the second for the one that died.
     until(lambda: "exited with status code: 1" in served.logs(id), 60, lambda: served.told(id))
     done = served.prefect("flow-run", "retry", id)
@@ -104,38 +142,67 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     again = served.tasks(id)[len(first) :]
     cached = {*ALL[:3], EVALUATED[0]}  # the base was evaluated by an earlier run
     assert again == [(name, "Cached" if name in cached else "Completed") for name in (*ALL, *EVALUATED)]
-    assert {p: t for p, t in committed(served.store).items() if p in finished} == finished
+    assert finished.items() <= committed(served.store).items()
 
 
-def test_what_may_pass_is_tried_again(served: Served, flag: Path) -> None:
-    flag.write_text("once ConnectionError")
-    id = served.schedule("ssb/distill", (*SMALL, "distill.seed=3"), "--to", "distill")
+def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_finished(
+    served: Served, faults: Path
+) -> None:
+    other = (*SMALL, "rollouts.seed=11", "execution.isolate=always")
+    (faults / "rollouts").write_text("slow 3")
+    before = committed(served.store)
+    id = served.schedule("ssb/quickstart", other)
+    until(lambda: len(committed(served.store)) >= len(before) + 2, 120, lambda: served.told(id))
+    processes = served.pids(id)
+    assert len(processes) >= 2  # the flow's and its stage's
+    served.api(f"/flow_runs/{id}/set_state", state={"type": "CANCELLING"})  # as the UI does
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    assert alive == []
+    assert served.wait(id)["state"]["type"] == "CANCELLED"
+    finished = committed(served.store)
+    assert not list(served.store.rglob("*.tmp"))
+
+    again = served.schedule("ssb/quickstart", other, to_stage="rollouts")
+    assert served.wait(again)["state"]["type"] == "COMPLETED"
+    assert finished.items() <= committed(served.store).items()
+    shown = served.api("/artifacts/filter", artifacts={"key": {"any_": ["ssb-progress-rollouts"]}})
+    assert any(re.search(r"of \d+ samples, [\d.]+ samples/s, 0:\d\d:\d\d left", a["description"]) for a in shown)
+    (faults / "rollouts").unlink()
+
+
+def test_what_may_pass_is_tried_again(served: Served, faults: Path) -> None:
+    (faults / "distill").write_text("once ConnectionError")
+    id = served.schedule("ssb/distill", (*SMALL, "distill.seed=3"), to_stage="distill")
     assert served.wait(id)["state"]["type"] == "COMPLETED"
     until(lambda: "distill: try 2 of 4" in served.logs(id), 30, lambda: served.told(id))
     assert dict(served.tasks(id))["distill"] == "Completed"
 
 
-def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_finished(served: Served) -> None:
-    slow = (*SLOW, "execution.isolate=always")
-    id = served.schedule("ssb/quickstart", slow)
-    store = served.store / "rollouts"
-    before = committed(store)
-    until(lambda: len(committed(store)) >= len(before) + 2, 120, lambda: served.told(id))
-    processes = served.pids(id)
-    assert len(processes) >= 2  # the flow's and its stage's
-    done = served.prefect("flow-run", "cancel", id)
-    assert done.returncode == 0, done.stdout
-    _, alive = psutil.wait_procs(processes, timeout=10)
-    assert alive == []
-    assert served.wait(id)["state"]["type"] == "CANCELLED"
-    finished = committed(store)
-    assert not list(served.store.rglob("*.tmp"))
+@pytest.mark.soak
+def test_killed_with_its_worker_in_rollouts_and_alone_in_distill_the_next_run_goes_on_and_completes(
+    served: Served, faults: Path
+) -> None:
+    other = (*SMALL, "rollouts.seed=5")
+    first = kill_in("rollouts", "ssb/evaluate", other, served, faults, with_worker=True)
+    kill_in("distill", "ssb/quickstart", other, served, faults, with_worker=False)
+    finished = committed(served.store)
+    assert served.wait(served.schedule("ssb/quickstart", other))["state"]["type"] == "COMPLETED"
+    assert finished.items() <= committed(served.store).items()
+    assert not list(served.store.rglob("*.tmp")) and not list(served.store.rglob("*.work"))
+    assert_marked_crashed(served, first)
 
-    again = served.schedule("ssb/rollouts", slow, "--to", "rollouts")
-    assert served.wait(again)["state"]["type"] == "COMPLETED"
-    assert {p: t for p, t in committed(store).items() if p in finished} == finished
-    shown = served.api("/artifacts/filter", artifacts={"key": {"any_": ["ssb-progress-rollouts"]}})
-    assert any(re.search(r"of 3,\d+ samples, [\d.]+ samples/s, 0:\d\d:\d\d left", a["description"]) for a in shown)
+
+def test_a_run_that_died_with_its_worker_is_marked_crashed_by_the_automation(
+    served: Served, killed: list[str]
+) -> None:
+    (id,) = killed
+    assert_marked_crashed(served, id)
+
+
+def assert_marked_crashed(served: Served, id: str) -> None:
+    assert served.wait(id, {"CRASHED"}, 180)["state"]["type"] == "CRASHED"
+    assert "No heartbeat for 90 seconds" in served.run(id)["state"]["message"]
+    assert "is started again" in served.log.read_text()  # the worker
 
 
 def test_a_worker_without_a_home_refuses_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

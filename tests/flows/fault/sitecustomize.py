@@ -1,27 +1,50 @@
-"""Makes a stage fail in processes that have this folder on their PYTHONPATH and SSB_TEST_FAULT in their environment.
+"""Faults for processes with this folder on their PYTHONPATH, and in SSB_TEST_FAULTS the name of another.
 
-``SSB_TEST_FAULT=STAGE:FILE``: while FILE exists, STAGE raises the built-in error that it names. After ``once`` the file
-is removed first, so that the next try gets past it.
+A file there that is named like a stage says what goes wrong in it, as long as it is there: the name of a built-in error
+is raised when it begins (after ``once`` the file is removed first, so that the next try gets past it), and ``slow 5``
+makes it wait for 5 seconds after each shard or checkpoint that it has finished, so that there is time to kill it.
 """
 
 import os
 from pathlib import Path
 
-if fault := os.environ.get("SSB_TEST_FAULT"):
+if found := os.environ.get("SSB_TEST_FAULTS"):
     import builtins
+    import time
     from typing import Any
 
     from ssb_core import stages
+    from ssb_core.store import Store
 
-    stage, _, file = fault.partition(":")
-    execute = stages.execute
+    folder = Path(found)
+    execute, write_shard, keep = stages.execute, Store.write_shard, Store.keep
+
+    def fault(stage: str) -> list[str]:
+        return (folder / stage).read_text().split() if (folder / stage).exists() else []
 
     def broken(spec: Any, *rest: Any) -> Any:
-        if spec.stage == stage and Path(file).exists():
-            *once, kind = Path(file).read_text().split()
-            if once:
-                Path(file).unlink()
-            raise getattr(builtins, kind)(f"injected into {stage}")
+        match fault(spec.stage):
+            case ["once", kind]:
+                (folder / spec.stage).unlink()
+                raise getattr(builtins, kind)(f"injected into {spec.stage}")
+            case [kind]:
+                raise getattr(builtins, kind)(f"injected into {spec.stage}")
         return execute(spec, *rest)
 
+    def wait(stage: str) -> None:
+        match fault(stage):
+            case ["slow", seconds]:
+                time.sleep(float(seconds))
+
+    def slow_shard(self: Store, recipe: Any, *rest: Any) -> Any:
+        shard = write_shard(self, recipe, *rest)
+        wait(recipe.stage)
+        return shard
+
+    def slow_part(self: Store, part: Path) -> None:
+        keep(self, part)
+        wait(part.relative_to(self.root).parts[0])
+
     stages.execute = broken
+    Store.write_shard = slow_shard
+    Store.keep = slow_part

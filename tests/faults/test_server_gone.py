@@ -1,0 +1,34 @@
+"""A Prefect server that goes away in the middle of a run: no finished work is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from ssb_core import presets
+from ssb_core.store import Store
+from tests.conftest import SMALL, run_stages
+from tests.faults.test_kill import committed
+from tests.processes import ROOT, SSB, serving
+from tests.served import until
+
+FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
+COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FOUR for a in ("--set", s)), "--to", "rollouts"]
+INJECT = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
+
+
+def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
+    store, log = tmp_path / "store", tmp_path / "log.txt"
+    (tmp_path / "rollouts").write_text("slow 3")
+    with log.open("w") as out, serving(alone, tmp_path, "--no-ui") as env:
+        # Prefect's own 5 retries take minutes before it gives up.
+        own = {"PYTHONPATH": INJECT, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
+        run = subprocess.Popen(COMMAND, env=env | own, cwd=tmp_path, stdout=out, stderr=out)
+        until(lambda: len(committed(store)) == 1, 120, log.read_text)
+    run.wait(240)
+    finished = committed(store)
+    assert len(finished) == 4, log.read_text()
+    assert run.returncode == 1 and "error: the Prefect server cannot be reached any more" in log.read_text()
+    again = run_stages(presets.load("quickstart", overrides=FOUR), Store(store), tmp_path / "again", stop="rollouts")
+    assert [row.status for row in again.stages] == ["cached"] and committed(store) == finished
