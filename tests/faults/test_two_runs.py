@@ -6,11 +6,11 @@ import json
 import subprocess
 from pathlib import Path
 
-from tests.conftest import SMALL
+from tests.faults.subject import FAST
 from tests.faults.test_kill import committed
 from tests.processes import SSB
 
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
+COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FAST for a in ("--set", s))]
 
 
 def test_two_runs_at_once_make_every_shard_once(served: dict[str, str], tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def kill_in(
     (faults / stage).write_text("slow 4")
     before = parts(served.store)
     id = served.schedule(deployment, settings)
-    until(lambda: any(f"/{stage}/" in p for p in parts(served.store).keys() - before.keys()), 200, lambda: served.told(id))
+    until(
+        lambda: any(f"/{stage}/" in p for p in parts(served.store).keys() - before.keys()), 200, lambda: served.told(id)
+    )
     served.kill(id, with_worker)
     (faults / stage).unlink()
     assert before.items() <= parts(served.store).items(), "a finished part was made again"
@@ -192,9 +194,7 @@ def test_killed_with_its_worker_in_rollouts_and_alone_in_distill_the_next_run_go
     assert_marked_crashed(served, first)
 
 
-def test_a_run_that_died_with_its_worker_is_marked_crashed_by_the_automation(
-    served: Served, killed: list[str]
-) -> None:
+def test_a_run_that_died_with_its_worker_is_marked_crashed_by_the_automation(served: Served, killed: list[str]) -> None:
     (id,) = killed
     assert_marked_crashed(served, id)
 

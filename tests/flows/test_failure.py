@@ -1,16 +1,26 @@
-"""A failure that the user must mend is told once, without a traceback, and not tried again."""
+"""A failure that the user must mend is told once and not tried again, and the stages before it are told as ever."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.processes import run_ssb
+from tests.conftest import SMALL
+from tests.processes import api, run_ssb
+
+REFUSED = (*SMALL, "target_traces=200", "distill.held_out=150")
+COMMAND = ("run", "--preset", "quickstart", *(a for s in REFUSED for a in ("--set", s)), "--name", "told")
 
 
-def test_nothing_to_distill_is_one_clear_message(served: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "hard.jsonl").write_text('{"question": "What is 2 + 2?", "answer": "123456789"}\n')
-    command = ["run", "--preset", "quickstart", "--set", "problems={source: hard.jsonl}"]
-    done = run_ssb(*command, env=served, cwd=tmp_path)
+def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told(
+    served: dict[str, str], tmp_path: Path
+) -> None:
+    done = run_ssb(*COMMAND, env=served, cwd=tmp_path)
     assert done.returncode == 1
-    assert "error: no trace was taught" in done.stderr
-    assert done.stderr.count("no trace was taught") == 1 and "Traceback" not in done.stderr
+    assert done.stderr.count("held out") == 1 and "Traceback" not in done.stderr, done.stderr
+    (latest,) = api(served, "/flow_runs/filter", sort="START_TIME_DESC", limit=1)
+    assert latest["state_type"] == "FAILED"
+    mine = {"flow_run_id": {"any_": [latest["id"]]}}
+    keys = sorted(a["key"] for a in api(served, "/artifacts/filter", artifacts=mine) if a["key"])
+    assert keys == ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
+    folder = tmp_path / "runs" / "told"
+    assert (folder / "stages.json").exists() and not (folder / "summary.json").exists()

@@ -15,9 +15,10 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
 
     from ssb_core import stages
     from ssb_core.store import Store
+    from ssb_core.store.local import Local
 
     folder = Path(found)
-    execute, write_shard, keep = stages.execute, Store.write_shard, Store.keep
+    execute, write_shard, keep = stages.execute, Store.write_shard, Local.keep
 
     def fault(stage: str) -> list[str]:
         return (folder / stage).read_text().split() if (folder / stage).exists() else []
@@ -41,10 +42,10 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
         wait(recipe.stage)
         return shard
 
-    def slow_part(self: Store, part: Path) -> None:
+    def slow_part(self: Local, part: Path) -> None:
         keep(self, part)
         wait(part.relative_to(self.root).parts[0])
 
     stages.execute = broken
     Store.write_shard = slow_shard
-    Store.keep = slow_part
+    Local.keep = slow_part
