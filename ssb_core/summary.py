@@ -104,7 +104,7 @@ def signal_origins(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]
     """What each shard of a teach request says of its signal: codec, sizes, head, certificate."""
     import pyarrow.parquet as pq
 
-    from .signal.codecs import METADATA
+    from .signal.layout import METADATA
 
     for entry in manifest.entries:
         yield json.loads(pq.read_schema(store.path(manifest, entry)).metadata[METADATA.encode()])
@@ -113,7 +113,7 @@ def signal_origins(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]
 def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     if not taught:
         return {}
-    from .signal.codecs import bytes_per_token
+    from .signal.layout import bytes_per_token
 
     manifests = [required(t, store) for t in taught]
     origins = (o for m in manifests for o in signal_origins(store, m))

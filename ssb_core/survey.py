@@ -133,7 +133,7 @@ def storage(run: Run) -> Storage:
     """
     import pyarrow.parquet as pq
 
-    from .signal import codecs
+    from .signal import layout
 
     manifests = taught(run)
     origin = next(signal_origins(run.store, manifests[0]))
@@ -141,11 +141,11 @@ def storage(run: Run) -> Storage:
     tokens = sum(m.facts["tokens"] for m in manifests)
     return Storage(
         codec=origin["codec"],
-        fields={name: f"{f.width} {f.dtype}" for name, f in codecs.fields(origin).items()},
+        fields={name: f"{f.width} {f.dtype}" for name, f in layout.fields(origin).items()},
         shards=len(shards),
         traces=sum(m.facts["taught"] for m in manifests),
         tokens=tokens,
-        raw_bytes=tokens * codecs.bytes_per_token(origin),
+        raw_bytes=tokens * layout.bytes_per_token(origin),
         stored_bytes=sum(_signal_bytes(pq.read_metadata(run.store.path(*s))) for s in shards),
         file_bytes=sum(entry.bytes for _, entry in shards),
         logits_bytes=4 * origin["vocabulary"],
@@ -154,7 +154,7 @@ def storage(run: Run) -> Storage:
 
 def _signal_bytes(file: Any) -> int:
     """Compressed bytes of the signal's columns in one Parquet file, by its metadata."""
-    from .signal.codecs import COLUMN
+    from .signal.layout import COLUMN
 
     groups = (file.row_group(i) for i in range(file.num_row_groups))
     columns = (group.column(i) for group in groups for i in range(group.num_columns))
@@ -269,14 +269,14 @@ def _examine(
     run: Run, shard: Shard, rows: Sequence[int], model: Any, temperature: float, token_budget: int
 ) -> Iterator[Examined]:
     """The effect on some traces of a shard, one by one."""
-    from .signal import codecs, hint
+    from .signal import codecs, hint, layout
 
     table = run.store.table(*shard)
-    origin = json.loads(table.schema.metadata[codecs.METADATA.encode()])
+    origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
     records = table.select(schema(TeacherTrace).names).take(list(rows)).to_pylist()
     traces = [from_row(TeacherTrace, r) for r in records]
     for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
-        teacher = hint.on_device(codecs.from_arrow(table[codecs.COLUMN], row, origin), origin, model)
+        teacher = hint.on_device(codecs.from_arrow(table[layout.COLUMN], row, origin), origin, model)
         plain = hint.effect(model, states_NH, teacher)
         tempered = plain if temperature == 1 else hint.effect(model, states_NH, teacher, temperature)
         yield Examined(trace, plain, tempered)

@@ -30,14 +30,14 @@ def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) ->
     """
     import pyarrow as pa
 
-    from .signal import codecs
+    from .signal import layout
 
     shards = [(manifest, entry) for manifest in taught for entry in manifest.entries]
     schemas = [store.schema(*shard) for shard in shards]
     if not schemas:
         return 0
-    origins = [json.loads(s.metadata[codecs.METADATA.encode()]) for s in schemas]
-    columns = [*IDS, codecs.COLUMN]
+    origins = [json.loads(s.metadata[layout.METADATA.encode()]) for s in schemas]
+    columns = [*IDS, layout.COLUMN]
     accepted = _accepted((store.table(*shard, ["dropped", *columns]) for shard in shards), limit)
     return write(path, pa.schema([schemas[0].field(name) for name in columns]), accepted, origins)
 
@@ -87,13 +87,13 @@ class Traces:
         """``prompt_ids`` (P) and ``completion_ids`` (N) as int64, ``signal``: the codec's fields, (N, width) each."""
         import torch
 
-        from .signal import codecs
+        from .signal import codecs, layout
 
         if index == len(self):
             return self._empty()
         row = self.file.get_batch(self.part[index])
         prompt, completion = (torch.tensor(row[name][0].values.to_numpy(), dtype=torch.long) for name in IDS)
-        signal = codecs.from_arrow(row[codecs.COLUMN], 0, self.origins[0]) if self.origins else {}
+        signal = codecs.from_arrow(row[layout.COLUMN], 0, self.origins[0]) if self.origins else {}
         return {"prompt_ids": prompt, "completion_ids": completion, "signal": signal}
 
     def _empty(self) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def _schema() -> pa.Schema:
 
 
 def _metadata_key() -> str:
-    from ..signal.codecs import METADATA
+    from ..signal.layout import METADATA
 
     return METADATA
 
@@ -178,7 +178,7 @@ def _signal_origin(run: Run, traces: Traces) -> dict[str, Any]:
 
 def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: Entry, kept: Sequence[int]) -> pa.Table:
     """The table with a column for each field of the signal, under the field's own name."""
-    from ..signal.codecs import COLUMN
+    from ..signal.layout import COLUMN
 
     signal = run.store.table(taught, entry, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
     for field in signal.type:

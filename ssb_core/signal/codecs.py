@@ -1,77 +1,24 @@
-"""The teacher signal in Parquet: one column, a struct with a list of fixed-size vectors, one a token, for each field.
-
-| codec    | fields of a token                                          | what it keeps                              |
-|----------|------------------------------------------------------------|--------------------------------------------|
-| `hidden` | `hidden` (H), the model's dtype                            | everything; read with the shared head      |
-| `topk`   | `ids` (K) int32, `log_probs` (K) and `lse` (1), float32    | the K most probable tokens, the rest's mass|
-| `dense`  | `log_probs` (V) float16                                    | everything, rounded; V / H times as large  |
-
-Log-probabilities are at temperature 1: logits whose log-sum-exp is 0. `lse` is the log-sum-exp of all V of them divided
-by the temperature T that the origin names, so that the K are exact at T too. Arrow has no bfloat16: its bit patterns
-are stored as uint16. What is needed to read a shard, its `origin`, is in the schema metadata.
-"""
+"""The teacher signal between tensors and the columns of Parquet that `layout` describes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from ..store import StoreError
+from .layout import Field, fields
 from .losses import chunk_of
 from .teachers import Dense, HiddenStates, Nobody, Teacher, TopK, log_probs
 
-COLUMN = "signal"
-METADATA = "ssb_signal"
-CODEC_VERSION = 2
 _STORED: dict[str, tuple[torch.dtype, Any, pa.DataType]] = {
     "float32": (torch.float32, np.float32, pa.float32()),
     "float16": (torch.float16, np.float16, pa.float16()),
     "bfloat16": (torch.bfloat16, np.uint16, pa.uint16()),
     "int32": (torch.int32, np.int32, pa.int32()),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One vector a token: its numbers' dtype and their count."""
-
-    dtype: str
-    width: int
-
-    @property
-    def nbytes(self) -> int:
-        return self.width * _STORED[self.dtype][0].itemsize
-
-
-def fields(origin: Mapping[str, Any]) -> dict[str, Field]:
-    """What a shard of this origin stores for each token.
-
-    Raises:
-        StoreError: it was written by another version, or by a codec that is not known.
-    """
-    codec, _, version = origin["codec"].partition("/")
-    match codec if version == str(CODEC_VERSION) else None:
-        case "hidden":
-            return {"hidden": Field(origin["dtype"], origin["hidden_size"])}
-        case "topk":
-            k = Field("float32", origin["k"])
-            return {"ids": Field("int32", origin["k"]), "log_probs": k, "lse": Field("float32", 1)}
-        case "dense":
-            return {"log_probs": Field("float16", origin["vocabulary"])}
-    raise StoreError(
-        f"captured signal has the codec {origin['codec']}, and codecs of version {CODEC_VERSION} are read here\n"
-        "  remedy: make it again: ssb run ... --force teach"
-    )
-
-
-def bytes_per_token(origin: Mapping[str, Any]) -> int:
-    """What a token's vectors take before compression."""
-    return sum(f.nbytes for f in fields(origin).values())
 
 
 @torch.inference_mode()

@@ -253,13 +253,13 @@ def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
 
 def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
-    from ..signal import codecs, origin
+    from ..signal import layout, origin
 
     shared = origin.shared(model, tokenizer)
     if spec.kept:
         shared |= {**spec.kept, "k": min(spec.k, shared["vocabulary"])}
     return {
-        "codec": f"{spec.codec}/{codecs.CODEC_VERSION}",
+        "codec": f"{spec.codec}/{layout.CODEC_VERSION}",
         "dtype": str(model.dtype).removeprefix("torch."),
         "model": spec.model.identity,
         "adapter": None,  # the teacher is the base itself
@@ -273,7 +273,7 @@ def signal_table(
     """The traces with their signal column; in the schema metadata its certificate, and the hint's effect on one."""
     import pyarrow as pa
 
-    from ..signal import capture, codecs, hint
+    from ..signal import capture, codecs, hint, layout
 
     kept = [t for t in traces if t.dropped is None]
     head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
@@ -290,8 +290,8 @@ def signal_table(
     temperatures = (1.0, origin["temperature"]) if "temperature" in origin else (1.0,)
     certificate = asdict(capture.certify(model, kept, stored, temperatures))
     table = to_table(traces, TeacherTrace)
-    table = table.append_column(codecs.COLUMN, column)
-    noted = {codecs.METADATA.encode(): json.dumps({**origin, **certificate}, sort_keys=True).encode()}
+    table = table.append_column(layout.COLUMN, column)
+    noted = {layout.METADATA.encode(): json.dumps({**origin, **certificate}, sort_keys=True).encode()}
     if kept:  # for the report
         noted |= hint.sample(model, tokenizer, kept[0], signal[kept[0].problem_id], origin).dump()
     return table.replace_schema_metadata(noted)

@@ -23,7 +23,7 @@ from ssb_core.engines import Request, open_sampler
 from ssb_core.execution import Execution
 from ssb_core.nano import problems
 from ssb_core.progress import Progress
-from ssb_core.signal import codecs
+from ssb_core.signal import codecs, layout
 from tests.bench.conftest import Figures
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
@@ -35,7 +35,7 @@ Solved = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # ids of stud
 def origin(codec: str, head_VH: torch.Tensor, temperature: float) -> dict[str, Any]:
     """What `codecs` reads of a shard's origin."""
     vocabulary, hidden = head_VH.shape
-    found = {"codec": f"{codec}/{codecs.CODEC_VERSION}", "dtype": "bfloat16"}
+    found = {"codec": f"{codec}/{layout.CODEC_VERSION}", "dtype": "bfloat16"}
     kept = {"k": K, "temperature": temperature} if codec == "topk" else {}
     return {**found, "vocabulary": vocabulary, "hidden_size": hidden, **kept}
 
@@ -49,8 +49,8 @@ def sizes(states: Sequence[torch.Tensor], head_VH: torch.Tensor, folder: Path) -
     for codec in ("dense", "topk", "hidden"):
         how = origin(codec, head_VH, 2.0)
         column = codecs.to_arrow([codecs.encode(s_NH, head_VH, None, how) for s_NH in states], how)
-        parquet.write(pa.table({codecs.COLUMN: column}), folder / codec)
-        found[codec] = {"raw": float(codecs.bytes_per_token(how)), "file": (folder / codec).stat().st_size / tokens}
+        parquet.write(pa.table({layout.COLUMN: column}), folder / codec)
+        found[codec] = {"raw": float(layout.bytes_per_token(how)), "file": (folder / codec).stat().st_size / tokens}
     return found
 
 

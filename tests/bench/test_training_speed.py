@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ssb_core.signal import codecs
+from ssb_core.signal import codecs, layout
 from ssb_core.store import Manifest, Recipe, Store
 from ssb_core.traces import Traces, collate, lay_out
 from tests.bench.conftest import Figures, measured
@@ -49,8 +49,8 @@ def stored(store: Store) -> Manifest:
     signal = [{"hidden": torch.randn(REPLY, HIDDEN, dtype=torch.bfloat16)} for _ in range(TRACES)]
     ids = [[list(range(n))] * TRACES for n in (PROMPT, REPLY)]
     columns = {"dropped": pa.nulls(TRACES, pa.string()), "student_prompt_ids": ids[0], "completion_ids": ids[1]}
-    table = pa.table({**columns, codecs.COLUMN: codecs.to_arrow(signal, origin)})
-    table = table.replace_schema_metadata({codecs.METADATA: json.dumps(origin)})
+    table = pa.table({**columns, layout.COLUMN: codecs.to_arrow(signal, origin)})
+    table = table.replace_schema_metadata({layout.METADATA: json.dumps(origin)})
     recipe = Recipe("teach", {"bench": "load"})
     store.open(recipe)
     shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)

@@ -27,7 +27,7 @@ from ssb_core.failures import may_pass
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.signal import codecs, origin
+from ssb_core.signal import codecs, layout, origin
 from ssb_core.stages import distill, execute, required, together
 from ssb_core.stages.host import StageError
 from ssb_core.store import Store, StoreError
@@ -324,7 +324,7 @@ def test_traces_are_laid_out_bit_for_bit_as_the_shards_hold_them(
     for (table, i), trace, length in zip(rows, traces, traces.lengths, strict=False):
         assert trace["prompt_ids"].tolist() == table["student_prompt_ids"][i].as_py()
         assert trace["completion_ids"].tolist() == table["completion_ids"][i].as_py()
-        assert same(trace["signal"], codecs.from_arrow(table[codecs.COLUMN], i, traces.origins[0]))
+        assert same(trace["signal"], codecs.from_arrow(table[layout.COLUMN], i, traces.origins[0]))
         assert length == len(trace["prompt_ids"]) + len(trace["completion_ids"])
 
 
@@ -551,7 +551,7 @@ def test_students_learn_from_other_codecs_without_another_sample(
         made[f"{request.spec.stage} {type(request.spec).__name__}"] = execute(request.spec, store, Progress())
     assert made["rollouts Spec"].made == made["select Spec"].made == 0 < made["teach Spec"].made
     (origin_, *_) = signal_origins(store, made["teach Spec"].manifest)
-    assert origin_["codec"] == f"{codec}/2" and codecs.bytes_per_token(origin_) == nbytes
+    assert origin_["codec"] == f"{codec}/2" and layout.bytes_per_token(origin_) == nbytes
     assert 0 <= origin_["max_kl_error"] < 1e-5
     log = distill.read_log(spec_of(settings, store).directory(store))
     assert sum(row["loss"] for row in log[6:]) < sum(row["loss"] for row in log[:6])

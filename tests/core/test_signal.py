@@ -12,7 +12,7 @@ import torch
 from ssb_core import models
 from ssb_core.records import TeacherTrace, Verdict, from_row, schema
 from ssb_core.runs import Run
-from ssb_core.signal import codecs
+from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe, Store, StoreError
@@ -27,8 +27,8 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     column = codecs.to_arrow([{"hidden": vectors["a"]}, None, {"hidden": vectors["c"]}], origin)
     store, recipe = Store(tmp_path), Recipe("teach", {})
     store.open(recipe)
-    shard = store.write_shard(recipe, "0", pa.table({codecs.COLUMN: column}), ["a", "b", "c"], None)
-    stored = pq.read_table(store.directory(recipe) / shard.entry.path)[codecs.COLUMN]
+    shard = store.write_shard(recipe, "0", pa.table({layout.COLUMN: column}), ["a", "b", "c"], None)
+    stored = pq.read_table(store.directory(recipe) / shard.entry.path)[layout.COLUMN]
     for row, name in ((0, "a"), (2, "c")):
         back = codecs.from_arrow(stored, row, origin)["hidden"]
         assert back.dtype == torch_dtype and torch.equal(back.view(bits), vectors[name].view(bits))
@@ -41,7 +41,7 @@ def test_captured_vectors_take_less_than_their_own_bytes_and_have_no_dictionary(
         file = pq.ParquetFile(path)
         groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
         for column in (g.column(i) for g in groups for i in range(g.num_columns)):
-            vector = column.path_in_schema.startswith(codecs.COLUMN)
+            vector = column.path_in_schema.startswith(layout.COLUMN)
             assert ("BYTE_STREAM_SPLIT" in column.encodings) is vector
             assert column.has_dictionary_page is not vector
             if vector:
@@ -82,4 +82,4 @@ def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperatur
 @pytest.mark.parametrize("codec", ["hidden/1", "hidden", "sketch/2"])
 def test_signal_of_another_version_or_codec_is_refused_with_a_remedy(codec: str) -> None:
     with pytest.raises(StoreError, match=rf"has the codec {codec}, .*\n  remedy: make it again: .*--force teach"):
-        codecs.fields({"codec": codec, "dtype": "float32", "hidden_size": 8})
+        layout.fields({"codec": codec, "dtype": "float32", "hidden_size": 8})

@@ -17,7 +17,7 @@ from ssb_core.config import ConfigError, RunConfig
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, from_row, schema
 from ssb_core.runs import Run
-from ssb_core.signal import codecs, hint, marks
+from ssb_core.signal import codecs, hint, layout, marks
 from ssb_core.signal.marks import Marked, pieces
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe, StoreError
@@ -39,10 +39,10 @@ def captured(run: Run) -> Iterator[tuple[TeacherTrace, dict[str, torch.Tensor], 
     """Every taught trace of a run with its signal and that signal's origin."""
     for manifest in run.manifests("teach"):
         for table in run.store.tables(manifest):
-            origin = json.loads(table.schema.metadata[codecs.METADATA.encode()])
+            origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
             for i, row in enumerate(table.select(schema(TeacherTrace).names).to_pylist()):
                 if row["dropped"] is None:
-                    yield from_row(TeacherTrace, row), codecs.from_arrow(table[codecs.COLUMN], i, origin), origin
+                    yield from_row(TeacherTrace, row), codecs.from_arrow(table[layout.COLUMN], i, origin), origin
 
 
 def logits(model: Any, prompt: tuple[int, ...], trace: TeacherTrace) -> torch.Tensor:
@@ -155,8 +155,8 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     manifest = next(m for m in run.manifests("teach") if m.facts["taught"])
     entry = manifest.entries[0]
     shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
-    origin = json.loads(table.schema.metadata[codecs.METADATA.encode()])
-    table = table.replace_schema_metadata({codecs.METADATA: json.dumps({**origin, "mean_kl_error": 0.5})})
+    origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
+    table = table.replace_schema_metadata({layout.METADATA: json.dumps({**origin, "mean_kl_error": 0.5})})
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
     spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).entry
     run.store.commit(recipes[manifest.recipe], replace(manifest, entries=(spoilt, *manifest.entries[1:])))

@@ -12,7 +12,7 @@ from ssb_core.config import Decoding, RolloutsConfig
 from ssb_core.progress import Progress
 from ssb_core.records import Completion, ContrastivePair, Problem, Rollout, TeacherTrace, Verdict, from_row
 from ssb_core.runs import Run
-from ssb_core.signal import codecs
+from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.stages import rollouts, teach
@@ -165,7 +165,7 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
     (origin, *_) = signal_origins(quick_run.store, manifest)
     for i in rows:
         trace = from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0])
-        stored = codecs.from_arrow(table[codecs.COLUMN], i, origin)["hidden"]
+        stored = codecs.from_arrow(table[layout.COLUMN], i, origin)["hidden"]
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids])
         live = model(input_ids=ids).logits[0, len(trace.teacher_prompt_ids) - 1 : -1]
         assert stored.shape == (len(trace.completion_ids), head.shape[1])
@@ -174,7 +174,7 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
 
 def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.ResolvedModel) -> None:
     manifest = quick_run.manifests("teach")[0]
-    columns = [n for n in quick_run.store.table(manifest, manifest.entries[0]).column_names if n != codecs.COLUMN]
+    columns = [n for n in quick_run.store.table(manifest, manifest.entries[0]).column_names if n != layout.COLUMN]
     rows = quick_run.store.table(manifest, manifest.entries[0], columns).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None]
     model = models.load_model(nano, "cpu")
@@ -195,7 +195,7 @@ def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: mode
     kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
     traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
     (origin, *_) = signal_origins(quick_run.store, manifest)
-    stored = [codecs.teacher(codecs.from_arrow(table[codecs.COLUMN], i, origin), origin) for i in kept]
+    stored = [codecs.teacher(codecs.from_arrow(table[layout.COLUMN], i, origin), origin) for i in kept]
     model = models.load_model(nano, "cpu")
     assert certify(model, traces, stored.__getitem__).max_kl_error < 1e-6
     with pytest.raises(StoreError, match="output head is not supported"):
