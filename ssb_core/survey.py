@@ -168,7 +168,7 @@ def certificates(run: Run) -> Certificates:
         ConfigError: the run has no taught trace.
         StoreError: the store no longer holds its shards.
     """
-    from .signal.capture import MAX_MEAN_KL
+    from .signal.origin import MAX_MEAN_KL
 
     found = [o for manifest in taught(run) for o in signal_origins(run.store, manifest)]
     tokens = sum(o["tokens"] for o in found)

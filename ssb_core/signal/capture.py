@@ -14,11 +14,10 @@ from torch.nn.utils.rnn import pad_sequence
 from .. import models
 from ..records import TeacherTrace
 from ..store import StoreError
+from .origin import MAX_MEAN_KL
 from .teachers import Teacher
 
 CERTIFIED = 32  # one of so many traces is computed anew, and one of any shard: more would cost more than a few percent
-MAX_MEAN_KL = 1e-2  # nats a token. A model computing in bfloat16 differs from itself in another batch by a tenth of
-# that (and by more than that at single tokens, hence the mean); an unsupported head or a shifted token is far above.
 
 
 @dataclass(frozen=True, slots=True)

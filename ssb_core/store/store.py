@@ -246,13 +246,13 @@ class Store:
         """Where a file of a request is, on this machine; one that is only at the store's URL is fetched.
 
         Raises:
-            Damaged: what is fetched is not what was written.
+            Damaged: it is gone there, or not what was written.
         """
         path = self._file(manifest, entry)
         if not (path.is_file() and path.stat().st_size == entry.bytes):
             try:
                 self.there.fetch(path, entry.sha256)
-            except ValueError as e:
+            except (FileNotFoundError, ValueError) as e:
                 raise self._damaged(path, e) from None
         return path
 

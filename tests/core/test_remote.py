@@ -140,7 +140,6 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.entries[0]).num_rows == 2
 
 
-@pytest.mark.xfail(raises=FileNotFoundError, strict=True, reason="Store.path lets what fetching raises through")
 def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_which_is_made_again(
     here: Store, there: Store
 ) -> None:
