@@ -20,7 +20,7 @@ from ..store import StoreError, digest
 from . import gguf, hub, turns
 from .head import backbone, head_weight, refuse_unsupported, soft_cap
 from .loading import empty, load
-from .sources import NANO, ResolvedModel, resolve, weight_files
+from .sources import NANO, ResolvedModel, indexed, resolve, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +76,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
     try:
         config = load_config(model)
         refuse_unsupported(config)  # before it is built: what is refused here may be no causal language model
+        _refuse_other_weights(model, config)
         head_weight(empty(config))
         tokenizer = load_tokenizer(model)
         shown = {field: encode(tokenizer, prompt) for field, (prompt, _) in wanted.items()}
@@ -118,6 +119,26 @@ def check_weights(model: ResolvedModel) -> None:
             raise ConfigError(
                 f"model.source: {file} is no whole safetensors file ({e})\n  remedy: download it again"
             ) from None
+
+
+def _refuse_other_weights(model: ResolvedModel, config: Any) -> None:
+    """Refuse what would have transformers read other files than safetensors, which it does where these are named.
+
+    Raises:
+        ConfigError: the configuration names a file of weights, or the index of a hub model one of another kind.
+    """
+    from transformers.utils import cached_file
+
+    if named := getattr(config, "transformers_weights", None):
+        raise ConfigError(
+            f"model.source: the config.json of {model.source} names its weights (transformers_weights is "
+            f"{named!r:.100}), which is not supported\n  remedy: give a directory whose config.json does not"
+        )
+    place = local(model)
+    if not Path(place).is_dir():
+        how = {"revision": model.revision, "token": hub.token(), "_raise_exceptions_for_missing_entries": False}
+        if index := cached_file(place, hub.INDEX, **how):
+            indexed(Path(index))
 
 
 def context_length(model: ResolvedModel) -> int:
@@ -241,6 +262,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
 
     if model.source == str(NANO.resolve()):  # done before the bar is drawn
         logging.disable_progress_bar()
+    _refuse_other_weights(model, load_config(model))
     loaded, found = load(
         AutoModelForCausalLM.from_pretrained,
         local(model),

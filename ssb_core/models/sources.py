@@ -69,23 +69,28 @@ def weight_files(directory: Path) -> list[Path]:
         ConfigError: there are none, or its index names another kind of file, one elsewhere, or one that is missing.
     """
     index = directory / hub.INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-            bad = next((n for n in names if Path(n).name != n or not n.endswith(".safetensors")), None)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
-            raise ConfigError(f"model.source: {index} is no index of weights ({e!s:.100})\n  {AGAIN}") from None
-        if bad is not None:
-            raise ConfigError(
-                f"model.source: {index} names {bad!r:.100}; only safetensors beside it are read\n  {AGAIN}"
-            )
-    else:
-        names = [hub.WHOLE]
+    names = indexed(index) if index.is_file() else [hub.WHOLE]
     if missing := [n for n in names if not (directory / n).is_file()]:
         raise ConfigError(
             f"model directory {directory} has no .safetensors weights: {missing[0]} is missing\n  {AGAIN}"
         )
     return [directory / n for n in names]
+
+
+def indexed(index: Path) -> list[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        ConfigError: it is none, or names another kind of file, or one elsewhere.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        bad = next((n for n in names if Path(n).name != n or not n.endswith(".safetensors")), None)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
+        raise ConfigError(f"model.source: {index} is no index of weights ({e!s:.100})\n  {AGAIN}") from None
+    if bad is not None:
+        raise ConfigError(f"model.source: {index} names {bad!r:.100}; only safetensors beside it are read\n  {AGAIN}")
+    return names
 
 
 def _directory_digest(directory: Path) -> str:

@@ -117,6 +117,20 @@ print(json.dumps(told))
 """
 
 
+LOAD = """
+import json, sys
+from ssb_core import config, models
+told = {}
+for source, revision in json.loads(sys.argv[1]):
+    model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
+    try:
+        told[source] = str(models.load_model(model, "cpu"))
+    except config.ConfigError as e:
+        told[source] = str(e)
+print(json.dumps(told))
+"""
+
+
 def ask(wanted: dict[str, str | None], home: Path, code: str = CODE, **env: str) -> dict[str, Any]:
     """What is told about each model (name: revision), by a process with that environment and logs at their loudest."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
@@ -220,6 +234,16 @@ def test_only_a_missing_file_is_taken_for_no_generation_settings(hub: str, tmp_p
     told = ask(plain | {"acme/broken": CACHED}, tmp_path, ENDS, HF_ENDPOINT=hub)
     assert told["acme/plain"] == [7] and "cannot be read" in told["acme/broken"]
     assert ask(plain, tmp_path, ENDS, **down)["acme/plain"] == [7]  # as the hub answered before
+
+
+def test_pickled_weights_that_a_models_files_name_are_not_loaded(tmp_path: Path) -> None:
+    for name, more in (("indexed", "{}"), ("named", '{"transformers_weights": "adapter_model.bin"}')):
+        there = cache(tmp_path, name, "pytorch_model.bin", "adapter_model.bin")
+        (there / "config.json").write_text(json.dumps({"model_type": "llama"} | json.loads(more)))
+        (there / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
+    told = ask({"acme/indexed": CACHED, "acme/named": CACHED}, tmp_path, LOAD, HF_HUB_OFFLINE="1")
+    assert "names 'pytorch_model.bin'; only safetensors beside it are read\n  remedy: " in told["acme/indexed"]
+    assert "transformers_weights is 'adapter_model.bin'), which is not supported" in told["acme/named"]
 
 
 @pytest.mark.parametrize("value", [CANARY, ""])

@@ -131,7 +131,7 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     manifest = commit(here)
     known = there.manifest(RECIPE, "print-a")
     assert known == manifest
-    here.forget(manifest)
+    unfinished.forget(here, manifest)
     there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
     assert there.manifest(RECIPE, "print-a") is None
     assert not list(there.root.rglob("print-a.json"))
@@ -145,7 +145,7 @@ def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_whic
 ) -> None:
     manifest = commit(here)
     assert there.manifest(RECIPE, "print-a") == manifest
-    here.forget(manifest)
+    unfinished.forget(here, manifest)
     with pytest.raises(Damaged):
         there.table(manifest, manifest.entries[0])
     assert there.manifest(RECIPE, "print-a") is None
@@ -159,7 +159,7 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     hasty = {"retries": {"max_attempts": 1, "mode": "standard"}, "read_timeout": 5}
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
     here, there, third = (machine(name, s3, tmp_path) for name in ("here", "there", "third"))
-    here.remote._files[0].retries = 1  # type: ignore[union-attr]  else it waits for seconds
+    here.remote.files.fs.retries = 1  # type: ignore[union-attr]  else it waits for seconds
     here.open(RECIPE)
     shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
     manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
