@@ -17,6 +17,7 @@ import io
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from .loading import empty, load
 CONVERSION = 1  # counted up whenever the same file would be converted to something else
 RECORD = "conversion.json"
 MAGIC = b"GGUF"
+_ONCE = threading.RLock()
 
 
 def find(source: str) -> Path:
@@ -168,12 +170,14 @@ def _once() -> Iterator[None]:
     """
     import gguf
 
-    before = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader, gguf.get_tensor_name_map = map(lru_cache, before)
-    try:
-        yield
-    finally:
-        gguf.GGUFReader, gguf.get_tensor_name_map = before
+    module: Any = gguf
+    with _ONCE:  # of two threads the second would take the first one's for what was there before
+        before = module.GGUFReader, module.get_tensor_name_map
+        module.GGUFReader, module.get_tensor_name_map = map(lru_cache, before)
+        try:
+            yield
+        finally:
+            module.GGUFReader, module.get_tensor_name_map = before
 
 
 @_once()
