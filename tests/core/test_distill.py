@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections import UserList
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,8 @@ from ssb_core.stages import distill, execute, required, together
 from ssb_core.stages.host import StageError
 from ssb_core.store import Store, StoreError
 from ssb_core.summary import signal_origins
-from ssb_core.traces import METADATA, Traces, collate, lay_out
-from ssb_core.trainer import DistillTrainer, Order
+from ssb_core.traces import Traces, collate, lay_out
+from ssb_core.trainer import DistillTrainer, Order, Report
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
@@ -43,10 +45,12 @@ def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
 @pytest.fixture
 def store(quick_run: Run, tmp_path: Path) -> Store:
     """A copy of the finished store without its distillation."""
-    copied = Store(tmp_path / "store")
-    shutil.copytree(quick_run.store.root, copied.root)
-    shutil.rmtree(copied.root / "distill")
-    return copied
+    return without_students(quick_run, tmp_path / "store")
+
+
+def without_students(run: Run, to: Path) -> Store:
+    shutil.copytree(run.store.root, to, ignore=shutil.ignore_patterns("distill"))
+    return Store(to)
 
 
 def laid_out(spec: distill.Spec, store: Store, folder: Path) -> Traces:
@@ -389,85 +393,95 @@ def test_the_held_out_loss_is_the_objectives_mean_over_tokens_the_student_never_
     )
 
 
-@pytest.mark.parametrize("sharded", [False, True])
-def test_two_processes_have_the_loss_curve_of_one_with_accumulation(
-    small: RunConfig, store: Store, sharded: bool
-) -> None:
+@dataclass(frozen=True)
+class Alone:
+    """A student trained in one process, in two passes a step: what several processes must come to."""
+
+    spec: distill.Spec
+    log: list[dict[str, Any]]
+    weights: dict[str, torch.Tensor]
+    tokens: int
+
+    def assert_same(self, result: Path) -> None:
+        log = distill.read_log(result)
+        for name in ("loss", "grad_norm", "learning_rate", "held_out_loss"):
+            expected = [row[name] for row in self.log if name in row]
+            assert [row[name] for row in log if name in row] == pytest.approx(expected, rel=1e-4) and expected, name
+        for name, tensor in load_file(result / "adapter" / "adapter_model.safetensors").items():
+            torch.testing.assert_close(tensor, self.weights[name], rtol=1e-2, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone(small: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    store = without_students(quick_run, tmp_path_factory.mktemp("alone") / "store")
     spec = with_distill(spec_of(small, store), held_out=5)
     assert (spec.limit - 5) % spec.distill.batch_size, "the last pass is not a whole one"
     distill.run(with_distill(spec, accumulation=2), store, Progress())
     tokens = json.loads((spec.directory(store) / "speed.json").read_text())["tokens"]
-    alone, weights = distill.read_log(spec.directory(store)), adapter(spec, store)
-    shutil.rmtree(store.directory(spec.recipe))
-    steps, several = Counted(), with_execution(spec, train_processes=2, train_sharded=sharded)
-    before = stopped_early(several, store) if sharded else 0
-    outcome = distill.run(several, store, steps)
-    together = distill.read_log(spec.directory(store))
-    for name in ("loss", "grad_norm", "learning_rate", "held_out_loss"):
-        expected = [row.get(name) for row in alone if name in row]
-        assert [row[name] for row in together if name in row] == pytest.approx(expected, rel=1e-4) and expected
-    for name, tensor in adapter(spec, store).items():
-        torch.testing.assert_close(tensor, weights[name], rtol=1e-2, atol=1e-5)
-    assert steps.total == steps.done == len(alone) == outcome.made + before
-    assert not list(store.root.rglob("*.work"))
-    if not before:  # else steps were counted whose checkpoint was taken away
-        speed = json.loads((spec.directory(store) / "speed.json").read_text())
-        assert speed["tokens"] == pytest.approx(tokens, abs=len(alone))
+    return Alone(spec, distill.read_log(spec.directory(store)), adapter(spec, store), tokens)
 
 
-def test_two_machines_have_the_loss_curve_of_one(small: RunConfig, store: Store) -> None:
+def test_two_machines_have_the_loss_curve_of_one_process_with_accumulation(alone: Alone, store: Store) -> None:
     """Two launchers on loopback stand for machines: what only two hosts have, a network, is not tried."""
-    spec = with_distill(spec_of(small, store), epochs=1)
-    distill.run(spec, store, Progress())
-    alone = distill.read_log(spec.directory(store))
-    shutil.rmtree(store.directory(spec.recipe))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     joining = [sys.executable, "-m", "ssb_core.stages.together", str(store.root), "1"]
-    second, steps = subprocess.Popen(joining, stderr=subprocess.PIPE, text=True), Counted()
+    second, handler = subprocess.Popen(joining, stderr=subprocess.PIPE, text=True), signal.getsignal(signal.SIGINT)
+    spec = with_execution(alone.spec, train_processes=2, train_nodes=2, train_endpoint=endpoint)
+    steps = StopsAfter(3)
     try:
-        distill.run(with_execution(spec, train_processes=2, train_nodes=2, train_endpoint=endpoint), store, steps)
+        with pytest.raises(InterruptedError):  # when all is trained: only then is the progress's failure raised
+            distill.run(spec, store, steps)
     finally:
         second.send_signal(signal.SIGINT)
         told = second.communicate(timeout=120)[1]
-    together = distill.read_log(spec.directory(store))
-    for name in ("loss", "grad_norm", "learning_rate"):
-        assert [row[name] for row in together] == pytest.approx([row[name] for row in alone], rel=1e-4), name
-    assert steps.done == len(alone) and told.count("joining") == 1
+    assert signal.getsignal(signal.SIGINT) is handler, "signals stay the pipeline's"
+    assert told.count("joining") == 1 and steps.left == 3 - len(alone.log)
+    (work,) = store.directory(spec.recipe).glob("*.work")
+    alone.assert_same(work / "result")
+    assert json.loads((work / "speed.json").read_text())["tokens"] == pytest.approx(alone.tokens, abs=len(alone.log))
+
+
+def test_in_parts_every_process_holds_its_share_of_each_frozen_weight_and_the_loss_curve_is_that_of_one_process(
+    alone: Alone, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes break down in between: what they say is told, and training is gone on with."""
+    spec, steps = with_execution(alone.spec, train_processes=2, train_sharded=True), Counted()
+    monkeypatch.setattr(together, "_train", train_and_break_down)
+    with pytest.raises(StoreError, match=r"training process \d of 2 failed: StoreError: no room at step 6"):
+        distill.run(spec, store, steps)
+    (work,) = store.directory(spec.recipe).glob("*.work")
+    both = [json.loads((work / f"{rank}.json").read_text()) for rank in range(2)]
+    for name, parameter in distill.make_student(alone.spec).named_parameters():
+        held = [sizes[name] for sizes in both]
+        assert held == [parameter.numel()] * 2 if parameter.requires_grad else sum(held) == parameter.numel(), name
+    outcome = distill.run(spec, store, steps)
+    assert (outcome.reused, outcome.made) == (4, len(alone.log) - 4)
+    assert steps.total == steps.done == len(alone.log)
+    alone.assert_same(spec.directory(store))
     assert not list(store.root.rglob("*.work"))
 
 
-def test_in_parts_every_process_holds_its_share_of_each_frozen_weight_and_the_whole_adapter(
-    small: RunConfig, store: Store, tmp_path: Path
-) -> None:
-    spec = with_execution(spec_of(small, store), train_processes=2, train_sharded=True)
-    whole = distill.make_student(with_execution(spec, train_sharded=False))
-    torch.multiprocessing.spawn(note_sizes, (spec.model_dump_json(), tmp_path), nprocs=2)
-    both = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    for name, parameter in whole.named_parameters():
-        held = [sizes[name] for sizes in both]
-        assert held == [parameter.numel()] * 2 if parameter.requires_grad else sum(held) == parameter.numel(), name
+def train_and_break_down(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+    """A training process that notes how much of each weight it holds, and fails at step 6 if it began at the first."""
+    make, report = distill.make_student, Report.on_step_end
 
+    def noting(spec: distill.Spec) -> Any:
+        student = make(spec)
+        sizes = {n: (p.to_local() if hasattr(p, "to_local") else p).numel() for n, p in student.named_parameters()}
+        (work / f"{os.environ['RANK']}.json").write_text(json.dumps(sizes))
+        return student
 
-def note_sizes(rank: int, spec: str, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    student = distill.make_student(distill.Spec.model_validate_json(spec))
-    sizes = {n: (p.to_local() if hasattr(p, "to_local") else p).numel() for n, p in student.named_parameters()}
-    (folder / f"{rank}.json").write_text(json.dumps(sizes))
-    torch.distributed.destroy_process_group()
+    def failing(self: Report, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        report(self, args, state, control)
+        if state.global_step == 6 and checkpoint is None:
+            raise StoreError("no room at step 6")
 
-
-def stopped_early(spec: distill.Spec, store: Store) -> int:
-    """Break training in several processes off, at the step that is returned."""
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptedError):  # when all is trained: only then is the progress's failure raised
-        distill.run(spec, store, StopsAfter(3))
-    assert signal.getsignal(signal.SIGINT) is handler, "signals stay the pipeline's"
-    (work,) = store.directory(spec.recipe).glob("*.work")
-    *_, before, last = sorted(int(p.name.split("-")[1]) for p in work.glob("checkpoint-*"))
-    shutil.rmtree(work / f"checkpoint-{last}")
-    return before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distill, "make_student", noting)
+        patch.setattr(Report, "on_step_end", failing)
+        together._train(stage, spec, work, checkpoint, pipe)
 
 
 def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have(
@@ -482,21 +496,6 @@ def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have
     again = distill.run(wild, store, Progress())
     assert again.made == 0 and again.manifest == whole.manifest
     assert same(adapter(wild, store), weights)
-
-
-def test_what_a_training_process_refuses_is_said_by_its_own_words(small: RunConfig, store: Store) -> None:
-    spec = with_execution(spec_of(small, store), train_processes=2)
-    with pytest.raises(StoreError, match=r"training process \d of 2 failed: StoreError: .*has the soft_cap 30.0"):
-        distill.run(spec, store, Progress(), laid_out_with_another_soft_cap)
-
-
-def laid_out_with_another_soft_cap(spec: distill.Spec, store: Store, taught: Any, path: Path) -> int:
-    n = distill.lay_out(spec, store, taught, path)
-    table = pa.ipc.open_file(str(path)).read_all()
-    origins = [o | {"soft_cap": 30.0} for o in json.loads(table.schema.metadata[METADATA])]
-    with pa.ipc.new_file(str(path), table.schema.with_metadata({METADATA: json.dumps(origins)})) as writer:
-        writer.write_table(table)
-    return n
 
 
 def test_a_training_process_that_runs_out_of_memory_may_be_tried_again(

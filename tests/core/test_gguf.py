@@ -86,6 +86,21 @@ def test_a_whole_conversion_is_not_repeated(copied: models.ResolvedModel) -> Non
     assert models.local(copied, notes) == copied.source and notes.texts == []
 
 
+def test_a_conversion_parses_the_file_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf as library
+
+    parsed = []
+
+    class Counting(library.GGUFReader):
+        def __init__(self, *args: str) -> None:
+            parsed.append(args)
+            super().__init__(*args)
+
+    monkeypatch.setattr(library, "GGUFReader", Counting)
+    models.local(resolve(tiny, tmp_path))
+    assert parsed == [(str(tiny),)] and library.GGUFReader is Counting
+
+
 @pytest.mark.parametrize("harm", ["unlink", "truncate", "record"])
 def test_a_damaged_conversion_is_made_again(copied: models.ResolvedModel, harm: str) -> None:
     directory = Path(copied.source)

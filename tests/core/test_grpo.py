@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
+from ssb_core.stages.host import Host
 from ssb_core.store import Store, StoreError
 from tasks import grpo as grpo_task
 from tests.conftest import run_stages
@@ -159,25 +158,22 @@ def test_the_reward_is_1_for_a_correct_verdict_and_0_for_any_other(spec: grpo.Sp
     assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
-def test_broken_off_and_resumed_it_ends_with_the_same_bits(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
+def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
+    spec: grpo.Spec, trained: Trained, tmp_path: Path
+) -> None:
     store = Store(tmp_path)
     with pytest.raises(InterruptedError):
         grpo.run(spec, store, Recorded(3))
     assert finished(spec, store) is None
+    elsewhere = spec.model_copy(update={"execution": Execution(device="cpu", isolate="always")})
     resumed = Recorded()
-    outcome = grpo.run(spec, store, resumed)
+    with Host() as host:
+        outcome = host.execute(elsewhere, store, resumed)
     assert (outcome.reused, outcome.made) == (2, STEPS - 2)
     assert resumed.begun == [("grpo", STEPS, "steps", 2)]
     assert outcome.manifest == trained.outcome.manifest  # checksums of adapter and log, and the facts
     assert not list(store.root.rglob("*.work"))
     assert json.loads((spec.directory(store) / "speed.json").read_text())["tokens"] == trained.facts["tokens"]
-
-
-def test_a_fresh_process_trains_the_same_bits(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
-    job = {"stage": "grpo", "store": str(tmp_path / "store"), "spec": spec.model_dump(mode="json")}
-    (tmp_path / "job.json").write_text(json.dumps(job))
-    subprocess.run([sys.executable, "-m", "ssb_core.stages", str(tmp_path / "job.json")], check=True)
-    assert finished(spec, Store(tmp_path / "store")) == trained.outcome.manifest
 
 
 def test_another_seed_gives_another_student(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
@@ -273,7 +269,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(quick_run.store.root, tmp_path / "store")
-    wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16})}
+    wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16, "max_new_tokens": 16})}
     run = run_stages(small.model_copy(update=wanted), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
     sampled = sum(m.facts["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")

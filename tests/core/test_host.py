@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,47 +66,44 @@ def nothing_is_left_behind() -> Iterator[None]:
     assert {p.pid for p in children()} <= before and scratch() <= there
 
 
-def test_a_wave_in_fresh_processes_makes_the_same_bytes_and_loads_the_engine_once(
+def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes_and_loads_the_engine_once(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
-    store, progress, pids = Store(tmp_path / "store"), Recorded(), []
+    store, pids = Store(tmp_path / "store"), []
     wave = wave_of(small, store)
+
+    class Killer(Recorded):
+        def advance(self, n: int = 1) -> None:
+            super().advance(n)
+            if list(store.root.glob("rollouts/*/shards/*.json")) and host.process:
+                os.kill(host.process.child.pid, signal.SIGKILL)
+
+    killer, progress = Killer(), Recorded()
     with Host() as host:
+        with pytest.raises(
+            StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"
+        ) as killed:
+            host.execute(wave.rollouts, store, killer)
+        there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
+        outcome = host.execute(wave.rollouts, store, progress)
         for spec in (wave.rollouts, wave.select, wave.teach.solutions):
             host.execute(spec, store, progress)
             assert host.process
             pids.append(host.process.child.pid)
         host.execute(wave.teach, store, progress)
         assert host.process is None  # captured in a process that had no engine, and gone at once
+    assert may_pass(killed.value)
+    assert outcome.reused >= 1 and outcome.made + outcome.reused == 2
+    assert all(p.stat().st_mtime_ns == t for p, t in there.items() if p.with_suffix(".json").exists())
     assert len(set(pids)) == 1
     for spec in (wave.rollouts, wave.select, wave.teach.solutions, wave.teach):
         mine = stages.required(spec, store)
         theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
         assert theirs and mine.entries == theirs.entries[: len(mine.entries)]
     samples = stages.required(wave.rollouts, store).facts["samples"]
-    assert ("begin", "rollouts", samples, "samples", 0) in progress.calls
-    assert sum(c[1] for c in progress.calls if c[0] == "advance") >= samples
-
-
-def test_a_killed_process_is_named_and_its_finished_shards_are_kept(small: RunConfig, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    wave = wave_of(small, store)
-
-    class Killer(Progress):
-        def advance(self, n: int = 1) -> None:
-            if list(store.root.glob("rollouts/*/shards/*.json")) and host.process:
-                os.kill(host.process.child.pid, signal.SIGKILL)
-
-    with Host() as host:
-        with pytest.raises(
-            StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"
-        ) as killed:
-            host.execute(wave.rollouts, store, Killer())
-        there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
-        outcome = host.execute(wave.rollouts, store, Progress())
-    assert may_pass(killed.value)
-    assert outcome.reused >= 1 and outcome.made + outcome.reused == 2
-    assert all(p.stat().st_mtime_ns == t for p, t in there.items() if p.with_suffix(".json").exists())
+    assert ("begin", "rollouts", samples, "samples", 0) in killer.calls
+    (before,) = (c[4] for c in progress.calls if c[:2] == ("begin", "rollouts"))
+    assert before > 0 and sum(c[1] for c in progress.calls if c[0] == "advance") >= samples - before
 
 
 def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(small: RunConfig, tmp_path: Path) -> None:
@@ -137,15 +135,16 @@ def test_a_stage_that_takes_too_long_is_killed_and_not_tried_again(small: RunCon
     assert not may_pass(late.value)
 
 
-def test_a_stage_with_a_limit_of_its_own_runs_where_it_can_be_killed(small: RunConfig, tmp_path: Path) -> None:
+def test_a_stage_with_a_limit_of_its_own_runs_where_it_can_be_killed(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(quick_run.store.root, tmp_path / "store", ignore=shutil.ignore_patterns("select"))
     store = Store(tmp_path / "store")
     limits = {StageName.rollouts: 1.0, StageName.select: 0.5 / 3600}
     wave = wave_of(small, store, isolate="auto", stage_timeout_hours=limits)
-    with Host() as host:
-        host.execute(wave.rollouts, store, Progress())
-        assert host.process
-        with pytest.raises(StageError, match="stage select took longer than it may"):
-            host.execute(wave.select, store, Progress())
+    assert isolated(wave.rollouts) and isolated(wave.select) and not isolated(wave.teach)
+    with Host() as host, pytest.raises(StageError, match="stage select took longer than it may"):
+        host.execute(wave.select, store, Progress())
     with pytest.raises(ValidationError, match="isolate may not be never"):
         Execution(isolate="never", stage_timeout_hours=limits)
 

@@ -18,7 +18,6 @@ from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.store import Recipe, Store, lease, unfinished
-from tests.conftest import run_stages
 from tests.processes import ROOT
 
 SECONDS = 60  # after which something that should have happened never will
@@ -168,7 +167,7 @@ def test_what_a_holder_that_was_killed_at_the_very_end_left_is_cleared_when_its_
 
 def test_who_waited_takes_what_the_other_made(quick_run: Run, small, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     store = Store(tmp_path / "store")
-    spec = Pipeline.of(small, store.root).wave(0, 64).rollouts
+    spec = Pipeline.of(small, store.root).wave(0, 32).rollouts
     found: list[stages.Outcome] = []
     both = [
         threading.Thread(target=lambda: found.append(stages.execute(spec, Store(tmp_path / "store"), Progress())))
@@ -178,9 +177,8 @@ def test_who_waited_takes_what_the_other_made(quick_run: Run, small, tmp_path: P
         thread.start()
     for thread in both:
         thread.join()
-    assert sorted((o.made, o.reused) for o in found) == [(0, 4), (4, 0)]
-    assert found[0].manifest == found[1].manifest
-    assert run_stages(small, store, tmp_path / "run").summary["benchmarks"] == quick_run.summary["benchmarks"]
+    assert sorted((o.made, o.reused) for o in found) == [(0, 2), (2, 0)]
+    assert found[0].manifest == found[1].manifest == quick_run.manifests("rollouts")[0]
 
 
 def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ def hot(text: str, kl: float) -> Mark:
     return Mark(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
 
 
+@pytest.fixture(scope="module")
+def html(quick_run: Run) -> str:
+    return report.page(quick_run)
+
+
 def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
     path = report.write(quick_run)
     assert path == quick_run.directory / "report.html"
@@ -109,13 +114,13 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
     assert report.verdict_in_words(summary) in "".join(page.text)
 
 
-def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run) -> None:
+def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html: str) -> None:
     steps, counts = findings.funnel(quick_run), quick_run.summary["yield"]
     assert [s.name for s in steps] == ["sampled", "mixed", "taught", "trained on"]
     assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
     for before, after in itertools.pairwise(steps):
         assert before.kept == after.kept + sum(after.dropped.values())
-    shown = [(row[0], int(row[1])) for row in Page(report.page(quick_run)).tables["yield"][1:]]
+    shown = [(row[0], int(row[1])) for row in Page(html).tables["yield"][1:]]
     expected = [
         line
         for s in steps
@@ -124,9 +129,9 @@ def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run) -> No
     assert shown == expected
 
 
-def test_the_stage_table_is_the_summarys(quick_run: Run) -> None:
+def test_the_stage_table_is_the_summarys(quick_run: Run, html: str) -> None:
     summary = quick_run.summary
-    rows = {row[0]: row for row in Page(report.page(quick_run)).tables["stages"][1:]}
+    rows = {row[0]: row for row in Page(html).tables["stages"][1:]}
     assert list(rows) == ["rollouts", "select", "teach", "distill", "evaluate"]
     for name, stage in summary["stages"].items():
         cells = (stage["status"], f"{stage['shards']:,}", f"{stage['shards_reused']:,}", f"{stage['rows']:,}")
@@ -146,7 +151,7 @@ def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: 
         assert ("votes" in report.charts(run)) == bool(left)
 
 
-def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run) -> None:
+def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run, html: str) -> None:
     told = story.flipped(quick_run, better=3, worse=2)
     base, student = (e.manifest for e in findings.evaluations(quick_run))
     tables = [quick_run.store.tables(m, ["problem_id", "verdict"]) for m in (base, student)]
@@ -158,7 +163,7 @@ def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run) -> 
     assert up == sorted((c for c in every.values() if c > 0), reverse=True)[:3]
     assert down == sorted(c for c in every.values() if c < 0)[:2]
     assert [what for what, _ in told[0].samples] == ["base on nano-test", "ssb on nano-test"]
-    text = "".join(Page(report.page(quick_run)).text)
+    text = "".join(Page(html).text)
     assert all(s.problem.question in text for s in told[:2])
 
 
@@ -174,8 +179,7 @@ def test_what_models_wrote_is_shown_as_text(quick_run: Run, tmp_path: Path) -> N
     assert page.text.count(HOSTILE) == 3 * (4 + 1)  # three stories: four rollouts and a solution each
 
 
-def test_the_html_needs_nothing_from_outside(quick_run: Run) -> None:
-    html = report.page(quick_run)
+def test_the_html_needs_nothing_from_outside(html: str) -> None:
     sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
     assert len(sources) == 5 and all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(
@@ -328,9 +332,9 @@ def test_majority_vote_and_pass_at_k_have_columns_only_where_problems_have_sever
     assert [(r["maj@k"], r["pass@k"]) for r in rows] == [("", "")] * 2 + [("35.0%", "50.0%")] * 2
 
 
-def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run) -> None:
+def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run, html: str) -> None:
     found = quick_run.summary["benchmarks"]["nano-test"]
-    told = Page(report.page(quick_run)).tables
+    told = Page(html).tables
     (title,) = report.breakdown(quick_run.summary)
     assert title == "nano-test (partial: 48 of 512 problems) by level"
     heading, *rows = told[title.replace(" ", "-")]

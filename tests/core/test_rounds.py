@@ -23,7 +23,7 @@ from ssb_core.store import Manifest, Store
 from tests.conftest import SMALL, run_stages
 from tests.pages import Page
 
-TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epochs=1")
+TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epochs=1", "evaluate.benchmarks.0.limit=16")
 
 
 @pytest.fixture(scope="module")

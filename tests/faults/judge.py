@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ssb_core.checkpoints import SEAL
 from ssb_core.store import sha256_file
 
 Stamp = tuple[int, int]
@@ -29,15 +30,9 @@ def redone(before: dict[str, Stamp], after: dict[str, Stamp]) -> list[str]:
 
 
 def checkpoints(folder: Path) -> int:
-    """The last training step that a whole checkpoint holds."""
-    steps = [0]
-    for path in (folder / "store").glob("distill/*/*.work/checkpoint-*/trainer_state.json"):
-        try:
-            json.loads(path.read_text())
-            steps.append(int(path.parent.name.rsplit("-", 1)[1]))
-        except ValueError:
-            continue
-    return max(steps)
+    """The last training step that a sealed checkpoint holds."""
+    seals = (folder / "store").glob(f"distill/*/*.work/checkpoint-*/{SEAL}")
+    return max((int(path.parent.name.rsplit("-", 1)[1]) for path in seals), default=0)
 
 
 def contents(folder: Path) -> dict[str, str]:
