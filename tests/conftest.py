@@ -71,15 +71,12 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
 
 @pytest.hookimpl(trylast=True)  # when what is not asked for is gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for servers and killed processes, alternate with others, which use the cores.
-
-    Those with a browser come last: it leaves an event loop and processes to the tests after it.
-    """
-    places: dict[Path, tuple[bool, int, bool]] = {}
+    """Files that mostly wait, for servers, browsers and killed processes, alternate with others, which use cores."""
+    places: dict[Path, tuple[int, bool]] = {}
     seen = Counter[bool]()
     for path in dict.fromkeys(item.path for item in items):
-        patient = path.parent.name in ("faults", "flows")
-        places[path] = (path.parent.name == "ui", seen[patient], not patient)
+        patient = path.parent.name in ("faults", "flows", "ui")
+        places[path] = (seen[patient], not patient)
         seen[patient] += 1
     items.sort(key=lambda item: places[item.path])
 

@@ -27,14 +27,14 @@ TALL = 4000
 READY = 20_000  # milliseconds for a page to show what it was asked for
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ui(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a user with a running Prefect server that shows its UI."""
     with serving(alone, tmp_path_factory.mktemp("ui")) as env:
         yield env
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def folder(ui: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a user has run the small pipeline once."""
     home = tmp_path_factory.mktemp("user")
@@ -43,7 +43,7 @@ def folder(ui: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path
     return home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.fail(f"{CHROMIUM} is missing; install Debian's package chromium (apt-get install chromium)")
@@ -92,7 +92,7 @@ def visitor(browser: Browser, ui: dict[str, str]) -> Iterator[Visitor]:
         yield Visitor(context.new_page(), ui)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def told(folder: Path, ui: dict[str, str]) -> dict[str, dict[str, Any]]:
     """The run's artifacts by key."""
     return {a["key"]: a for a in api(ui, "/artifacts/filter") if a["key"] and "progress" not in a["key"]}

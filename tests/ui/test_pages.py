@@ -1,4 +1,4 @@
-"""A finished run in the Prefect UI, seen by a browser: tables, texts and pictures are there, and hostile text is text.
+"""The Prefect UI, seen by a browser: a finished run's tables, texts and pictures, hostile text as text, and the form.
 
 What it saw is left in tests/ui/out for a person to look at.
 """
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.utilities.callables import parameter_schema
 
+from flows.ssb import ssb
 from ssb_core import markdown
 from tests.processes import api, run_ssb
 from tests.tasks.test_story import HOSTILE
@@ -105,3 +107,45 @@ def test_each_run_is_a_version_of_the_leaderboard(
     visitor.go(f"/artifacts/artifact/{versions[0]['id']}")
     visitor.page.get_by_text("4 Items").wait_for()
     visitor.picture("leaderboard")
+
+
+def fields(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every field of every section by its path."""
+    return {
+        f"{section}.{name}": field
+        for section, definition in schema["definitions"].items()
+        for name, field in definition.get("properties", {}).items()
+    }
+
+
+def test_every_field_of_the_form_says_what_it_means() -> None:
+    schema = parameter_schema(ssb).model_dump()
+    mute = [path for path, field in fields(schema).items() if not field.get("description")]
+    assert mute == [] and len(fields(schema)) > 80
+    assert [n for n, p in schema["properties"].items() if n != "config" and not p.get("description")] == []
+
+
+def test_the_form_shows_the_presets_values_and_what_they_mean(
+    visitor: Visitor, ui: dict[str, str], tmp_path: Path
+) -> None:
+    for _ in range(2):  # done again it changes nothing
+        done = run_ssb("deploy", env=ui, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "pool         gpu" in done.stdout
+        and done.stdout.count("there, and left as it is") == 2
+        and "renewed" in done.stdout
+    )
+    found = {d["name"]: d for d in api(ui, "/deployments/filter")}
+    assert len(found) == 8 and api(ui, "/automations/count") == 1
+    visitor.go(f"/deployments/deployment/{found['quickstart']['id']}/run")
+    for text in (
+        "Token cap of one completion",
+        "Make these stages again though they are cached",
+        "Rollouts per problem",
+    ):
+        visitor.page.get_by_text(text).first.wait_for()
+    values = visitor.page.locator("input, textarea").evaluate_all("all => all.map(e => e.value)")
+    visitor.picture("form")
+    shown = json.dumps(values)
+    assert "nano-train" in shown and "160" in values and "1024" in values
