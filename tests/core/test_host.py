@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -26,6 +26,8 @@ from ssb_core.runs import Run
 from ssb_core.stages import host
 from ssb_core.stages.host import Host, StageError, isolated
 from ssb_core.store import Store, StoreError
+from tests.processes import ROOT
+from tests.served import until
 
 
 class Recorded(Progress):
@@ -51,39 +53,42 @@ def wave_of(settings: RunConfig, store: Store, **execution: Any) -> Wave:
     return wave
 
 
-def scratch() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("ssb-stage-*"))
-
-
 def children() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    before, there = {p.pid for p in children()}, scratch()
+def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    before = {p.pid for p in children()}
     yield
-    assert {p.pid for p in children()} <= before and scratch() <= there
+    assert {p.pid for p in children()} <= before and list(scratch.iterdir()) == []
 
 
 def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes_and_loads_the_engine_once(
-    small: RunConfig, quick_run: Run, tmp_path: Path
+    small: RunConfig, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, pids = Store(tmp_path / "store"), []
     wave = wave_of(small, store)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault"))))
+    monkeypatch.setenv("SSB_TEST_FAULTS", str(tmp_path))
+    (tmp_path / "rollouts").write_text("slow 5")
 
-    class Killer(Recorded):
-        def advance(self, n: int = 1) -> None:
-            super().advance(n)
-            if list(store.root.glob("rollouts/*/shards/*.json")) and host.process:
-                os.kill(host.process.child.pid, signal.SIGKILL)
+    def kill_after_a_shard() -> None:
+        until(lambda: bool(list(store.root.glob("rollouts/*/shards/*.json"))), 60)
+        assert host.process
+        host.process.child.kill()
 
-    killer, progress = Killer(), Recorded()
+    killer, first, progress = Thread(target=kill_after_a_shard), Recorded(), Recorded()
     with Host() as host:
         with pytest.raises(
             StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"
         ) as killed:
-            host.execute(wave.rollouts, store, killer)
+            killer.start()
+            host.execute(wave.rollouts, store, first)
+        killer.join()
+        (tmp_path / "rollouts").unlink()
         there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
         outcome = host.execute(wave.rollouts, store, progress)
         for spec in (wave.rollouts, wave.select, wave.teach.solutions):
@@ -101,7 +106,7 @@ def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes
         theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
         assert theirs and mine.entries == theirs.entries[: len(mine.entries)]
     samples = stages.required(wave.rollouts, store).facts["samples"]
-    assert ("begin", "rollouts", samples, "samples", 0) in killer.calls
+    assert ("begin", "rollouts", samples, "samples", 0) in first.calls
     (before,) = (c[4] for c in progress.calls if c[:2] == ("begin", "rollouts"))
     assert before > 0 and sum(c[1] for c in progress.calls if c[0] == "advance") >= samples - before
 

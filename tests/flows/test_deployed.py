@@ -174,11 +174,11 @@ def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_fini
 
 
 def test_what_may_pass_is_tried_again(served: Served, faults: Path) -> None:
-    (faults / "distill").write_text("once ConnectionError")
-    id = served.schedule("ssb/distill", (*SMALL, "distill.seed=3"), to_stage="distill")
+    (faults / "select").write_text("once ConnectionError")
+    id = served.schedule("ssb/select", from_stage="select", to_stage="select", force=["select"])
     assert served.wait(id)["state"]["type"] == "COMPLETED"
-    until(lambda: "distill: try 2 of 4" in served.logs(id), 30, lambda: served.told(id))
-    assert dict(served.tasks(id))["distill"] == "Completed"
+    until(lambda: "select wave 1: try 2 of 4" in served.logs(id), 30, lambda: served.told(id))
+    assert served.tasks(id)[-1] == ("select wave 1", "Completed")
 
 
 @pytest.mark.soak
