@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -77,6 +78,12 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, sec
 def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 170) -> subprocess.CompletedProcess[str]:
     """Run the console script to its end."""
     return subprocess.run([*SSB, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def cpu_of_children() -> float:
+    """Seconds of CPU time that processes have taken which this one started and which have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def api(env: dict[str, str], path: str, **body: Any) -> Any:

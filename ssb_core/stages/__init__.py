@@ -167,9 +167,8 @@ def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
         try:
             return module(spec.stage).run(spec, store, progress)
         finally:
-            told = (
-                sum(unfinished.seconds(store, u.recipe, u.fingerprint) for u in parts) - told
-            )  # what the parts note themselves
+            # What the parts note themselves is not counted twice.
+            told = sum(unfinished.seconds(store, u.recipe, u.fingerprint) for u in parts) - told
             with contextlib.suppress(StoreError, OSError):  # what went wrong before is worth more than this note
                 unfinished.add_seconds(store, spec.recipe, spec.fingerprint, time.monotonic() - started - told)
 

@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 LEAK = re.compile(
     r"\b(?:incorrect|wrong|erroneous|flawed) (?:student|response|attempt|solution)s?\b"
     r"|\b(?:previous|provided) (?:students?|responses?|attempts?|solutions)\b"
-    r"|\b(?:solution|response|attempt)s?(?: (?:shown|given|provided))? above\b"
-    r"|\babove (?:solution|response|attempt)s?\b"
-    r"|\bcandidate (?:answer|response|attempt)s?\b"
+    r"|\bsolutions?(?: (?:shown|given|provided))? above\b|\babove solutions?\b"
     r"|\bstudents?['\u2019]?s? (?:solution|response|attempt|answer|reasoning|mistake|error)s?\b",
     re.IGNORECASE,
 )
@@ -48,7 +46,8 @@ JUDGED = re.compile(
     r"\b(?:student|response|attempt)s? (?:"
     r"(?:(?:is|are|was|were|got it) )?(?:incorrect|wrong|mistaken|erroneous)(?:ly)?"
     r"|(?:made|makes?) (?:an?|the|this|that) (?:\w+ ){0,2}(?:mistake|error)"
-    r"|mis(?:calculat|comput|count|read|interpret|appl)\w*|forg[eo]ts?|overlook(?:s|ed)?)\b",
+    r"|mis(?:calculat|comput|count|read|interpret|appl)\w*|forg[eo]ts?|overlook(?:s|ed)?)\b"
+    r"|\b(?:response|attempt)s?(?: (?:shown|given|provided))? above\b|\babove (?:response|attempt)s?\b",
     re.IGNORECASE,
 )
 MARKUP = re.compile(r"(?:\\(?:text\w*|emph|math\w*)\{|[\s*_`{}\"\u201c\u201d\u00ab\u00bb-])+")
@@ -178,13 +177,17 @@ def mentions_hint(text: str, question: str) -> bool:
     """Whether a solution speaks of the rollouts, which its reader does not see.
 
     Where the question itself speaks of students, or of mixing solutions, so may its solution (`STORY`), but of their
-    mistakes only in the question's own words (`JUDGED`). And no question excuses what can only mean the rollouts, such
-    as a wrong attempt (`LEAK`): it may ask for that mention.
+    mistakes, and of attempts above, only in the question's own words (`JUDGED`). And no question excuses what can only
+    mean the rollouts, such as a wrong attempt (`LEAK`): it may ask for that mention.
     """
-    shown = "".join(c for c in normalize("NFKC", text) if category(c) != "Cf")  # which no reader sees
-    plain, asked = MARKUP.sub(" ", shown), MARKUP.sub(" ", question)
+    plain, asked = _plain(text), _plain(question)
     wanted = {noun for m in STORY.finditer(plain) for noun in m.groups() if noun} | set(JUDGED.findall(plain))
     return bool(LEAK.search(plain)) or any(not re.search(rf"\b{w}", asked, re.IGNORECASE) for w in wanted)
+
+
+def _plain(text: str) -> str:
+    """A text without its markup, and without characters that no reader sees."""
+    return MARKUP.sub(" ", "".join(c for c in normalize("NFKC", text) if category(c) != "Cf"))
 
 
 def facts(table: pa.Table) -> dict[str, int]:

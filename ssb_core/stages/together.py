@@ -49,7 +49,7 @@ def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None,
     Raises:
         ConfigError: there are fewer GPUs.
         StoreError: one of them failed, and the message is its own.
-        StageError: what may pass: one was killed or ran out of memory, or another machine did not come.
+        StageError: what may pass: one on this machine was killed or ran out of memory, or another did not come.
     """
     nodes, call = spec.execution.train_nodes, work / CALL
     if nodes > 1 and store.remote:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,7 +30,8 @@ class Unreachable(StoreError):
 class FileSystem:
     """The file system behind one URL.
 
-    Whatever goes wrong there is a StoreError, of all methods; and an `Unreachable` if it may go right the next time.
+    Whatever goes wrong there is a StoreError, but that a file is not there; and an `Unreachable` if it may go right the
+    next time.
     """
 
     def __init__(self, url: str) -> None:
@@ -43,14 +44,19 @@ class FileSystem:
         self.fs, self.root = _opened(url)
 
     def _ask(self, call: str, *arguments: Any, **options: Any) -> Any:
-        """Call the file system.
+        with self._translated(call):
+            return getattr(self.fs, call)(*arguments, **options)
+
+    @contextlib.contextmanager
+    def _translated(self, call: str) -> Iterator[None]:
+        """Call the file system within the block.
 
         Raises:
             FileNotFoundError, FileExistsError: as it says.
             StoreError: whatever else goes wrong.
         """
         try:
-            return getattr(self.fs, call)(*arguments, **options)
+            yield
         except (FileNotFoundError, FileExistsError):
             raise
         except Exception as e:  # every file system has exceptions of its own
@@ -111,7 +117,7 @@ class FileSystem:
 
     def sha256(self, name: str) -> str:
         """Checksum of a file's bytes; a FileNotFoundError if it is not there."""
-        with self._ask("open", self._there(name), "rb") as content:
+        with self._translated("open"), self.fs.open(self._there(name), "rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
     def upload(self, path: Path, name: str) -> None:

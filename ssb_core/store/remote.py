@@ -62,7 +62,8 @@ class Remote:
     def tried(self, folder: Path) -> Iterator[bool]:
         """Hold the lease of a folder there within the block if nobody else does; whether that is so."""
         with self.leases.tried(self.name(folder)) as free:
-            self._pulled.pop(folder, None)
+            if free:
+                self._pulled.pop(folder, None)
             yield free
 
     def confirm(self, folder: Path) -> None:
@@ -103,6 +104,12 @@ class Remote:
     def complete(self, paths: Sequence[Path]) -> None:
         """Upload those that are not there yet, for an earlier upload had failed."""
         self.push([p for p in paths if self.name(p) not in self.sizes])
+
+    def disown(self, paths: Sequence[Path]) -> None:
+        """Believe no longer that files are there, and drop what the cache has of them."""
+        for path in paths:
+            self.sizes.pop(self.name(path), None)
+            path.unlink(missing_ok=True)
 
     def keep(self, part: Path) -> None:
         """Upload a finished part of unfinished work, such as a checkpoint, so that another machine can go on.

@@ -252,8 +252,11 @@ class Store:
         if not (path.is_file() and path.stat().st_size == entry.bytes):
             try:
                 self.there.fetch(path, entry.sha256)
-            except (FileNotFoundError, ValueError) as e:
+            except ValueError as e:
                 raise self._damaged(path, e) from None
+            except FileNotFoundError:  # or somebody makes it anew this moment: nothing is set aside there
+                self.there.disown([path, path.with_suffix(".json")])
+                raise Damaged(f"{path} is gone at {self}") from None
         return path
 
     def beside(self, recipe: Recipe, path: str) -> Path:

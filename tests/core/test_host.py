@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
@@ -76,18 +76,18 @@ def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes
     (tmp_path / "rollouts").write_text("slow 5")
 
     def kill_after_a_shard() -> None:
-        until(lambda: bool(list(store.root.glob("rollouts/*/shards/*.json"))), 60)
+        until(lambda: bool(list(store.root.glob("rollouts/*/shards/*.json"))), 150)
         assert host.process
         host.process.child.kill()
 
-    killer, first, progress = Thread(target=kill_after_a_shard), Recorded(), Recorded()
-    with Host() as host:
+    first, progress = Recorded(), Recorded()
+    with Host() as host, ThreadPoolExecutor() as killer:
         with pytest.raises(
             StageError, match="was killed by SIGKILL; the kernel does this when memory runs out"
         ) as killed:
-            killer.start()
+            killed_it = killer.submit(kill_after_a_shard)
             host.execute(wave.rollouts, store, first)
-        killer.join()
+        killed_it.result()
         (tmp_path / "rollouts").unlink()
         there = {p: p.stat().st_mtime_ns for p in store.root.glob("rollouts/*/shards/*.parquet")}
         outcome = host.execute(wave.rollouts, store, progress)

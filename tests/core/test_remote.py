@@ -152,6 +152,27 @@ def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_whic
     assert commit(there) == manifest
 
 
+def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
+    here: Store, there: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = commit(here)
+    assert there.manifest(RECIPE, "print-a") == manifest and there.remote
+    unfinished.forget(here, manifest)
+    download = there.remote.files.download
+
+    def miss(name: str, path: Path) -> None:
+        try:
+            download(name, path)
+        finally:
+            commit(here)
+
+    monkeypatch.setattr(there.remote.files, "download", miss)
+    with pytest.raises(Damaged, match=r"a\.parquet is gone at s3://"):
+        there.table(manifest, manifest.entries[0])
+    assert here.manifest(RECIPE, "print-a") == manifest
+    assert not [name for name in there.remote.listing() if name.endswith(".damaged")]
+
+
 @pytest.mark.parametrize("fault", ["refused", "lost"])
 def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uploads_it(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -77,9 +77,12 @@ def test_poison_gets_its_status_in_time_and_the_next_honest_answer_is_correct(
     verifier: Verifier, patient: Verifier, text: str, status: str
 ) -> None:
     attacked, deadline = (verifier, DEADLINE) if status == "timeout" else (patient, 10 * DEADLINE)
+    known = {p.pid: busy(p) for p in children()}
     poisoned, after = attacked.grade([(text, "6"), honest()])
     assert poisoned.status == status
     assert poisoned.seconds < deadline + 2.0  # a busy machine notices late
+    if attacked is patient:
+        assert sum(busy(p, known[p.pid]) for p in children() if p.pid in known) < DEADLINE
     assert after.status == "correct"
 
 

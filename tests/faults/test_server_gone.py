@@ -20,12 +20,12 @@ INJECT = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
 
 def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log.txt"
-    (tmp_path / "rollouts").write_text("slow 1.5")
+    (tmp_path / "rollouts").write_text("slow 3")
     with log.open("w") as out, serving(alone, tmp_path, "--no-ui") as env:
         # Prefect tries each request 5 times more by default, which takes minutes.
         own = {"PYTHONPATH": INJECT, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
         run = subprocess.Popen(COMMAND, env=env | own, cwd=tmp_path, stdout=out, stderr=out)
-        until(lambda: len(committed(store)) == 1, 120, log.read_text)
+        until(lambda: len(committed(store)) >= 1, 120, log.read_text)
     run.wait(240)
     finished = committed(store)
     assert len(finished) == 4, log.read_text()

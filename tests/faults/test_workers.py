@@ -27,10 +27,12 @@ CUT = (
     *SMALL,
     "problems.limit=32",
     "target_traces=12",
+    "distill.epochs=1",
     "execution.shard_size=4",
+    "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 16}]",
 )
 TWO = (*CUT, "execution.workers.count=2")
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in TWO for a in ("--set", s)), "--to", "teach"]
+COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in TWO for a in ("--set", s))]
 
 
 @dataclass
@@ -100,7 +102,7 @@ def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_make
 ) -> None:
     assert survived.code == 0, survived.run.log()[-2000:]
     assert re.search(r"worker \d+ died with \d shards? in hand", survived.run.log())
-    run_stages(presets.load("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run", "teach")
+    run_stages(presets.load("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
     theirs = survived.run.folder / "store"
     assert manifests(theirs) == manifests(tmp_path / "store")
     made = {p.relative_to(tmp_path / "store") for p in (tmp_path / "store").glob("*/*/shards/*")}
