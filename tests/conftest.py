@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ssb_core import config, models, presets, stages, summary
 from ssb_core.config import Decoding, RunConfig
@@ -105,6 +106,10 @@ def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "
 
 @pytest.fixture(scope="session")
 def quick_run(small: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished small run; tests must not change its store."""
-    root = tmp_path_factory.mktemp("quick")
-    return run_stages(small, Store(root / "store"), root / "runs" / "quick")
+    """A finished small run, one for all processes of the suite; tests must not change its store."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "quick"
+    directory, store = root / "runs" / "quick", Store(root / "store")
+    with FileLock(f"{root}.lock"):
+        finished = (directory / "summary.json").exists()
+        return Run(directory, store) if finished else run_stages(small, store, directory)
