@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from . import lease
-from .files import read_json
+from .files import read_json, sweep
 from .manifest import Manifest, Recipe
 from .store import Store
 
@@ -23,11 +23,12 @@ def work(store: Store, recipe: Recipe, fingerprint: str, version: str) -> Path:
 
 
 def drop_work(store: Store, manifest: Manifest) -> None:
-    """Delete what is left of the work on a finished request."""
+    """Delete what is left of the work on a finished request, also by who was killed while it noted its time."""
     directory, pattern = store.root / manifest.stage / manifest.recipe, f"{manifest.fingerprint}.*.work"
     lease.clear(directory / "writer.lock")
     for path in directory.glob(pattern):
         shutil.rmtree(path, ignore_errors=True)
+    sweep(directory / "seconds")
     store.there.delete_all(directory, pattern)
 
 

@@ -17,7 +17,7 @@ from ssb_core import stages
 from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.store import Recipe, Store, lease, unfinished
+from ssb_core.store import Manifest, Recipe, Store, lease, unfinished
 from tests.processes import ROOT
 
 SECONDS = 60  # after which something that should have happened never will
@@ -186,3 +186,18 @@ def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "format.json").write_text('{"format": 99}')
     with pytest.raises(stages.StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
         store.writing(recipe).__enter__()
+
+
+def test_what_somebody_was_killed_in_who_noted_the_time_of_a_finished_request_goes_and_what_another_writes_stays(
+    tmp_path: Path,
+) -> None:
+    store, manifest = Store(tmp_path), Manifest("rollouts", "recipe", "print", ())
+    folder = tmp_path / "rollouts" / "recipe" / "seconds"
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead, alive = (folder / f"print.json.{pid}.tmp" for pid in (ended.pid, os.getpid()))
+    for path in (dead, alive):
+        path.touch()
+    unfinished.drop_work(store, manifest)
+    assert list(folder.iterdir()) == [alive]

@@ -40,7 +40,7 @@ def contents(folder: Path) -> dict[str, str]:
     found = {}
     for part in ("store", "runs"):
         for path in sorted((folder / part).rglob("*")):
-            if path.is_file() and not TIMES & {path.name, path.parent.name}:
+            if path.is_file() and (path.suffix == ".tmp" or not TIMES & {path.name, path.parent.name}):
                 found[str(path.relative_to(folder))] = sha256_file(path)
     return found
 
