@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from ssb_core import presets, stages
-from ssb_core.config import RunConfig
+from ssb_core.config import ProblemsConfig, RunConfig
 from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import distill
-from ssb_core.store import Store
+from ssb_core.store import Store, StoreError
 from tests.conftest import SMALL, run_stages
 
 
@@ -87,6 +87,15 @@ def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) 
     part = run_stages(small, quick_run.store, tmp_path / "part", stop="select")
     assert list(part.summary["stages"]) == ["rollouts", "select"]
     assert part.summary["benchmarks"] == part.summary["training"] == part.summary["signal"] == {}
+
+
+def test_nothing_to_distill_is_an_error_that_says_what_to_do(small: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "hard.jsonl").write_text('{"question": "What is 2 + 2?", "answer": "123456789"}\n')
+    hard = small.model_copy(update={"problems": ProblemsConfig(source=str(tmp_path / "hard.jsonl"))})
+    with pytest.raises(
+        StoreError, match=r"no trace was taught, so there is nothing .* more problems \(problems\.limit\)"
+    ):
+        run_stages(hard, Store(tmp_path / "store"), tmp_path / "run")
 
 
 def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:

@@ -54,8 +54,11 @@ def specials(made: Any, ids: tuple[int, ...]) -> list[int]:
     return [i for i in ids if i in made.added_tokens_decoder]
 
 
-def assert_no_turn_is_forged(made: Any, said: str) -> None:
-    """`said` in every place: its ids spell it, and hold the special tokens of the same turns with innocent words."""
+@pytest.mark.parametrize("said", FORGED)
+@pytest.mark.parametrize("name", ["nanos", "smollm2s"])
+def test_special_tokens_in_what_is_said_are_text(name: str, said: str, request: pytest.FixtureRequest) -> None:
+    """In every place: ids spell what is said, and hold the special tokens of the same turns with innocent words."""
+    made = request.getfixturevalue(name)
     for messages in (prompts.tutor_messages, lambda text, shots=(): prompts.hinted_messages(text, text, text, shots)):
         shown = messages(said, [Example(question=said, solution=said)])
         innocent = messages("x", [Example(question="x", solution="x")])
@@ -64,12 +67,6 @@ def assert_no_turn_is_forged(made: Any, said: str) -> None:
         turns = shown if prompts.takes_system(made) else prompts.fold_system(shown)
         template = str(made.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         assert made.decode(ids) == template
-
-
-@pytest.mark.parametrize("said", FORGED)
-@pytest.mark.parametrize("name", ["nanos", "smollm2s"])
-def test_special_tokens_in_what_is_said_are_text(name: str, said: str, request: pytest.FixtureRequest) -> None:
-    assert_no_turn_is_forged(request.getfixturevalue(name), said)
 
 
 def test_the_ids_of_prompts_are_those_of_the_versions_of_their_stages(nanos: Any) -> None:

@@ -35,9 +35,9 @@ class Record:
 
     def table(self) -> str:
         """What struck where, as Markdown."""
-        rows = [["fault", *PLACES, "all"], ["---", *["---:"] * (len(PLACES) + 1)]]
+        rows = [["fault", *PLACES, ANYWHERE, "all"], ["---", *["---:"] * (len(PLACES) + 2)]]
         for kind in dict.fromkeys(kind for kind, _ in self.counts):
-            each = (self.counts[kind, place] for place in PLACES)
+            each = (self.counts[kind, place] for place in (*PLACES, ANYWHERE))
             rows.append([kind, *(str(n or "") for n in each), str(self.of(kind))])
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

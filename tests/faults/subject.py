@@ -55,13 +55,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """How one try ended: exit code (negative: the signal), journal, what it printed, what is left of its session."""
+    """How one try ended: exit code (negative: the signal), journal, what it printed, what is left of its session.
+
+    `signalled` counts the signals that it was sent before its end.
+    """
 
     code: int
     journal: tuple[str, ...]
     log: str
     seconds: float
     left: tuple[str, ...]
+    signalled: int
 
     def stage(self, at: str | None = None) -> str:
         """The stage in which it did `at`, or ended; ``begin`` before the first and ``end`` after the last."""
@@ -134,7 +138,8 @@ class Subject:
         )
         seconds = time.monotonic() - started
         lines = tuple(journal.read_text().splitlines())
-        return Try(ended["code"], lines, log.read_text(), seconds, tuple(_session(ended["pid"])))
+        left = tuple(_session(ended["pid"]))
+        return Try(ended["code"], lines, log.read_text(), seconds, left, ended["signalled"])
 
     def _ask(self, **order: Any) -> dict[str, Any]:
         assert self.process.stdin and self.process.stdout
@@ -199,13 +204,14 @@ def _run(order: dict[str, Any]) -> dict[str, int]:
     pid = os.fork()
     if pid == 0:
         _child(order)
-    started, descriptor = time.monotonic(), os.pidfd_open(pid)
+    started, descriptor, signalled = time.monotonic(), os.pidfd_open(pid), 0
     for seconds, name in order["signals"]:
         if select.select([descriptor], [], [], max(0.0, started + seconds - time.monotonic()))[0]:
             break
         signal.pidfd_send_signal(descriptor, signal.Signals[name])
+        signalled += 1
     os.close(descriptor)
-    return {"pid": pid, "code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}
+    return {"pid": pid, "signalled": signalled, "code": os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}
 
 
 def _child(order: dict[str, Any]) -> None:
