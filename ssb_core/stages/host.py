@@ -166,7 +166,7 @@ class StageProcess:
         self.deadline = time.monotonic() + 3600 * limit
         for event in self._events():
             if event is None:
-                raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._log_tail()}", True)
+                raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._post_mortem()}", True)
             if event["event"] == "progress":
                 if event["call"] == "wait":  # for another process, which is no work
                     self.deadline = time.monotonic() + 3600 * limit
@@ -176,7 +176,7 @@ class StageProcess:
                 raise refusal(event["message"]) if refusal else self._failure(spec, event)
             else:
                 return event["made"], event["reused"]
-        raise overdue(spec, self._log_tail())
+        raise overdue(spec, self._post_mortem())
 
     def end(self) -> None:
         """Let the process shut its engine down; what is left after a while is killed."""
@@ -238,14 +238,18 @@ class StageProcess:
         return f"was killed by {signal.Signals(-code).name}{why.get(signal.Signals(-code), '')}"
 
     def _failure(self, spec: Spec, event: dict[str, Any]) -> StageError:
-        hint = ""
+        log, hint = self._post_mortem(), ""
         if "out of memory" in "".join((event["message"], *self.complaints)).lower():
             hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
-        told = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{self._log_tail()}"
+        told = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{log}"
         return StageError(told, event["transient"] or bool(hint))
 
-    def _log_tail(self) -> str:
-        """What the log complained of, the first of which is often the cause, and its end."""
+    def _post_mortem(self) -> str:
+        """What the log complained of, the first of which is often the cause, and its end.
+
+        Kills the process first: until the log's pipe closes there may be more of it than was read.
+        """
+        self.kill()
         parts = {"errors in its log:": list(self.complaints)[:TAIL], "the end of its log:": list(self.tail)}
         return "".join(f"\n  {title}" + "".join(f"\n  | {x:.300}" for x in p) for title, p in parts.items() if p)
 

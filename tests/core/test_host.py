@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -24,7 +24,7 @@ from ssb_core.pipeline import Pipeline, Wave
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.stages import host
-from ssb_core.stages.host import Host, StageError, isolated
+from ssb_core.stages.host import Host, StageError, StageProcess, isolated
 from ssb_core.store import Store, StoreError
 from tests.processes import ROOT
 from tests.served import until
@@ -111,7 +111,15 @@ def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes
     assert before > 0 and sum(c[1] for c in progress.calls if c[0] == "advance") >= samples - before
 
 
-def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(small: RunConfig, tmp_path: Path) -> None:
+def test_a_crash_shows_the_end_of_the_log_and_refusals_keep_their_type(
+    small: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_late(process: StageProcess, pipe: IO[str]) -> None:
+        process.child.wait()
+        read(process, pipe)
+
+    read = StageProcess._read_log
+    monkeypatch.setattr(StageProcess, "_read_log", read_late)  # as on a busy machine: its answer is read before its log
     store, lines = Store(tmp_path / "store"), []
     wave = wave_of(small, store)
     broken = wave.rollouts.model_copy(
