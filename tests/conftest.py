@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -25,6 +26,12 @@ from ssb_core.store import Store
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background would have it ignored
+
+# The same examples every time, however slow the machine: who changed nothing sees nothing fail.
+hypothesis.settings.register_profile(
+    "ssb", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("ssb")
 
 pytest_plugins = ["tests.processes"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -13,10 +14,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -45,9 +47,7 @@ def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 @contextmanager
 def serving(alone: dict[str, str], home: Path, *options: str) -> Iterator[dict[str, str]]:
     """A Prefect server of its own for the block; the environment of a user who has it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home)}
     # Without these two its pages would ask port 4200, and be laid out in the installed package.
@@ -75,7 +75,7 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, sec
     pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")
 
 
-def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 170) -> subprocess.CompletedProcess[str]:
+def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """Run the console script to its end."""
     return subprocess.run([*SSB, *arguments], env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
@@ -86,10 +86,35 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def api(env: dict[str, str], path: str, **body: Any) -> Any:
-    """What the server of `env` answers to a POST."""
-    request = urllib.request.Request(
-        env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as reply:
-        return json.load(reply)
+def free_port() -> int:
+    """A port of this xdist worker's own, below those that the kernel gives out: it stays free until it is used."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", 20_000 + 1000 * worker + next(_ports) % 1000))
+            return int(free.getsockname()[1])
+
+
+_ports = itertools.count(os.getpid())
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended; its parent may not have asked for it yet."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def api(env: dict[str, str], path: str, method: str = "POST", **body: Any) -> Any:
+    """What the server of `env` answers."""
+    content = json.dumps(body).encode() if method == "POST" else None
+    request = urllib.request.Request(env["PREFECT_API_URL"] + path, content, {"Content-Type": "application/json"})
+    for wait in (0.5, 1, 2, 4, None):  # as Prefect's own client does when the server's database is busy
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as e:
+            if e.code != 503 or wait is None:
+                raise
+            time.sleep(wait)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -19,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.processes import ROOT
-from tests.served import free_port
+from tests.processes import ROOT, free_port
 
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -39,7 +39,8 @@ class Unreliable:
             return self.application(environ, start_response)
         kind = kind or self.draw.choice(("refused", "lost", "broken off"))
         if kind == "broken off":
-            raise ConnectionResetError  # werkzeug closes the connection
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError
         if kind == "lost":
             b"".join(self.application(environ, lambda *_: None))
         code = "503 Slow Down" if kind == "refused" else "500 Internal Server Error"
@@ -77,7 +78,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
     own = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     env = own | {"AWS_DEFAULT_REGION": "us-east-1", "SSB_CACHE": str(folder / "cache")}
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while True:
             try:
                 urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT"), timeout=5).close()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +18,7 @@ import pytest
 
 from ssb_core import presets
 from tests.conftest import SMALL
-from tests.processes import ROOT, SSB
+from tests.processes import ROOT, SSB, api, free_port, gone
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -41,19 +37,8 @@ class Served:
         return self.home / "store"
 
     def api(self, path: str, **body: Any) -> Any:
-        request = urllib.request.Request(
-            self.env["PREFECT_API_URL"] + path,
-            json.dumps(body).encode() if body or path.endswith(("filter", "count")) else None,
-            {"Content-Type": "application/json"},
-        )
-        for wait in (0.5, 1, 2, 4, None):  # as Prefect's own client does when the server's database is busy
-            try:
-                with urllib.request.urlopen(request, timeout=30) as reply:
-                    return json.load(reply)
-            except urllib.error.HTTPError as e:
-                if e.code != 503 or wait is None:
-                    raise
-                time.sleep(wait)
+        asks = body or path.endswith(("filter", "count"))
+        return api(self.env, path, "POST" if asks else "GET", **body)
 
     def prefect(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command line of Prefect."""
@@ -74,9 +59,8 @@ class Served:
         return self.run(id)
 
     def tasks(self, id: str) -> list[tuple[str, str]]:
-        """Name and state of every task run, in the order they were made."""
-        found = self.api("/task_runs/filter", flow_runs={"id": {"any_": [id]}}, sort="EXPECTED_START_TIME_ASC")
-        return [(t["name"], t["state"]["name"]) for t in found]
+        """Name and state of every task run, in the order they were made, once the server has been told of all ends."""
+        return [(t["name"], t["state"]["name"]) for t in ended_tasks(self.env, id)]
 
     def logs(self, id: str) -> str:
         found = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")
@@ -102,7 +86,18 @@ class Served:
             assert worker and "worker" in worker.cmdline()
             worker.kill()
         flow.kill()
-        until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in (flow, *below)), 20)
+        until(lambda: all(map(gone, (flow, *below))), 120)
+
+
+def ended_tasks(env: dict[str, str], id: str) -> list[dict[str, Any]]:
+    """The task runs of a flow run that has ended, which the server hears of by another way than of the run itself."""
+
+    def found() -> list[dict[str, Any]]:
+        runs = api(env, "/task_runs/filter", flow_runs={"id": {"any_": [id]}}, sort="EXPECTED_START_TIME_ASC")
+        return list(runs)
+
+    until(lambda: all(t["state"]["type"] in TERMINAL for t in found()), 60, lambda: str(found()))
+    return found()
 
 
 def parameters(settings: Sequence[str] = SMALL, **options: Any) -> dict[str, Any]:
@@ -120,12 +115,6 @@ def until(reached: Callable[[], bool], seconds: float, told: Callable[[], str] =
         time.sleep(0.05)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """A user's ``ssb serve-local`` in an empty PREFECT_HOME; ended by Ctrl-C, after which nothing of it may be left."""
@@ -139,17 +128,19 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, text=True, start_new_session=True)
     served = Served(process, home, env | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}, log)
     try:
-        until(lambda: "ready " in log.read_text() or process.poll() is not None, 150, log.read_text)
+        until(lambda: "ready " in log.read_text() or process.poll() is not None, 300, log.read_text)
         assert process.poll() is None, log.read_text()
         yield served
     finally:
-        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        below = []
+        with suppress(psutil.NoSuchProcess):
+            below = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         try:
-            assert process.wait(60) == 130, log.read_text()
+            assert process.wait(120) == 130, log.read_text()
         finally:
             process.kill()
-            left = [p for p in below if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+            _, left = psutil.wait_procs(below, timeout=60)
             for p in left:
                 p.kill()
     assert not left, left

@@ -144,8 +144,8 @@ def join(store: Path, node: int) -> None:
     """Join every training in the store that calls for machine `node`, one after the other, for ever."""
     joined: set[str] = set()
     while True:
-        for call in store.glob(f"*/*/*.work/{CALL}"):
-            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+        with contextlib.suppress(FileNotFoundError):  # one ended meanwhile, or its folder is gone
+            for call in store.glob(f"*/*/*.work/{CALL}"):
                 job = json.loads(call.read_text())
                 if job["id"] not in joined and node < job["spec"]["execution"]["train_nodes"]:
                     joined.add(job["id"])

@@ -96,10 +96,13 @@ def sweep(directory: Path, alone: bool = False, below: bool = True) -> None:
 
     Those in folders `below` are among them unless that is not asked for.
     """
-    for path in (directory.rglob if below else directory.glob)(f"*{TEMPORARY}"):
-        writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", path.name)
-        if alone or (writer and not _alive(int(writer[1]))):
-            path.unlink(missing_ok=True)
+    for folder, folders, names in os.walk(directory):  # which bears that another process deletes folders meanwhile
+        for name in (n for n in names if n.endswith(TEMPORARY)):
+            writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", name)
+            if alone or (writer and not _alive(int(writer[1]))):
+                Path(folder, name).unlink(missing_ok=True)
+        if not below:
+            folders.clear()
 
 
 def _alive(pid: int) -> bool:

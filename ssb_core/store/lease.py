@@ -26,6 +26,7 @@ BEAT = 5.0
 
 POLL = 0.5  # seconds between tries of one who waits
 SILENCE = 4 * BEAT  # seconds without a sign of life after which a writer may be stopped
+SIZE = 512  # bytes of every lease that is held, so that writing it anew leaves no moment without one
 REMIND = 60.0  # seconds between what one who waits says
 
 
@@ -106,7 +107,7 @@ def held(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
             if not _locked(descriptor):
                 wait.look(Owner.parse(os.pread(descriptor, 4096, 0)))
             elif _is_at(descriptor, path):
-                with beating(Owner.me(), lambda owner: _write(descriptor, owner.dump())):
+                with beating(Owner.me(), lambda owner: _write(descriptor, owner.dump().ljust(SIZE))):
                     yield
                 _write(descriptor, b"")
                 return
@@ -204,5 +205,5 @@ def _locked(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def _write(descriptor: int, content: bytes) -> None:
-    os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, content, 0)
+    os.ftruncate(descriptor, len(content))

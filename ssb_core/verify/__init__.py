@@ -64,8 +64,8 @@ class _Answer(NamedTuple):
 class Verifier:
     """Grades completions whose answers come in `form`; a context manager, because it may start processes.
 
-    `deadline` is how many seconds the closed forms of one answer may take, `workers` how many processes there may be
-    (default: one per core, up to 8); they start with the first closed form. Not for use by several threads at once.
+    The closed forms of one answer may take `deadline` seconds of CPU time, in up to `workers` processes (default: one
+    per core, up to 8), which start with the first closed form. Not for use by several threads at once.
 
     >>> with Verifier() as verifier:
     ...     [v.status for v in verifier.grade([(r"It is \\boxed{0.5}.", r"\\frac12")])]

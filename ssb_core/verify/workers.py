@@ -1,10 +1,11 @@
 """Closed forms computed in processes that can be killed.
 
 A hostile expression can make a parser run for hours or fill the memory, and no timeout inside a process stops that for
-sure. So each worker is a fresh interpreter (never a fork of a process with threads) with limits on its memory and CPU
-time and an empty environment; it is asked over a socket in lines of JSON, and killed with SIGKILL when it misses its
-deadline. Nothing here uses signals of the calling process, so it works from any thread, and a timeout of the caller's
-own (Prefect's tasks use SIGALRM) stays armed.
+sure. So each worker is a fresh interpreter (never a fork of a process with threads) with a limit on its memory and an
+empty environment; it is asked over a socket in lines of JSON. A deadline is in seconds of its CPU time, so that no
+verdict depends on what else the machine does; the kernel ends it there, even if its parent is gone. Without that much
+within `STARVED` deadlines it is killed. Nothing here uses signals of the calling process, so it works from any thread,
+and a timeout of the caller's own (Prefect's tasks use SIGALRM) stays armed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 START_SECONDS = 120.0  # an interpreter with SymPy, on a busy machine
+STARVED = 20  # deadlines by the clock after which a worker that does not answer is given up
 STARTS = 3  # failed ones in a row after which it is not the expression's fault
 RECYCLE_AFTER = 20_000  # caches of parser and SymPy grow slowly
 WORTH_ANOTHER = 16  # requests waiting for each worker that make starting one more (1-2 s) worth it
@@ -44,7 +46,7 @@ class Reply(NamedTuple):
 
 
 class Workers:
-    """Up to `count` workers, started when there is work for them; `deadline` is in seconds for one request."""
+    """Up to `count` workers, started when there is work for them; `deadline` is in CPU seconds for one request."""
 
     def __init__(self, count: int | None = None, deadline: float = 3.0) -> None:
         self.count = count or min(_cores(), 8)
@@ -95,7 +97,7 @@ class Workers:
             worker.ask(queue.popleft(), self.deadline)
 
     def _finished(self, busy: list[_Worker]) -> list[_Worker]:
-        """Take out of `busy` whoever has replied, died or missed a deadline, after waiting for the first."""
+        """Take out of `busy` whoever has replied, died or starved, after waiting for the first."""
         until = min(w.due for w in busy)
         ready = wait([w.socket for w in busy], max(0.0, until - time.monotonic()))
         for worker in busy:
@@ -149,7 +151,7 @@ class _Worker:
     def ask(self, request: Request, deadline: float) -> None:
         self.asked += 1
         self.request, self.reply = request, None
-        self._restart_clock(deadline if self.ready else START_SECONDS)
+        self._restart_clock(STARVED * deadline if self.ready else START_SECONDS)
         message = json.dumps({"number": self.asked, "closed_forms": request, "deadline": deadline}).encode() + b"\n"
         if len(message) > LONGEST_MESSAGE:
             self.reply = Reply(status="rejected")
@@ -175,7 +177,7 @@ class _Worker:
                 self.reply = self._understood(bytes(line))
             else:
                 self.ready = True
-                self._restart_clock(deadline)
+                self._restart_clock(STARVED * deadline)
 
     def outcome(self) -> Reply:
         """The reply, or that there is none in time."""
@@ -204,10 +206,10 @@ class _Worker:
         return time.monotonic() - self.since
 
     def _cause_of_death(self) -> Literal["timeout", "crashed"]:
-        """It died by itself: of its CPU limit, then it was as good as late, or of anything else."""
+        """It died by itself: of the deadline, or of anything else."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
-        return "timeout" if self.process.returncode == -signal.SIGXCPU else "crashed"
+            self.process.wait(10)
+        return "timeout" if self.process.returncode == -signal.SIGPROF else "crashed"
 
     def kill(self) -> None:
         self.socket.close()

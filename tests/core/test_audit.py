@@ -245,7 +245,7 @@ def test_gc_refuses_to_judge_where_a_run_cannot_be_read(copy: Run) -> None:
         list(garbage.find(copy.store, [copy.directory.parent], 0))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), min_size=1, max_size=8, unique_by=lambda t: t[0]))
 def test_gc_never_deletes_a_shard_that_a_needed_manifest_names(requests: list[tuple[str, bool]]) -> None:
     """Requests share shards; those that a run lists keep theirs."""

@@ -18,7 +18,7 @@ from ssb_core.pipeline import Pipeline
 from ssb_core.plan import plan
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
-from ssb_core.stages import Spec, distill, execute, forget, required, select
+from ssb_core.stages import Spec, distill, execute, forget, lineage, required, select
 from ssb_core.store import Manifest, Store, unfinished
 from ssb_core.traces import Traces
 from tests.conftest import SMALL, run_stages
@@ -188,7 +188,10 @@ def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: 
     assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
     assert costs["ssb-no-wrong"]["tokens"] > sampled
     assert {c["problems"] for c in costs.values()} == {run.summary["yield"]["problems"]}
-    assert 0 < costs["rft"]["seconds"] < costs["sft"]["seconds"] and costs["ssb"]["seconds"] > 0
+    for method, student in ((m, s) for (m, _), s in students(compared, run.store).items()):
+        parts = [s for s in lineage(student) if method != "rft" or s.stage != "teach"]
+        spent = [unfinished.seconds(run.store, s.recipe, s.fingerprint) for s in parts]
+        assert min(spent) > 0 and costs[method]["seconds"] == pytest.approx(sum(spent), abs=0.01)
 
 
 def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:

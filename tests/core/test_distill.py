@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from ssb_core.store import Store, StoreError
 from ssb_core.summary import signal_origins
 from ssb_core.traces import Traces, collate, lay_out
 from ssb_core.trainer import DistillTrainer, Order, Report
+from tests.processes import free_port
 
 
 def spec_of(settings: RunConfig, store: Store) -> distill.Spec:
@@ -423,9 +423,7 @@ def alone(small: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFac
 
 def test_two_machines_have_the_loss_curve_of_one_process_with_accumulation(alone: Alone, store: Store) -> None:
     """Two launchers on loopback stand for machines: what only two hosts have, a network, is not tried."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    endpoint = f"127.0.0.1:{free_port()}"
     joining = [sys.executable, "-m", "ssb_core.stages.together", str(store.root), "1"]
     second, handler = subprocess.Popen(joining, stderr=subprocess.PIPE, text=True), signal.getsignal(signal.SIGINT)
     spec = with_execution(alone.spec, train_processes=2, train_nodes=2, train_endpoint=endpoint)

@@ -49,7 +49,8 @@ def test_an_examination_that_fails_or_hangs_keeps_no_other_from_being_made() -> 
         yield Check("never", "ok", "")
 
     looks = {"refused": refused, "broken": broken, "hanging": hanging, "last": lambda: [Check("last", "ok", "fine")]}
-    found = list(examine(Examination("group", name, look, 0.2) for name, look in looks.items()))
+    bounds = {"hanging": 0.2}
+    found = list(examine(Examination("group", name, look, bounds.get(name, 60.0)) for name, look in looks.items()))
     assert [(group, c.name, c.status) for group, c in found] == [
         ("group", "first", "ok"),
         ("group", "refused", "problem"),

@@ -26,7 +26,7 @@ from ssb_core.runs import Run
 from ssb_core.stages import host
 from ssb_core.stages.host import Host, StageError, StageProcess, isolated
 from ssb_core.store import Store, StoreError
-from tests.processes import ROOT
+from tests.processes import ROOT, gone
 from tests.served import until
 
 
@@ -54,7 +54,7 @@ def wave_of(settings: RunConfig, store: Store, **execution: Any) -> Wave:
 
 
 def children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in psutil.Process().children(recursive=True) if not gone(p)]
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,7 @@ def test_every_field_refuses_or_takes_what_is_no_value_for_it() -> None:
     assert tried > 600 and len(taken) > 20
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(VALUES) | st.text(max_size=20)), max_size=3))
 @example([("evaluate.benchmarks", f"[{LAUGHS}]")])
 @example([("rollouts.samples", "0x" + "f" * 4000)])
@@ -116,7 +116,7 @@ trees: Any = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tree=trees, text=st.text(max_size=40), whole=st.booleans())
 def test_no_file_ends_in_a_traceback(
     tree: Any, text: str, whole: bool, tmp_path_factory: pytest.TempPathFactory

@@ -19,6 +19,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.store import Manifest, Recipe, Store, lease, unfinished
 from tests.processes import ROOT
+from tests.served import until
 
 SECONDS = 60  # after which something that should have happened never will
 HOLD = """
@@ -128,17 +129,21 @@ def test_a_forked_child_does_not_keep_the_lease_of_its_parent(tmp_path: Path) ->
         os.waitpid(child, 0)
 
 
-def test_a_lease_that_was_deleted_while_it_was_waited_for_is_made_anew(tmp_path: Path) -> None:
-    path = tmp_path / "writer.lock"
-    with another(path) as first:
+def test_a_lease_that_was_deleted_while_it_was_waited_for_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "REMIND", 0.1)
+    path, new = tmp_path / "writer.lock", tmp_path / "new.lock"
+    with another(path) as first, another(new) as second:
         waiting = Waiting(path)
         assert waiting.heard.wait(SECONDS)
-        path.unlink()
-        with another(path):  # who came later holds the new file
-            first.kill()
-            first.wait()
-            waiting.heard.clear()
-            assert waiting.is_alive()
+        new.replace(path)  # deleted, and made anew by who came later
+        first.kill()
+        first.wait()
+        until(lambda: any(f"process {second.pid}," in line for line in waiting.told), SECONDS)
+        assert waiting.is_alive()
+        assert second.stdin
+        second.stdin.close()
         waiting.join(SECONDS)
         assert not waiting.is_alive()
 

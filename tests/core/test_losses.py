@@ -214,7 +214,7 @@ def test_the_slope_along_lora_weights_is_the_finite_difference(objective: Object
     scale=st.floats(0.01, 30),
     objective=st.sampled_from([o for o in EVERY if not o.cross_entropy]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
     n: int, scale: float, objective: Objective
 ) -> None:

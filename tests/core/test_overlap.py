@@ -71,6 +71,6 @@ def test_public_sets_are_compared_in_seconds_and_only_a_planted_problem_is_found
     test = problems.load(ProblemsConfig(source=str(data / "gsm8k_test.jsonl"), form="hash"))
     math = problems.load(ProblemsConfig(source=str(data / "math500.jsonl"), question="problem", id="unique_id"))
     assert overlap.find(train, math) == ()
-    started = time.perf_counter()
+    started = time.process_time()
     assert overlap.find([*train, test[7]], test) == (overlap.Overlap(test[7].id, test[7].id),)
-    assert time.perf_counter() - started < 5  # 0.4 s on a quiet machine
+    assert time.process_time() - started < 5  # 0.4 s on a quiet machine

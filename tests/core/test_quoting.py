@@ -82,7 +82,7 @@ def test_the_ids_of_prompts_are_those_of_the_versions_of_their_stages(nanos: Any
 pieces = st.sampled_from([*CHAT, "<|im_", "end|>", "|>", "<", "\n", " ", "system\n", "user", "2 + 3 = 5", "é数😀"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(said=st.lists(pieces | st.text(max_size=5), min_size=1, max_size=8).map("".join))
 def test_no_text_forges_a_turn(said: str, nanos: Any, smollm2s: Any) -> None:
     for made in (nanos, smollm2s):
@@ -104,7 +104,7 @@ def test_every_special_token_of_every_family_is_text_in_a_question(name: str) ->
         assert f"a {special} b" in made.decode(ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(said=st.text(max_size=60))
 def test_the_copy_of_a_tokenizer_reads_ordinary_text_as_it_does(said: str, nanos: Any, smollm2s: Any) -> None:
     def copied(made: Any, turns: prompts.Messages) -> tuple[int, ...]:

@@ -32,6 +32,7 @@ from ssb_core.store.remote import Remote
 from tests.conftest import run_stages
 from tests.processes import ROOT
 from tests.s3_server import S3, s3_server
+from tests.served import until
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 HOLD = """
@@ -292,8 +293,7 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
     with here.writing(RECIPE, lambda _: None):
         here.open(RECIPE)
         with there.writing(RECIPE, lambda _: None):
-            while not here.remote.leases.lost:  # type: ignore[union-attr]  its next sign of life finds out
-                pass
+            until(lambda: bool(here.remote.leases.lost), 60)  # type: ignore[union-attr]  by its next sign of life
             with pytest.raises(StoreError, match="was taken over by another process"):
                 here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
 
@@ -313,10 +313,8 @@ def test_only_one_of_many_creates_a_lease(here: Store) -> None:
 
 
 def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_directory(
-    small: RunConfig, quick_run: Run, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: RunConfig, quick_run: Run, s3: S3, tmp_path: Path
 ) -> None:
-    hasty = {"retries": {"max_attempts": 8, "mode": "standard"}, "read_timeout": 1}
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
     s3.fail(0.05)
     first, second = (machine(name, s3, tmp_path) for name in ("here", "there"))
     with ThreadPoolExecutor() as both:

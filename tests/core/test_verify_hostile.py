@@ -1,5 +1,6 @@
 """The verifier under attack: every text gets an answer in time, and nothing is left behind."""
 
+import gc
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from ssb_core.verify import Verifier, worker, workers
 from ssb_core.verify.worker import MEMORY_BYTES
+from tests.processes import gone
 
 from .verify_poison import POISON
 
@@ -30,13 +32,6 @@ DEADLINE = 1.0
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
     with Verifier(deadline=DEADLINE, workers=1) as shared:
-        yield shared
-
-
-@pytest.fixture(scope="module")
-def patient() -> Iterator[Verifier]:
-    """For what ends by itself, however busy the machine is."""
-    with Verifier(deadline=10 * DEADLINE, workers=1) as shared:
         yield shared
 
 
@@ -57,6 +52,16 @@ def eventually(condition: Callable[[], bool], seconds: float) -> bool:
     return condition()
 
 
+@contextmanager
+def worked(deadline: float) -> Iterator[tuple[Verifier, psutil.Process]]:
+    """A verifier with one worker that has worked."""
+    known = children()
+    with Verifier(deadline=deadline, workers=1) as verifier:
+        list(verifier.grade([honest()]))
+        (worker,) = (p for p in children() if p not in known)
+        yield verifier, worker
+
+
 def busy(process: psutil.Process, before: float = 0.0) -> float:
     """Seconds of CPU time that it has taken since it had taken `before`."""
     times = process.cpu_times()
@@ -73,17 +78,23 @@ _numbers = count(7)
 
 
 @pytest.mark.parametrize(("text", "status"), [row[1:] for row in POISON], ids=[row[0] for row in POISON])
-def test_poison_gets_its_status_in_time_and_the_next_honest_answer_is_correct(
-    verifier: Verifier, patient: Verifier, text: str, status: str
+def test_poison_gets_its_status_and_the_next_honest_answer_is_correct(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch, text: str, status: str
 ) -> None:
-    attacked, deadline = (verifier, DEADLINE) if status == "timeout" else (patient, 10 * DEADLINE)
-    known = {p.pid: busy(p) for p in children()}
-    poisoned, after = attacked.grade([(text, "6"), honest()])
-    assert poisoned.status == status
-    assert poisoned.seconds < deadline + 2.0  # a busy machine notices late
-    if attacked is patient:
-        assert sum(busy(p, known[p.pid]) for p in children() if p.pid in known) < DEADLINE
-    assert after.status == "correct"
+    if status != "timeout":  # what ends by itself does so on a slow machine too
+        monkeypatch.setattr(verifier._workers, "deadline", 10 * DEADLINE)
+    assert [v.status for v in verifier.grade([(text, "6"), honest()])] == [status, "correct"]
+
+
+def test_a_deadline_counts_the_workers_own_time_alone() -> None:
+    with worked(deadline=0.5) as (attacked, worker):
+        worker.suspend()
+        waking = threading.Timer(1.0, worker.resume)
+        waking.start()
+        (waited,) = attacked.grade([honest()])
+        assert waited.status == "correct" and waited.seconds > 0.5 and not gone(worker)
+        (endless,) = attacked.grade([(ENDLESS, "6")])
+        assert endless.status == "timeout" and gone(worker)
 
 
 TEMPLATES = [  # what reaches a worker and is refused there, or read as something that is not 6
@@ -100,6 +111,7 @@ TEMPLATES = [  # what reaches a worker and is refused there, or read as somethin
 
 def test_a_thousand_poisoned_calls_leak_nothing() -> None:
     """Each holds something no worker has seen; some kill theirs. Processes, files and memory are as before."""
+    gc.collect()  # or files that earlier tests forgot might be closed in between
     before_files, before_children = psutil.Process().num_fds(), len(children())
     with Verifier(deadline=2.0, workers=1) as attacked:
 
@@ -138,70 +150,57 @@ def test_what_was_computed_is_remembered() -> None:
         assert children() == known
 
 
-def test_against_a_gold_that_times_out_nobody_is_wrong_and_it_is_tried_once(verifier: Verifier) -> None:
+def test_against_a_gold_that_times_out_nobody_is_wrong_and_it_is_tried_once(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gold = r"\binom{999999999}{444444444}"
     same = rf"\boxed{{{gold}}}"
     pairs = [(honest()[0], gold), ("no box", gold), (same, gold)]
     assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
-    started = time.monotonic()
+    monkeypatch.setattr(workers._Worker, "ask", lambda *_: pytest.fail("a worker was asked again"))
     assert verifier.key(gold) is None
     assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
-    assert time.monotonic() - started < DEADLINE
 
 
 def test_a_worker_that_dies_is_replaced_and_its_answer_tried_again() -> None:
-    with Verifier(workers=1) as attacked:
-        known = children()
-        list(attacked.grade([honest()]))
-        (worker,) = (p for p in children() if p not in known)
+    with worked(deadline=3.0) as (attacked, worker):
         worker.kill()
         assert next(attacked.grade([honest()])).status == "correct"
 
 
 def test_an_answer_that_loses_two_workers_crashed() -> None:
-    """Killed as soon as they have been asked, when they limit their CPU time."""
+    receive = workers._Worker.receive
+
+    def receive_and_die(self: workers._Worker, deadline: float) -> None:
+        receive(self, deadline)
+        self.process.kill()
+
     with Verifier(deadline=30.0, workers=1) as attacked:
-        known = children()
-        stop = threading.Event()
-
-        def kill_busy() -> None:
-            while not stop.wait(0.02):
-                for p in children():
-                    with suppress(psutil.NoSuchProcess):
-                        if p not in known and p.rlimit(psutil.RLIMIT_CPU)[0] != psutil.RLIM_INFINITY:
-                            p.kill()
-
-        killer = threading.Thread(target=kill_busy)
-        killer.start()
-        crashed = next(attacked.grade([(ENDLESS, "6")]))
-        stop.set()
-        killer.join()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(workers._Worker, "receive", receive_and_die)  # as soon as they are ready
+            crashed = next(attacked.grade([(ENDLESS, "6")]))
         after = next(attacked.grade([honest()]))
     assert crashed.status == "crashed"
     assert after.status == "correct"
 
 
-def test_a_worker_that_is_stopped_is_replaced_at_the_deadline() -> None:
-    with Verifier(deadline=DEADLINE, workers=1) as attacked:
-        known = {p.pid for p in children()}
-        list(attacked.grade([(HONEST, "6")]))
-        (worker,) = (p for p in children() if p.pid not in known)
+def test_a_worker_that_stands_still_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with worked(deadline=DEADLINE) as (attacked, worker):
         worker.suspend()
-        late, after = attacked.grade([honest(), honest()])
-        assert {late.status, after.status} == {"timeout", "correct"}
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        with monkeypatch.context() as patch:
+            patch.setattr(workers, "STARVED", 1)
+            (late,) = attacked.grade([honest()])
+        (after,) = attacked.grade([honest()])
+        assert (late.status, after.status) == ("timeout", "correct")
+        assert gone(worker)
 
 
 def test_workers_are_limited_and_know_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
-    known = {p.pid for p in children()}
-    with Verifier() as verifier:
-        list(verifier.grade([(HONEST, "6")]))
-        (worker,) = (p for p in children() if p.pid not in known)
+    with worked(deadline=3.0) as (_, worker):
         assert "canary" not in json.dumps(worker.environ()) and "HOME" not in worker.environ()
         assert worker.rlimit(psutil.RLIMIT_AS)[0] == MEMORY_BYTES
         assert worker.rlimit(psutil.RLIMIT_FSIZE)[0] == 0
-        assert 0 < worker.rlimit(psutil.RLIMIT_CPU)[0] < 60
         assert worker.memory_info().rss < MEMORY_BYTES / 4
 
 
@@ -248,7 +247,7 @@ with Verifier(deadline=200.0, workers=1) as verifier:
     endless = r"\binom{999999999}{444444444}"
     if sys.argv[1] == "grades":
         list(verifier.grade([(rf"\boxed{{{endless}}}", "6")]))
-    verifier._workers.idle[0].ask(verifier._gold(endless).closed_forms, 0.1)
+    verifier._workers.idle[0].ask(verifier._gold(endless).closed_forms, 1.0)
     time.sleep(200)
 """
 
@@ -269,18 +268,18 @@ def computing(does: str) -> Iterator[tuple[subprocess.Popen[str], psutil.Process
 
 
 def test_a_killed_parent_leaves_no_worker_behind() -> None:
-    """Not even one that is in the middle of something endless: its CPU limit ends it."""
+    """Not even one that is in the middle of something endless: the kernel ends it at its deadline."""
     with computing("asks") as (parent, worker):
         parent.kill()
         parent.wait()
-        assert eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 60)
+        assert eventually(lambda: gone(worker), 60)
 
 
 def test_ctrl_c_in_the_middle_of_a_batch_leaves_no_worker_behind() -> None:
     with computing("grades") as (parent, worker):
         parent.send_signal(signal.SIGINT)
         parent.wait(60)
-        assert not worker.is_running()
+        assert eventually(lambda: gone(worker), 60)
 
 
 FORKING = """

@@ -127,6 +127,7 @@ class Subject:
         """
         self.tries += 1
         log, journal = (self.told / f"{self.tries}.{kind}" for kind in ("log", "journal"))
+        log.touch(), journal.touch()  # it may be killed before it has
         started = time.monotonic()
         ended = self._ask(
             folder=str(folder.absolute()),

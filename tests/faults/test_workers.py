@@ -7,9 +7,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from ssb_core.store import Store
 from tasks.workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
-from tests.processes import SSB, api
+from tests.processes import ROOT, SSB, api, gone
+from tests.served import until
 
+pytestmark = pytest.mark.timeout(1200)
 CUT = (
     *SMALL,
     "problems.limit=32",
@@ -45,27 +47,27 @@ class Started:
 
     def workers(self) -> list[psutil.Process]:
         """Ray's processes that have been given shards to make."""
-        return [p for p in self._all() if p.name().startswith("ray::worker")]
+        return [p for p, name in self._all().items() if name.startswith("ray::worker")]
 
     def left(self) -> list[str]:
-        return [" ".join(p.cmdline()) for p in self._all()]
+        return list(self._all().values())
 
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()
 
-    def _all(self) -> list[psutil.Process]:
-        found = []
+    def _all(self) -> dict[psutil.Process, str]:
+        """Its processes and their names."""
+        found = {}
         for p in psutil.process_iter():
-            try:
-                if p.environ().get("SSB_TEST_MARK") == self.mark and p.status() != psutil.STATUS_ZOMBIE:
-                    found.append(p)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if p.environ().get("SSB_TEST_MARK") == self.mark and not gone(p):
+                    found[p] = p.name()
         return found
 
 
 def start(env: dict[str, str], folder: Path) -> Started:
-    marked = env | {"SSB_TEST_MARK": uuid.uuid4().hex}
+    inject = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
+    marked = env | {"SSB_TEST_MARK": uuid.uuid4().hex, "PYTHONPATH": inject, "SSB_TEST_FAULTS": str(folder)}
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(COMMAND, env=marked, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     return Started(process, folder, marked["SSB_TEST_MARK"])
@@ -83,14 +85,15 @@ class Survived:
 @pytest.fixture(scope="module")
 def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survived]:
     folder = tmp_path_factory.mktemp("survived")
+    (folder / "rollouts").write_text("slow 3")  # who commits: meanwhile workers wait with shards in hand
     run = start(served, folder)
     try:
-        while run.process.poll() is None and len(committed(folder / "store")) < 2:
-            time.sleep(0.01)
+        until(lambda: len(committed(folder / "store")) >= 2 or run.process.poll() is not None, 280, run.log)
         finished = committed(folder / "store")
         assert run.process.poll() is None, run.log()
         run.workers()[0].kill()
-        yield Survived(run, run.process.wait(200), finished)
+        (folder / "rollouts").unlink()
+        yield Survived(run, run.process.wait(500), finished)
     finally:
         if run.process.poll() is None:
             os.killpg(run.process.pid, signal.SIGINT)
@@ -117,13 +120,15 @@ def test_no_shard_that_was_finished_before_the_death_is_made_again(survived: Sur
 
 
 def test_every_process_of_the_cluster_ends_with_the_run(survived: Survived) -> None:
-    assert survived.run.left() == []
+    until(lambda: not survived.run.left(), 60, lambda: str(survived.run.left()))
 
 
 def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, served: dict[str, str]) -> None:
-    runs = api(served, "/task_runs/filter", task_runs={"name": {"like_": "rollouts worker"}}, limit=50)
-    states = sorted(r["state_type"] for r in runs)
-    assert states == ["COMPLETED", "COMPLETED", "CRASHED"]
+    def states() -> list[str]:
+        runs = api(served, "/task_runs/filter", task_runs={"name": {"like_": "rollouts worker"}}, limit=50)
+        return sorted(r["state_type"] for r in runs)
+
+    until(lambda: states() == ["COMPLETED", "COMPLETED", "CRASHED"], 60, lambda: str(states()))
 
 
 def test_what_a_worker_and_its_children_write_to_stderr_is_told_line_by_line(capfd: pytest.CaptureFixture[str]) -> None:

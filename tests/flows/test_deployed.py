@@ -20,7 +20,7 @@ from tests.faults.test_kill import committed
 from tests.processes import ROOT, SSB
 from tests.served import Served, parameters, serving, until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 ALL = ["rollouts wave 1", "select wave 1", "teach wave 1", "distill"]
 EVALUATED = ["evaluate base on nano-test", "evaluate ssb on nano-test"]
 
@@ -130,16 +130,16 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     assert first == [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
     assert "stage distill failed: ValueError: injected into distill" in served.run(id)["state"]["message"]
     # the log of the stage's own process; logs are sent every few seconds
-    until(lambda: "Traceback (most recent call last):" in served.logs(id), 30, lambda: served.told(id))
+    until(lambda: "Traceback (most recent call last):" in served.logs(id), 120, lambda: served.told(id))
     assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
 
     finished = committed(served.store)
     (faults / "distill").unlink()
     # Until the worker has noticed that the process of the first try is gone, it takes the second for the one that died.
-    until(lambda: "exited with status code: 1" in served.logs(id), 60, lambda: served.told(id))
+    until(lambda: "exited with status code: 1" in served.logs(id), 200, lambda: served.told(id))
     done = served.prefect("flow-run", "retry", id)
     assert done.returncode == 0, done.stdout
-    until(lambda: served.run(id)["run_count"] == 2, 60, lambda: served.told(id))
+    until(lambda: served.run(id)["run_count"] == 2, 200, lambda: served.told(id))
     assert served.wait(id)["state"]["type"] == "COMPLETED"
     again = served.tasks(id)[len(first) :]
     cached = {*ALL[:3], EVALUATED[0]}  # the base was evaluated by an earlier run
@@ -160,7 +160,7 @@ def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_fini
         found = served.api("/artifacts/filter", artifacts=progress)
         return any(re.search(r"of 128 samples, [\d.]+ samples/s, 0:\d\d:\d\d left", a["description"]) for a in found)
 
-    until(lambda: shown() and len(committed(served.store)) > len(before), 120, lambda: served.told(id))
+    until(lambda: shown() and len(committed(served.store)) > len(before), 200, lambda: served.told(id))
     processes = served.pids(id)
     assert len(processes) >= 2  # the flow's and its stage's
     served.api(f"/flow_runs/{id}/set_state", state={"type": "CANCELLING"})  # as the UI does
@@ -168,19 +168,19 @@ def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_fini
     assert alive == []
     assert served.wait(id)["state"]["type"] == "CANCELLED"
     finished = committed(served.store)
-    assert not list(served.store.rglob("*.tmp"))
 
     (faults / "rollouts").unlink()
     again = served.schedule("ssb/quickstart", other, to_stage="rollouts")
     assert served.wait(again)["state"]["type"] == "COMPLETED"
     assert finished.items() <= committed(served.store).items()
+    assert not list(served.store.rglob("*.tmp"))
 
 
 def test_what_may_pass_is_tried_again(served: Served, faults: Path) -> None:
     (faults / "select").write_text("once ConnectionError")
     id = served.schedule("ssb/select", from_stage="select", to_stage="select", force=["select"])
     assert served.wait(id)["state"]["type"] == "COMPLETED"
-    until(lambda: "select wave 1: try 2 of 4" in served.logs(id), 30, lambda: served.told(id))
+    until(lambda: "select wave 1: try 2 of 4" in served.logs(id), 120, lambda: served.told(id))
     assert served.tasks(id)[-1] == ("select wave 1", "Completed")
 
 

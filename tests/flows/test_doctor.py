@@ -102,7 +102,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
     command = [*SSB, "doctor", "--preset", "quickstart", "--store", "taken/store"]
     command += [a for c in changes for a in ("--set", c)]
     limited = ["bash", "-c", 'ulimit -n 200; exec "$@"', "bash", *command]
-    done = subprocess.run(limited, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(limited, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stdout + done.stderr
     statuses = {name: text.split()[0] for name, text in lines(done).items()}
     assert {name for name, status in statuses.items() if status == "problem"} == {

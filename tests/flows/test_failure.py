@@ -21,6 +21,7 @@ def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told
     assert latest["state_type"] == "FAILED"
     mine = {"flow_run_id": {"any_": [latest["id"]]}}
     keys = sorted(a["key"] for a in api(served, "/artifacts/filter", artifacts=mine) if a["key"])
-    assert keys == ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
+    expected = ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
+    assert [k for k in keys if "progress" not in k] == expected  # which a stage has that takes 10 seconds
     folder = tmp_path / "runs" / "told"
     assert (folder / "stages.json").exists() and not (folder / "summary.json").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 SCRIPT = r"""
@@ -15,12 +14,12 @@ from ssb_core.verify import Verifier
 
 statuses = []
 
-@task(timeout_seconds=10)
+@task(timeout_seconds=30)
 def grade_then_hang():
     with Verifier(deadline=0.5) as verifier:
         endless, honest = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"
         statuses.extend(v.status for v in verifier.grade([(endless, "6"), (honest, "6")]))
-    for _ in range(600):
+    while True:
         time.sleep(0.1)
 
 @flow
@@ -37,12 +36,10 @@ if __name__ == "__main__":
 
 def test_a_tasks_own_timeout_fires_after_grading_hostile_answers(served: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "verifying.py").write_text(SCRIPT)
-    started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "verifying.py"], env=served, cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "verifying.py"], env=served, cwd=tmp_path, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr[-3000:]
     states, statuses = json.loads(done.stdout.splitlines()[-1])
     assert sorted(statuses) == ["correct", "correct", "timeout", "timeout"]
     assert states == ["TimedOut", "TimedOut"]
-    assert time.monotonic() - started < 60  # either task alone would have slept that long

@@ -24,7 +24,7 @@ COMMAND = ("run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set"
 OUT = Path(__file__).parent / "out"
 SIZE = (1440, 1000)
 TALL = 4000
-READY = 20_000  # milliseconds for a page to show what it was asked for
+READY = 120_000  # milliseconds for a page to show what it was asked for
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from prefect.utilities.callables import parameter_schema
 
 from flows.ssb import ssb
 from ssb_core import markdown
 from tests.processes import api, run_ssb
 from tests.tasks.test_story import HOSTILE
-from tests.ui.conftest import COMMAND, Visitor
+from tests.ui.conftest import COMMAND, READY, Visitor
 
 SHOWN = {
     "ssb-0-plan": ("Plan", "rollouts wave 1", "never run", "What came of it"),
@@ -55,8 +56,7 @@ def test_a_page_shows_what_it_tells(visitor: Visitor, told: dict[str, dict[str, 
     visitor.go(f"/artifacts/artifact/{told[key]['id']}")
     for text in SHOWN[key]:
         visitor.page.get_by_text(text).locator("visible=true").first.wait_for()
-    images = visitor.page.locator("img[src^='data:']")
-    assert images.count() == PICTURES.get(key, 0)
+    expect(visitor.page.locator("img[src^='data:']")).to_have_count(PICTURES.get(key, 0), timeout=READY)
     visitor.page.wait_for_function(f"({LOADED})([...document.querySelectorAll(\"img[src^='data:']\")])")
     assert visitor.page.locator("pre").evaluate_all(WIDER) == []
     if key != "ssb-leaderboard-quickstart":  # whose last columns are reached by scrolling
