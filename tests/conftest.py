@@ -112,10 +112,16 @@ def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "
 
 
 @pytest.fixture(scope="session")
-def quick_run(small: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished small run, one for all processes of the suite; tests must not change its store."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of the suite have in common."""
     base = tmp_path_factory.getbasetemp()
-    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "quick"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def quick_run(small: RunConfig, shared: Path) -> Run:
+    """A finished small run, one for all processes of the suite; tests must not change its store."""
+    root = shared / "quick"
     directory, store = root / "runs" / "quick", Store(root / "store")
     with FileLock(f"{root}.lock"):
         finished = (directory / "summary.json").exists()

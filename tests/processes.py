@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,14 +21,24 @@ from typing import Any
 
 import psutil
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+EMPTY = "empty.db"
 SSB = [sys.executable, "-m", "flows.cli"]
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
+def prefect_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PREFECT_HOME, and in it a database that is still empty, laid out once for all as Prefect does in seconds."""
+    home, first = tmp_path_factory.mktemp("prefect"), shared / "prefect-first"
+    with FileLock(f"{first}.lock"):
+        if not first.exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            subprocess.run(command, env=os.environ | {"PREFECT_HOME": str(first)}, capture_output=True, check=True)
+    for name in ("prefect.db", EMPTY):
+        shutil.copy(first / "prefect.db", home / name)
+    return home
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +58,7 @@ def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 @contextmanager
 def serving(alone: dict[str, str], home: Path, *options: str) -> Iterator[dict[str, str]]:
     """A Prefect server of its own for the block; the environment of a user who has it."""
+    shutil.copy(Path(alone["PREFECT_HOME"], EMPTY), home / "prefect.db")
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home)}

@@ -26,7 +26,7 @@ from .verify_poison import POISON
 ROOT = Path(__file__).parents[2]
 ENDLESS = r"\boxed{\binom{999999999}{444444444}}"
 HONEST = r"\boxed{\sqrt{36}}"
-DEADLINE = 1.0
+DEADLINE = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_poison_gets_its_status_and_the_next_honest_answer_is_correct(
     verifier: Verifier, monkeypatch: pytest.MonkeyPatch, text: str, status: str
 ) -> None:
     if status != "timeout":  # what ends by itself does so on a slow machine too
-        monkeypatch.setattr(verifier._workers, "deadline", 10 * DEADLINE)
+        monkeypatch.setattr(verifier._workers, "deadline", 20 * DEADLINE)
     assert [v.status for v in verifier.grade([(text, "6"), honest()])] == [status, "correct"]
 
 

@@ -12,18 +12,20 @@ import json, time
 from prefect import flow, task
 from ssb_core.verify import Verifier
 
-statuses = []
+statuses, started = [], [Verifier(deadline=0.5), Verifier(deadline=0.5)]
+ENDLESS, HONEST = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"
 
-@task(timeout_seconds=30)
+@task(timeout_seconds=10)
 def grade_then_hang():
-    with Verifier(deadline=0.5) as verifier:
-        endless, honest = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"
-        statuses.extend(v.status for v in verifier.grade([(endless, "6"), (honest, "6")]))
+    with started.pop() as verifier:
+        statuses.extend(v.status for v in verifier.grade([(HONEST, "6"), (ENDLESS, "6")]))
     while True:
         time.sleep(0.1)
 
 @flow
 def verifying():
+    for verifier in started:  # an interpreter with SymPy takes seconds to start
+        list(verifier.grade([(r"\boxed{\sqrt{25}}", "5")]))
     in_another = grade_then_hang.submit()
     in_main_thread = grade_then_hang(return_state=True)
     in_another.wait()

@@ -49,8 +49,7 @@ def test_the_run_shows_its_stages_and_its_artifacts(visitor: Visitor, told: dict
     assert visitor.complaints == []
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-@pytest.mark.parametrize("key", SHOWN)
+@pytest.mark.parametrize(("key", "theme"), [*((key, "dark") for key in SHOWN), *((key, "light") for key in PICTURES)])
 def test_a_page_shows_what_it_tells(visitor: Visitor, told: dict[str, dict[str, Any]], key: str, theme: str) -> None:
     visitor.choose(theme)
     visitor.go(f"/artifacts/artifact/{told[key]['id']}")
