@@ -77,12 +77,20 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
     shutil.rmtree(store)  # half a gigabyte
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for one of them mostly waits."""
+    return min((os.cpu_count() or 1) + 1, 5)
+
+
 @pytest.hookimpl(trylast=True)  # when what is not asked for is gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for servers, browsers and killed processes, alternate with others, which use cores."""
+    """Files that mostly wait, for servers, browsers and killed processes, alternate with others, which use cores.
+
+    Long ones come first, so that no process is left with one when all others are done.
+    """
     places: dict[Path, tuple[int, bool]] = {}
     seen = Counter[bool]()
-    for path in dict.fromkeys(item.path for item in items):
+    for path in sorted({item.path for item in items}, key=lambda p: (-p.stat().st_size, p)):
         patient = path.parent.name in ("faults", "flows", "ui")
         places[path] = (seen[patient], not patient)
         seen[patient] += 1
