@@ -45,7 +45,7 @@ vllm: .venv-vllm/.installed
 
 # Bytecode is kept, whatever the environment says: hundreds of processes would each compile everything anew.
 test: .venv/.installed-dev
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-vllm: vllm
 	.venv-vllm/bin/python -m pytest tests -m vllm

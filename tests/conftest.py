@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -77,9 +78,13 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
     shutil.rmtree(store)  # half a gigabyte
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, for one of them mostly waits."""
-    return min((os.cpu_count() or 1) + 1, 5)
+def pytest_sessionstart() -> None:
+    gc.disable()  # what is imported from here on stays
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # when what is not asked for is gone

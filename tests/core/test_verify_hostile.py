@@ -113,7 +113,7 @@ def test_a_thousand_poisoned_calls_leak_nothing() -> None:
     """Each holds something no worker has seen; some kill theirs. Processes, files and memory are as before."""
     gc.collect()  # or files that earlier tests forgot might be closed in between
     before_files, before_children = psutil.Process().num_fds(), len(children())
-    with Verifier(deadline=2.0, workers=1) as attacked:
+    with Verifier(deadline=1.0, workers=1) as attacked:
 
         def attack(numbers: Iterable[int]) -> None:
             for n in numbers:

@@ -26,6 +26,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, st
         own = {"PYTHONPATH": INJECT, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
         run = subprocess.Popen(COMMAND, env=env | own, cwd=tmp_path, stdout=out, stderr=out)
         until(lambda: len(committed(store)) >= 1, 120, log.read_text)
+    (tmp_path / "rollouts").unlink()
     run.wait(240)
     finished = committed(store)
     assert len(finished) == 4, log.read_text()

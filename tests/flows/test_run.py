@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -14,7 +15,7 @@ import pytest
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults import judge
-from tests.processes import api, run_ssb
+from tests.processes import EMPTY, api, run_ssb
 from tests.served import ended_tasks
 
 STORY = [
@@ -91,6 +92,7 @@ def test_without_a_server_the_same_command_is_all_cached_and_told_as_well(
     folder: Path, alone: dict[str, str], tmp_path: Path
 ) -> None:
     before = summary(folder)
+    shutil.copy(Path(alone["PREFECT_HOME"], EMPTY), tmp_path / "prefect.db")
     done = run_ssb(*COMMAND, env=alone | {"PREFECT_HOME": str(tmp_path)}, cwd=folder)
     assert done.returncode == 0, done.stderr
     after = summary(folder)

@@ -15,7 +15,7 @@ from ssb_core.verify import Verifier
 statuses, started = [], [Verifier(deadline=0.5), Verifier(deadline=0.5)]
 ENDLESS, HONEST = r"\boxed{\binom{999999999}{444444444}}", r"\boxed{\sqrt{36}}"
 
-@task(timeout_seconds=10)
+@task(timeout_seconds=6)
 def grade_then_hang():
     with started.pop() as verifier:
         statuses.extend(v.status for v in verifier.grade([(HONEST, "6"), (ENDLESS, "6")]))

@@ -81,7 +81,7 @@ class Visitor:
         OUT.mkdir(exist_ok=True)
         height = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollHeight))")
         self.page.set_viewport_size({"width": SIZE[0], "height": min(max(height, SIZE[1]), TALL)})
-        self.page.wait_for_timeout(300)  # until it is laid out anew
+        self.page.evaluate("new Promise(laidOut => requestAnimationFrame(() => requestAnimationFrame(laidOut)))")
         self.page.screenshot(path=OUT / f"{name}.png")
         self.page.set_viewport_size({"width": SIZE[0], "height": SIZE[1]})
 
