@@ -64,6 +64,7 @@ bench: .venv/.installed-dev
 soak: .venv/.installed-dev
 	$(BIN)/python -m tests.faults.soak --kills $(KILLS) --seed $(SEED)
 	$(BIN)/python -m pytest tests -m soak
+	$(BIN)/python -m pytest tests -m hypothesis --hypothesis-profile search
 
 nano: install
 	$(BIN)/python -m ssb_core.nano.build

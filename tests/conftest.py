@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -28,11 +28,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background would have it ignored
 
-# The same examples every time, however slow the machine: who changed nothing sees nothing fail.
-hypothesis.settings.register_profile(
-    "ssb", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("ssb")
+# The same examples every time, so that who changed nothing sees nothing fail; `make soak` searches for others.
+patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("search", patient)
+hypothesis.settings.register_profile("same", patient, derandomize=True)
+hypothesis.settings.load_profile("same")
 
 pytest_plugins = ["tests.processes"]
 
@@ -78,20 +78,21 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[models.Resolve
     shutil.rmtree(store)  # half a gigabyte
 
 
-def pytest_sessionstart() -> None:
-    gc.disable()  # what is imported from here on stays
-
-
-def pytest_collection_finish() -> None:
-    gc.enable()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # what is imported stays
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)  # when what is not asked for is gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that mostly wait, for servers, browsers and killed processes, alternate with others, which use cores.
 
-    Long ones come first, so that no process is left with one when all others are done.
+    Those with the longest text come first: at the end no process is left with a long one when the others are done.
     """
     places: dict[Path, tuple[int, bool]] = {}
     seen = Counter[bool]()

@@ -28,14 +28,22 @@ EMPTY = "empty.db"
 SSB = [sys.executable, "-m", "flows.cli"]
 
 
+def environment(prefect_home: Path) -> dict[str, str]:
+    """Ours, with nothing in it that a developer has set for their own Prefect and runs."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
+    return kept | {"PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+
+
 @pytest.fixture(scope="session")
 def prefect_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PREFECT_HOME, and in it a database that is still empty, laid out once for all as Prefect does in seconds."""
-    home, first = tmp_path_factory.mktemp("prefect"), shared / "prefect-first"
+    home, first, begun = tmp_path_factory.mktemp("prefect"), shared / "prefect", shared / "prefect.begun"
     with FileLock(f"{first}.lock"):
         if not first.exists():
             command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-            subprocess.run(command, env=os.environ | {"PREFECT_HOME": str(first)}, capture_output=True, check=True)
+            done = subprocess.run(command, env=environment(begun), capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            begun.rename(first)
     for name in ("prefect.db", EMPTY):
         shutil.copy(first / "prefect.db", home / name)
     return home
@@ -44,8 +52,7 @@ def prefect_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def alone(prefect_home: Path) -> dict[str, str]:
     """The environment of a user without a server of their own."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
-    return kept | {"PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
+    return environment(prefect_home)
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +106,7 @@ def cpu_of_children() -> float:
 
 
 def free_port() -> int:
-    """A port of this xdist worker's own, below those that the kernel gives out: it stays free until it is used."""
+    """A port of this xdist worker's own, below those that the kernel gives to whoever asks for any."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         with socket.socket() as free, suppress(OSError):

@@ -19,6 +19,7 @@ import pytest
 from ssb_core import presets
 from tests.conftest import SMALL
 from tests.processes import ROOT, SSB, api, free_port, gone
+from tests.processes import environment as alone
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -59,8 +60,12 @@ class Served:
         return self.run(id)
 
     def tasks(self, id: str) -> list[tuple[str, str]]:
-        """Name and state of every task run, in the order they were made, once the server has been told of all ends."""
-        return [(t["name"], t["state"]["name"]) for t in ended_tasks(self.env, id)]
+        """Name and state of every task run that the server has heard of, in the order they were made."""
+        return [(t["name"], t["state"]["name"]) for t in tasks(self.env, id)]
+
+    def expect_tasks(self, id: str, expected: Sequence[tuple[str, str]]) -> None:
+        """The task runs of a run that has ended; the server hears of them by another way than of the run itself."""
+        until(lambda: self.tasks(id) == [*expected], 60, lambda: f"expected {expected}, found {self.tasks(id)}")
 
     def logs(self, id: str) -> str:
         found = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")
@@ -89,15 +94,9 @@ class Served:
         until(lambda: all(map(gone, (flow, *below))), 120)
 
 
-def ended_tasks(env: dict[str, str], id: str) -> list[dict[str, Any]]:
-    """The task runs of a flow run that has ended, which the server hears of by another way than of the run itself."""
-
-    def found() -> list[dict[str, Any]]:
-        runs = api(env, "/task_runs/filter", flow_runs={"id": {"any_": [id]}}, sort="EXPECTED_START_TIME_ASC")
-        return list(runs)
-
-    until(lambda: all(t["state"]["type"] in TERMINAL for t in found()), 60, lambda: str(found()))
-    return found()
+def tasks(env: dict[str, str], id: str) -> list[dict[str, Any]]:
+    """The task runs of a flow run, in the order they were made."""
+    return list(api(env, "/task_runs/filter", flow_runs={"id": {"any_": [id]}}, sort="EXPECTED_START_TIME_ASC"))
 
 
 def parameters(settings: Sequence[str] = SMALL, **options: Any) -> dict[str, Any]:
@@ -118,11 +117,9 @@ def until(reached: Callable[[], bool], seconds: float, told: Callable[[], str] =
 @contextmanager
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """A user's ``ssb serve-local`` in an empty PREFECT_HOME; ended by Ctrl-C, after which nothing of it may be left."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
     home, log, port = folder / "home", folder / "serve-local.log", free_port()
     paths = f"{ROOT}{os.pathsep}{environment.pop('PYTHONPATH', '')}"
-    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONPATH": paths, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-    env = kept | own | environment
+    env = alone(folder / "prefect") | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment
     with log.open("w") as out:
         command = [*SSB, "serve-local", "--home", str(home), "--port", str(port)]
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, text=True, start_new_session=True)
@@ -140,7 +137,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
             assert process.wait(120) == 130, log.read_text()
         finally:
             process.kill()
-            _, left = psutil.wait_procs(below, timeout=60)
+            _, left = psutil.wait_procs(below, timeout=5)  # those of the verifier, in sessions of their own, end last
             for p in left:
                 p.kill()
     assert not left, left

@@ -144,8 +144,11 @@ def join(store: Path, node: int) -> None:
     """Join every training in the store that calls for machine `node`, one after the other, for ever."""
     joined: set[str] = set()
     while True:
-        with contextlib.suppress(FileNotFoundError):  # one ended meanwhile, or its folder is gone
-            for call in store.glob(f"*/*/*.work/{CALL}"):
+        calls: list[Path] = []
+        with contextlib.suppress(FileNotFoundError):  # a folder was deleted meanwhile
+            calls += store.glob(f"*/*/*.work/{CALL}")
+        for call in calls:
+            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                 job = json.loads(call.read_text())
                 if job["id"] not in joined and node < job["spec"]["execution"]["train_nodes"]:
                     joined.add(job["id"])

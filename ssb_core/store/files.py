@@ -96,13 +96,19 @@ def sweep(directory: Path, alone: bool = False, below: bool = True) -> None:
 
     Those in folders `below` are among them unless that is not asked for.
     """
-    for folder, folders, names in os.walk(directory):  # which bears that another process deletes folders meanwhile
+    for folder, folders, names in os.walk(directory, onerror=_unless_gone):
         for name in (n for n in names if n.endswith(TEMPORARY)):
             writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", name)
             if alone or (writer and not _alive(int(writer[1]))):
                 Path(folder, name).unlink(missing_ok=True)
         if not below:
             folders.clear()
+
+
+def _unless_gone(error: OSError) -> None:
+    """Raise why a folder cannot be listed, unless another process has deleted it meanwhile."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _alive(pid: int) -> bool:

@@ -90,7 +90,8 @@ class Wait:
     def look(self, owner: Owner | None) -> None:
         if owner != self.seen:
             self.seen, self.changed = owner, time.monotonic()
-        if time.monotonic() - self.told >= REMIND:
+        known = owner or self.silence > 2 * POLL  # who has only just begun has not said so yet
+        if known and time.monotonic() - self.told >= REMIND:
             self.told = time.monotonic()
             who = str(owner) if owner else "another process"
             stopped = f"; no sign of life for {self.silence:.0f} s, it may be stopped" if self.silence > SILENCE else ""

@@ -21,6 +21,8 @@ def main() -> None:
     from . import closed_form  # SymPy and the parser
 
     _limit_memory_and_files()
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whatever the caller does with it: it is the deadline's
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     closed_form.warm_up()
     with socket.socket(fileno=int(sys.argv[1])) as parent, contextlib.suppress(OSError):
         parent.sendall(b"\n")  # ready

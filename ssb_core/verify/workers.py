@@ -3,9 +3,10 @@
 A hostile expression can make a parser run for hours or fill the memory, and no timeout inside a process stops that for
 sure. So each worker is a fresh interpreter (never a fork of a process with threads) with a limit on its memory and an
 empty environment; it is asked over a socket in lines of JSON. A deadline is in seconds of its CPU time, so that no
-verdict depends on what else the machine does; the kernel ends it there, even if its parent is gone. Without that much
-within `STARVED` deadlines it is killed. Nothing here uses signals of the calling process, so it works from any thread,
-and a timeout of the caller's own (Prefect's tasks use SIGALRM) stays armed.
+verdict depends on what else the machine does; the kernel ends it there, even if its parent is gone. A worker that does
+not get that much time within `STARVED` deadlines is killed, and its answer tried once more. Nothing here uses signals
+of the calling process, so it works from any thread, and a timeout of the caller's own (Prefect's tasks use SIGALRM)
+stays armed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 START_SECONDS = 120.0  # an interpreter with SymPy, on a busy machine
-STARVED = 20  # deadlines by the clock after which a worker that does not answer is given up
+STARVED = 20  # deadlines by the clock that a worker has: more processes than that share no core for long
 STARTS = 3  # failed ones in a row after which it is not the expression's fault
 RECYCLE_AFTER = 20_000  # caches of parser and SymPy grow slowly
 WORTH_ANOTHER = 16  # requests waiting for each worker that make starting one more (1-2 s) worth it
@@ -180,8 +181,8 @@ class _Worker:
                 self._restart_clock(STARVED * deadline)
 
     def outcome(self) -> Reply:
-        """The reply, or that there is none in time."""
-        return self.reply or Reply(status="timeout", seconds=self._elapsed)
+        """The reply, or that it starved."""
+        return self.reply or Reply(status="crashed", seconds=self._elapsed)
 
     def _understood(self, line: bytes) -> Reply:
         """A reply as it must look; a worker that says anything else is out of its mind, and crashed."""
@@ -208,7 +209,7 @@ class _Worker:
     def _cause_of_death(self) -> Literal["timeout", "crashed"]:
         """It died by itself: of the deadline, or of anything else."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(10)
+            self.process.wait(10)  # its socket closes a moment before it is gone, and longer on a busy machine
         return "timeout" if self.process.returncode == -signal.SIGPROF else "crashed"
 
     def kill(self) -> None:

@@ -421,6 +421,24 @@ def alone(small: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFac
     return Alone(spec, distill.read_log(spec.directory(store)), adapter(spec, store), tokens)
 
 
+def test_who_joins_bears_calls_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def over(_: float) -> None:
+        raise KeyboardInterrupt
+
+    job = {"id": "1", "spec": {"execution": {"train_nodes": 2}}}
+    for name in ("a", "b", "c"):
+        (tmp_path / "distill" / name / "x.work").mkdir(parents=True)
+    for name in ("a", "c"):
+        (tmp_path / "distill" / name / "x.work" / together.CALL).symlink_to("gone")
+    (tmp_path / "distill" / "b" / "x.work" / together.CALL).write_text(json.dumps(job))
+    joined: list[Path] = []
+    monkeypatch.setattr(together, "_join", lambda _, work, node: joined.append(work))
+    monkeypatch.setattr(together.time, "sleep", over)
+    with pytest.raises(KeyboardInterrupt):
+        together.join(tmp_path, 1)
+    assert joined == [tmp_path / "distill" / "b" / "x.work"]
+
+
 def test_two_machines_have_the_loss_curve_of_one_process_with_accumulation(alone: Alone, store: Store) -> None:
     """Two launchers on loopback stand for machines: what only two hosts have, a network, is not tried."""
     endpoint = f"127.0.0.1:{free_port()}"

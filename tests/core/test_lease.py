@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -146,6 +146,25 @@ def test_a_lease_that_was_deleted_while_it_was_waited_for_is_made_anew(
         second.stdin.close()
         waiting.join(SECONDS)
         assert not waiting.is_alive()
+
+
+def test_a_lease_that_is_written_anew_says_at_every_moment_who_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(change: Callable[..., object]) -> Callable[..., None]:
+        def changed(*arguments: object) -> None:
+            change(*arguments)
+            seen.append(lease.Owner.parse(path.read_bytes()))
+
+        return changed
+
+    path, seen = tmp_path / "writer.lock", list[lease.Owner | None]()
+    monkeypatch.setattr(lease, "BEAT", 0.01)
+    for name in ("pwrite", "ftruncate"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    with lease.held(path, "rollouts", print):
+        until(lambda: len(seen) > 8, SECONDS)
+        assert all(seen)
 
 
 def test_a_lease_that_says_nothing_readable_is_no_obstacle(tmp_path: Path) -> None:

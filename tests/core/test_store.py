@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from ssb_core.store import (
     Store,
     StoreError,
     digest,
+    files,
     sha256_file,
     unfinished,
     write_json,
@@ -119,6 +121,17 @@ def test_what_cannot_be_opened_for_want_of_files_is_not_taken_for_damaged(store:
             look()
     assert store.manifest(RECIPE, "print-a") == manifest and store.shard(RECIPE, "a", "up")
     assert not list(store.root.rglob("*.damaged"))
+
+
+def test_sweeping_bears_that_another_process_deletes_a_folder_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.1.tmp").touch()
+    monkeypatch.setattr(files, "_alive", lambda _: shutil.rmtree(tmp_path / "b", ignore_errors=True))
+    files.sweep(tmp_path)
+    assert list(tmp_path.rglob("*.tmp")) == []
 
 
 def test_a_damaged_note_of_seconds_counts_as_none(store: Store) -> None:
