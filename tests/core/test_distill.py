@@ -421,22 +421,25 @@ def alone(small: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFac
     return Alone(spec, distill.read_log(spec.directory(store)), adapter(spec, store), tokens)
 
 
-def test_who_joins_bears_calls_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_joins_bears_that_another_call_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def join(_: object, work: Path, node: int) -> None:
+        joined.append(work)
+        for name in ("a", "b"):
+            (tmp_path / "distill" / name / "x.work" / together.CALL).unlink()
+
     def over(_: float) -> None:
         raise KeyboardInterrupt
 
-    job = {"id": "1", "spec": {"execution": {"train_nodes": 2}}}
-    for name in ("a", "b", "c"):
-        (tmp_path / "distill" / name / "x.work").mkdir(parents=True)
-    for name in ("a", "c"):
-        (tmp_path / "distill" / name / "x.work" / together.CALL).symlink_to("gone")
-    (tmp_path / "distill" / "b" / "x.work" / together.CALL).write_text(json.dumps(job))
+    for name in ("a", "b"):
+        work = tmp_path / "distill" / name / "x.work"
+        work.mkdir(parents=True)
+        (work / together.CALL).write_text(json.dumps({"id": name, "spec": {"execution": {"train_nodes": 2}}}))
     joined: list[Path] = []
-    monkeypatch.setattr(together, "_join", lambda _, work, node: joined.append(work))
+    monkeypatch.setattr(together, "_join", join)
     monkeypatch.setattr(together.time, "sleep", over)
     with pytest.raises(KeyboardInterrupt):
         together.join(tmp_path, 1)
-    assert joined == [tmp_path / "distill" / "b" / "x.work"]
+    assert len(joined) == 1
 
 
 def test_two_machines_have_the_loss_curve_of_one_process_with_accumulation(alone: Alone, store: Store) -> None:

@@ -126,12 +126,12 @@ def test_what_cannot_be_opened_for_want_of_files_is_not_taken_for_damaged(store:
 def test_sweeping_bears_that_another_process_deletes_a_folder_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "x.1.tmp").touch()
-    monkeypatch.setattr(files, "_alive", lambda _: shutil.rmtree(tmp_path / "b", ignore_errors=True))
-    files.sweep(tmp_path)
-    assert list(tmp_path.rglob("*.tmp")) == []
+    for name in ("a", "b"):
+        (tmp_path / "store" / name).mkdir(parents=True)
+        (tmp_path / "store" / name / "x.1.tmp").touch()
+    monkeypatch.setattr(files, "_alive", lambda _: shutil.rmtree(tmp_path / "store"))
+    files.sweep(tmp_path / "store")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_note_of_seconds_counts_as_none(store: Store) -> None:
