@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import shutil
@@ -120,17 +121,18 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
         def note(self, text: str) -> None:
             notes.append(text)
 
-    many = requests * 40
+    many = requests * 120  # which take 400 MB: more than earlier tests leave to be freed meanwhile
     with open_sampler(nano, Execution(batch_size=len(many))) as sampler:
         expected = sampled(sampler, requests, short)  # what is allocated once is there now
+        gc.collect()
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**27, before[1]))
         try:
             ((_, found),) = sampler.sample([(0, many)], short, Noting())
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
-    assert found == expected * 40
-    assert notes[0] == "out of memory with 960 sequences at once, going on with 480 (execution.batch_size)"
+    assert found == expected * 120
+    assert notes[0] == "out of memory with 2880 sequences at once, going on with 1440 (execution.batch_size)"
 
 
 def test_an_engine_is_kept_for_the_same_weights_and_freed_when_asked(nano: models.ResolvedModel) -> None:
