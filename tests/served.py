@@ -83,6 +83,10 @@ class Served:
                     return [process, *process.children(recursive=True)]
         return []
 
+    def workers(self) -> list[psutil.Process]:
+        """Prefect's workers."""
+        return [p for p in psutil.Process(self.process.pid).children() if "worker" in p.cmdline()]
+
     def kill(self, id: str, with_worker: bool) -> None:
         """SIGKILL to the process of a run, and before it to the worker that would have told of it."""
         flow, *below = self.pids(id)

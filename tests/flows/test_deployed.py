@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 import urllib.error
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from flows.deployed import enter_home
+from flows.serving import SHORT_LIVED
 from ssb_core.checkpoints import SEAL
 from ssb_core.runs import Run
 from tests.conftest import SMALL
@@ -48,6 +50,8 @@ def kill_in(
     stage: str, deployment: str, settings: Sequence[str], served: Served, faults: Path, with_worker: bool
 ) -> str:
     """Kill a run of a deployment when a stage has finished a part of its work, and lost nothing; its id."""
+    if with_worker:  # serve-local takes one that ends at once for broken
+        until(lambda: all(time.time() - w.create_time() > SHORT_LIVED for w in served.workers()), 2 * SHORT_LIVED)
     (faults / stage).write_text("slow 4")
     before = parts(served.store)
     id = served.schedule(deployment, settings)
