@@ -22,7 +22,7 @@ from tasks.workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
 from tests.processes import ROOT, SSB, api, gone
-from tests.served import until
+from tests.served import TERMINAL, until
 
 pytestmark = pytest.mark.timeout(1200)
 CUT = (
@@ -122,6 +122,7 @@ def test_no_shard_that_was_finished_before_the_death_is_made_again(survived: Sur
 def test_every_process_of_the_cluster_ends_with_the_run(survived: Survived) -> None:
     # Ray's own processes notice a moment later that the run is over.
     until(lambda: not survived.run.left(), 10, lambda: str(survived.run.left()))
+    assert survived.run.left() == []
 
 
 def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, served: dict[str, str]) -> None:
@@ -129,7 +130,8 @@ def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, serve
         runs = api(served, "/task_runs/filter", task_runs={"name": {"like_": "rollouts worker"}}, limit=50)
         return sorted(r["state_type"] for r in runs)
 
-    until(lambda: states() == ["COMPLETED", "COMPLETED", "CRASHED"], 60, lambda: str(states()))
+    until(lambda: len(states()) == 3 and TERMINAL.issuperset(states()), 60, lambda: str(states()))
+    assert states() == ["COMPLETED", "COMPLETED", "CRASHED"]
 
 
 def test_what_a_worker_and_its_children_write_to_stderr_is_told_line_by_line(capfd: pytest.CaptureFixture[str]) -> None:
