@@ -24,6 +24,8 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+FAULTY = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
+"""PYTHONPATH of processes in which faults are injected."""
 EMPTY = "empty.db"
 SSB = [sys.executable, "-m", "flows.cli"]
 

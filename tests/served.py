@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 
 from ssb_core import presets
 from tests.conftest import SMALL
-from tests.processes import ROOT, SSB, api, free_port, gone
+from tests.processes import SSB, api, free_port, gone
 from tests.processes import environment as alone
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -122,8 +121,7 @@ def until(reached: Callable[[], bool], seconds: float, told: Callable[[], str] =
 def serving(folder: Path, **environment: str) -> Iterator[Served]:
     """A user's ``ssb serve-local`` in an empty PREFECT_HOME; ended by Ctrl-C, after which nothing of it may be left."""
     home, log, port = folder / "home", folder / "serve-local.log", free_port()
-    paths = f"{ROOT}{os.pathsep}{environment.pop('PYTHONPATH', '')}"
-    env = alone(folder / "prefect") | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"} | environment
+    env = alone(folder / "prefect") | {"OMP_NUM_THREADS": "1"} | environment
     with log.open("w") as out:
         command = [*SSB, "serve-local", "--home", str(home), "--port", str(port)]
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, text=True, start_new_session=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from ssb_core.runs import Run
 from ssb_core.stages import host
 from ssb_core.stages.host import Host, StageError, StageProcess, isolated
 from ssb_core.store import Store, StoreError
-from tests.processes import ROOT, gone
+from tests.processes import FAULTY, gone
 from tests.served import until
 
 
@@ -71,7 +70,7 @@ def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes
 ) -> None:
     store, pids = Store(tmp_path / "store"), []
     wave = wave_of(small, store)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault"))))
+    monkeypatch.setenv("PYTHONPATH", FAULTY)
     monkeypatch.setenv("SSB_TEST_FAULTS", str(tmp_path))
     (tmp_path / "rollouts").write_text("slow 5")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,12 +9,11 @@ from ssb_core import presets
 from ssb_core.store import Store
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed
-from tests.processes import ROOT, SSB, serving
+from tests.processes import FAULTY, SSB, serving
 from tests.served import until
 
 FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
 COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FOUR for a in ("--set", s)), "--to", "rollouts"]
-INJECT = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
 
 
 def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
@@ -23,7 +21,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, st
     (tmp_path / "rollouts").write_text("slow 3")
     with log.open("w") as out, serving(alone, tmp_path, "--no-ui") as env:
         # Prefect tries each request 5 times more by default, which takes minutes.
-        own = {"PYTHONPATH": INJECT, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
+        own = {"PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
         run = subprocess.Popen(COMMAND, env=env | own, cwd=tmp_path, stdout=out, stderr=out)
         until(lambda: len(committed(store)) >= 1, 120, log.read_text)
     (tmp_path / "rollouts").unlink()

@@ -21,7 +21,7 @@ from ssb_core.store import Store
 from tasks.workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
-from tests.processes import ROOT, SSB, api, gone
+from tests.processes import FAULTY, SSB, api, gone
 from tests.served import TERMINAL, until
 
 pytestmark = pytest.mark.timeout(1200)
@@ -66,8 +66,7 @@ class Started:
 
 
 def start(env: dict[str, str], folder: Path) -> Started:
-    inject = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
-    marked = env | {"SSB_TEST_MARK": uuid.uuid4().hex, "PYTHONPATH": inject, "SSB_TEST_FAULTS": str(folder)}
+    marked = env | {"SSB_TEST_MARK": uuid.uuid4().hex, "PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(folder)}
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen(COMMAND, env=marked, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     return Started(process, folder, marked["SSB_TEST_MARK"])

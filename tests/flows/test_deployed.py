@@ -19,7 +19,7 @@ from ssb_core.checkpoints import SEAL
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults.test_kill import committed
-from tests.processes import ROOT, SSB
+from tests.processes import FAULTY, SSB
 from tests.served import Served, parameters, serving, until
 
 pytestmark = pytest.mark.timeout(1200)
@@ -35,7 +35,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[Served]:
-    inject = {"PYTHONPATH": str(ROOT / "tests" / "flows" / "fault"), "SSB_TEST_FAULTS": str(faults)}
+    inject = {"PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(faults)}
     with serving(tmp_path_factory.mktemp("served"), **inject) as found:
         yield found
 
