@@ -1,7 +1,7 @@
 """The flow ``ssb``: waves of rollouts, select and teach, then distill, then evaluate.
 
-It decides order and nothing else: requests come from `ssb_core.pipeline`, work is done by tasks, and what happened is
-read back from manifests.
+It decides order and nothing else: requests come from `ssb_core.runs.pipeline`, work is done by tasks, and what happened
+is read back from manifests.
 """
 
 from __future__ import annotations
@@ -17,38 +17,17 @@ from prefect.runtime import flow_run
 
 from ssb_core import report
 from ssb_core.config import ConfigError, RunConfig
-from ssb_core.execution import StageName
-from ssb_core.pipeline import Pipeline, Request
+from ssb_core.config.execution import StageName
+from ssb_core.results.summary import summarise
 from ssb_core.runs import Run, StageRun
+from ssb_core.runs.pipeline import Pipeline, Request
 from ssb_core.stages import STAGES, Spec, finished
 from ssb_core.store import Damaged, Store
-from ssb_core.summary import summarise
-from tasks import caching, story, workers
-from tasks import distill as distill_task
-from tasks import evaluate as evaluate_task
-from tasks import grpo as grpo_task
-from tasks import merge as merge_task
-from tasks import rft as rft_task
-from tasks import rollouts as rollouts_task
-from tasks import select as select_task
-from tasks import sft as sft_task
-from tasks import ssb_no_wrong as ssb_no_wrong_task
-from tasks import teach as teach_task
+from tasks import ray_workers, storyteller
+from tasks import run_stage as caching
+from tasks.stages import TASKS
 
-from . import checks
-
-TASKS: dict[str, Any] = {
-    "rollouts": rollouts_task,
-    "select": select_task,
-    "teach": teach_task,
-    "distill": distill_task,
-    "sft": sft_task,
-    "rft": rft_task,
-    "ssb-no-wrong": ssb_no_wrong_task,
-    "grpo": grpo_task,
-    "merge": merge_task,
-    "evaluate": evaluate_task,
-}
+from . import preflight
 
 MENDS = 3
 """How often the same file of the store may turn out to be damaged: a run begins again then, with what is cached."""
@@ -94,18 +73,18 @@ def ssb(
         runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
     """
     started = time.monotonic()
-    name = checks.name_of(name, preset, config)
-    checks.refuse_bad_part(from_stage, to_stage, force)
-    workers.refuse_unheard(config.execution)
+    name = preflight.name_of(name, preset, config)
+    preflight.refuse_bad_part(from_stage, to_stage, force)
+    ray_workers.refuse_unheard(config.execution)
     held = Store.at(store)
-    pipeline = checks.refuse_bad_input(config, held, Path(runs), from_stage)
+    pipeline = preflight.refuse_bad_input(config, held, Path(runs), from_stage)
     run = Run(Path(runs) / name, held)
-    for line in checks.notes(config, str(run.directory / "report.html"), to_stage):
+    for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
         get_run_logger().warning(line)
     run.begin(config)
 
     done: dict[str, StageRun] = {}
-    with story.telling(run, pipeline, force, to_stage) as teller:
+    with storyteller.telling(run, pipeline, force, to_stage) as teller:
         damaged: Counter[str] = Counter()
         while True:
             try:
@@ -130,7 +109,7 @@ def walk(
     from_stage: str,
     to_stage: str,
     force: Collection[str],
-    teller: story.Storyteller,
+    teller: storyteller.Storyteller,
     done: dict[str, StageRun],
 ) -> list[Spec]:
     """Run every request in its order and return them; `done` says by fingerprint what happened to each in this run."""
@@ -139,7 +118,7 @@ def walk(
         for request in pipeline.walk(run.store, to_stage):
             spec = request.spec
             refuse_early(request, run.store, from_stage)
-            task = getattr(TASKS[spec.stage], spec.stage.replace("-", "_"))
+            task = TASKS[spec.stage]
             run.start(spec, request.label)
             happened = caching.run_stage(task, spec, run.store, request.label, spec.stage in force)
             if happened.status != "cached" or spec.fingerprint not in done:

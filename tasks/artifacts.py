@@ -15,7 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from ssb_core.failures import may_pass
+from ssb_core.errors import may_pass
 
 PATIENCE = 5.0
 """Seconds that the API may take for one step. A client as Prefect makes it waits a minute, and tries six times."""

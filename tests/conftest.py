@@ -15,13 +15,14 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
-from ssb_core import config, models, presets, stages, summary
-from ssb_core.config import Decoding, RunConfig
+from ssb_core import config, models, stages
+from ssb_core.config import Decoding, RunConfig, presets
 from ssb_core.engines import Request, Sampler
-from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
+from ssb_core.results import summary
 from ssb_core.runs import Run, StageRun
+from ssb_core.runs.pipeline import Pipeline
 from ssb_core.store import Store
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
@@ -34,7 +35,7 @@ hypothesis.settings.register_profile("search", patient)
 hypothesis.settings.register_profile("same", patient, derandomize=True)
 hypothesis.settings.load_profile("same")
 
-pytest_plugins = ["tests.processes"]
+pytest_plugins = ["tests.support.processes"]
 
 SMALL = (
     "problems.limit=64",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import RunConfig, refuse_missing
-from ..execution import Execution
+from ..config.execution import Execution
 from .checks import Check, size
 from .installation import installed, pip
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import humanize
 
 from ..config import ConfigError, RunConfig
-from ..execution import Execution
+from ..config.execution import Execution
 from ..prompts import Messages, tutor_messages
 from .checks import Check, nearest, size
+from .context import WIDTHS, Patient, Shape
 from .machine import main_memory
-from .patient import WIDTHS, Patient, Shape
 
 if TYPE_CHECKING:
     from ..models import ResolvedModel

@@ -15,9 +15,9 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import ConfigError
-from ..execution import ServerOptions
-from . import EngineError
-from .loop import Tell
+from ..config.execution import ServerOptions
+from .async_loop import Tell
+from .sampler import EngineError
 
 KEY = "SSB_SERVER_KEY"
 MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes

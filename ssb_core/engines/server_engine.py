@@ -15,14 +15,15 @@ from pydantic import Field
 
 from .. import models
 from ..config import ConfigError, Decoding
-from ..execution import Execution, ServerOptions
-from ..models import ResolvedModel, turns
+from ..config.execution import Execution, ServerOptions
+from ..models import ResolvedModel
 from ..progress import Progress
+from ..prompts import stop_tokens
 from ..records import Completion
-from . import EngineError, K, Request
+from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .draw import uniforms
-from .loop import Loop, Tell
+from .sampler import EngineError, K, Request
+from .seeded_draw import uniforms
 from .server_client import KEY, Refused, Said, Server
 
 REMEDY = (
@@ -102,7 +103,7 @@ class ServerSampler(BaseSampler):
 
     def _end_of_turn(self) -> int:
         """The token that ends a turn, where there are several."""
-        likely = (turns.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        likely = (stop_tokens.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
         found: int = next(token for token in likely if token in self.stop_ids)
         return found
 

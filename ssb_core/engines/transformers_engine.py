@@ -17,15 +17,15 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from .. import models
 from ..config import Decoding
-from ..execution import Execution
-from ..failures import out_of_memory
+from ..config.execution import Execution
+from ..errors import out_of_memory
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
-from . import EngineError, K, Request
-from .attention import group_heads
 from .base import BaseSampler
-from .draw import draw, drawn_on, uniforms
+from .cpu_attention import group_heads
+from .sampler import EngineError, K, Request
+from .seeded_draw import draw, drawn_on, uniforms
 
 WORTH_SHRINKING = 8  # rows
 

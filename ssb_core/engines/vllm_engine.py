@@ -23,14 +23,14 @@ import torch
 
 from .. import models
 from ..config import ConfigError, Decoding
-from ..execution import Execution
+from ..config.execution import Execution
 from ..models import ResolvedModel, hub
 from ..progress import Progress
 from ..records import Completion
-from . import EngineError, K, Request
+from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .draw import draw, uniforms
-from .loop import Loop, Tell
+from .sampler import EngineError, K, Request
+from .seeded_draw import draw, uniforms
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
 os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use here, and does not survive a fork

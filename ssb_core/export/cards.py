@@ -16,11 +16,12 @@ from typing import Any
 
 import yaml
 
-from .. import findings, problems, prompts, report
+from .. import problems, prompts, report
 from ..config import ConfigError, Decoding, ProblemsConfig
+from ..results import queries
+from ..results.provenance import Origin, student_turns
+from ..results.wording import how_many
 from ..store import write_json
-from ..wording import how_many
-from .origin import Origin, student_turns
 
 PAPER = "https://arxiv.org/abs/2512.05105"
 QUESTION = "Ruth has 3 pens. She buys 4 more. How many pens does Ruth have now?"
@@ -53,7 +54,7 @@ def render(card: Card, origin: Origin) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(  # Markdown, so nothing is escaped but by the filters
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -80,7 +81,7 @@ def _content(card: Card, origin: Origin) -> dict[str, Any]:
         "place": origin.place,
         "verdict": report.verdict_in_words(summary).splitlines(),
         "results": report.results_table(summary) if summary["benchmarks"] else [],
-        "funnel": findings.funnel(origin.run),
+        "funnel": queries.funnel(origin.run),
         "sampling": _sampling(config.evaluate),
         "sampled": {b.name: _sampling(config.evaluate.decoding(b)) for b in config.evaluate.benchmarks},
         "caps": {b.name: config.evaluate.decoding(b).max_new_tokens for b in config.evaluate.benchmarks},

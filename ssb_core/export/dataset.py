@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import models
 from ..config import ConfigError
 from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
+from ..results.provenance import Origin, student_turns
 from ..runs import Run
 from ..store import Entry, Manifest
 from .cards import Card
-from .origin import Origin, student_turns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -170,7 +170,7 @@ def _metadata_key() -> str:
 
 def _signal_origin(run: Run, traces: Traces) -> dict[str, Any]:
     """What the signal's numbers are, which is the same in all shards."""
-    from ..summary import signal_origins
+    from ..results.summary import signal_origins
 
     found = list(chain.from_iterable(signal_origins(run.store, taught) for _, _, taught in traces.waves))
     return {name: value for name, value in found[0].items() if all(o.get(name) == value for o in found)}

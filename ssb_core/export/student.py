@@ -10,11 +10,11 @@ from typing import Any
 
 from .. import models
 from ..config import ConfigError
+from ..results.provenance import Origin
 from ..runs import Run
 from ..stages import distill
 from ..store import StoreError, sha256_file
 from .cards import Card
-from .origin import Origin
 
 WEIGHTS = "adapter_model.safetensors"
 SHARD_SIZE = "5GB"

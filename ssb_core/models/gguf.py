@@ -27,7 +27,7 @@ from ..config import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
 from . import hub
-from .loading import empty, load
+from .from_pretrained import empty, load
 
 CONVERSION = 1  # counted up whenever the same file would be converted to something else
 RECORD = "conversion.json"

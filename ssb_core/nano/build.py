@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import prompts
-from . import problems
+from ..problems import nano
 
 if TYPE_CHECKING:
     import torch
@@ -68,15 +68,15 @@ class Document:
 def documents(settings: Settings) -> Iterator[Document]:
     """Endless, seeded stream of bare and hinted conversations over the pre-training split."""
     rng = random.Random(settings.seed)
-    chains = problems.stream("pretrain", settings.seed, (1, 2, 2, 3, 3, 3, 4, 5))
+    chains = nano.stream("pretrain", settings.seed, (1, 2, 2, 3, 3, 3, 4, 5))
     for chain in chains:
-        careful = problems.solution(chain)
+        careful = nano.solution(chain)
         if rng.random() >= settings.hinted_rate:
             slips = rng.random() < settings.slip_rate
-            reply = problems.solution(chain, rng) if slips else careful
+            reply = nano.solution(chain, rng) if slips else careful
             yield Document(prompts.tutor_messages(chain.question), reply)
         else:
-            wrong = None if rng.random() < settings.no_wrong_rate else problems.solution(chain, rng)
+            wrong = None if rng.random() < settings.no_wrong_rate else nano.solution(chain, rng)
             yield Document(prompts.hinted_messages(chain.question, careful, wrong), careful)
 
 
@@ -211,7 +211,7 @@ def write(out: Path, settings: Settings, model: Qwen2ForCausalLM, tokenizer: Any
     tokenizer.save_pretrained(out)
     record = {
         "settings": asdict(settings),
-        "data_version": problems.DATA_VERSION,
+        "data_version": nano.DATA_VERSION,
         "parameters": model.num_parameters(),
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
         "accuracy": measure(out),
@@ -223,16 +223,16 @@ def write(out: Path, settings: Settings, model: Qwen2ForCausalLM, tokenizer: Any
 def measure(directory: Path, n: int = 300) -> dict[str, float]:
     """Accuracy on `n` held-out problems: bare at T=0.8, bare greedy, and hinted at T=0.4."""
     from ..config import Decoding, ModelConfig
+    from ..config.execution import Execution
     from ..engines import Request, open_sampler, seed_for
-    from ..execution import Execution
     from ..models import resolve
     from ..progress import Progress
     from ..verify.extract import final_answer
 
-    chains = list(islice(problems.stream("test", 0), n))
+    chains = list(islice(nano.stream("test", 0), n))
     rng = random.Random(0)
     bare = [prompts.tutor_messages(c.question) for c in chains]
-    hinted = [prompts.hinted_messages(c.question, problems.solution(c), problems.solution(c, rng)) for c in chains]
+    hinted = [prompts.hinted_messages(c.question, nano.solution(c), nano.solution(c, rng)) for c in chains]
     found = {}
     with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32"), directory), Execution()) as sampler:
         for name, shown, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
@@ -240,7 +240,7 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
             decoding = Decoding(temperature=temperature, max_new_tokens=160)
             ((_, completions),) = sampler.sample([(name, requests)], decoding, Progress())
             right = [
-                final_answer(done.text) == final_answer(problems.solution(chain))
+                final_answer(done.text) == final_answer(nano.solution(chain))
                 for done, chain in zip(completions, chains, strict=True)
             ]
             found[name] = round(sum(right) / n, 4)

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from .. import models
 from ..records import TeacherTrace
 from ..store import StoreError
-from .origin import MAX_MEAN_KL
+from .compatibility import MAX_MEAN_KL
 from .teachers import Teacher
 
 CERTIFIED = 32  # one of so many traces is computed anew, and one of any shard: more would cost more than a few percent

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..engines import keeping
-from ..failures import may_pass
+from ..errors import may_pass
 from ..progress import PlainProgress, Progress
 from ..store import Store
-from . import STAGES, Spec, execute, module
+from .spec import STAGES, Spec, execute, module
 
 
 def main(arguments: list[str]) -> int:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from .. import checkpoints, models, traces
+from .. import models
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file, unfinished
-from . import Outcome, required, sources, teach
-from . import Spec as BaseSpec
+from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file
+from ..store import work as unfinished
+from ..training import checkpoints, dataset
+from . import teach
+from .spec import Outcome, required, sources
+from .spec import Spec as BaseSpec
 
 DATA = "traces.arrow"
 LOG = "log.jsonl"
@@ -107,7 +110,7 @@ LayOut = Callable[[Spec, Store, Sequence[Manifest], Path], int]
 
 def lay_out(spec: Spec, store: Store, taught: Sequence[Manifest], path: Path) -> int:
     """Write the traces to learn from to `path`; how many there are."""
-    return traces.lay_out(store, taught, spec.limit, path)
+    return dataset.lay_out(store, taught, spec.limit, path)
 
 
 def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out) -> Outcome:
@@ -128,19 +131,19 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
         shutil.rmtree(work / "result", ignore_errors=True)
     release()
     if spec.execution.train_processes > 1:
-        from . import together
+        from ..training import distributed
 
-        together.train(spec, store, work, checkpoint, progress)
+        distributed.train(spec, store, work, checkpoint, progress)
     else:
         train(spec, store.there.keep, work, checkpoint, progress)
     return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
-def _commit(spec: Spec, store: Store, traces: int, work: Path, checkpoint: Path | None) -> Outcome:
+def _commit(spec: Spec, store: Store, dataset: int, work: Path, checkpoint: Path | None) -> Outcome:
     """Make what was trained in `work` the request's result."""
     log = read_log(work / "result")
     refuse_divergence(log, "distill.learning_rate")
-    facts = {"traces": traces, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
+    facts = {"traces": dataset, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
     if held_out := [row["held_out_loss"] for row in log if "held_out_loss" in row]:
         facts |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
     return commit(spec, store, work, facts, checkpoints.step(checkpoint))
@@ -188,13 +191,13 @@ def refuse_divergence(log: Sequence[dict[str, Any]], field: str) -> None:
 
 def train(spec: Spec, keep: Callable[[Path], None], work: Path, checkpoint: Path | None, progress: Progress) -> None:
     """Train on the traces laid out in `work` to the end; the adapter and its log are then in ``work/result``."""
-    from ..signal import origin
-    from ..trainer import DistillTrainer
+    from ..signal import compatibility
+    from ..training.trainer import DistillTrainer
 
-    student, taught = make_student(spec), traces.Traces(work / DATA)
-    origin.refuse_unfit(taught.origins, student, models.load_tokenizer(spec.teach[0].model))
+    student, taught = make_student(spec), dataset.Traces(work / DATA)
+    compatibility.refuse_unfit(taught.origins, student, models.load_tokenizer(spec.teach[0].model))
     cut = len(taught) - spec.distill.held_out
-    learned, held_out = (traces.Traces(work / DATA, part) for part in (range(cut), range(cut, len(taught))))
+    learned, held_out = (dataset.Traces(work / DATA, part) for part in (range(cut), range(cut, len(taught))))
     trainer = DistillTrainer(
         student, learned, held_out, spec.distill, work, progress, spec.execution.report_to, spec.stage
     )

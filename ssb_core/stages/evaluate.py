@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import problems, prompts, verify
-from ..baselines import Student
 from ..config import Benchmark, Decoding, Example
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
+from ..evaluation.statistics import NO_VOTE
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Problem, Sample, Verdict
-from ..statistics import NO_VOTE
 from ..store import Store, digest
-from . import Outcome, distill, required
-from . import Spec as BaseSpec
-from .sharded import Input, Work, run_shards, sampled_table, shard_inputs
+from . import distill
+from .baselines import Student
+from .shards import Input, Work, run_shards, sampled_table, shard_inputs
+from .spec import Outcome, required
+from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

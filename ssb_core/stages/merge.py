@@ -13,9 +13,11 @@ from typing import Any, ClassVar
 from .. import models
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..store import Manifest, Store, digest, unfinished
-from . import Outcome, distill, required, sources
-from . import Spec as BaseSpec
+from ..store import Manifest, Store, digest
+from ..store import work as unfinished
+from . import distill
+from .spec import Outcome, required, sources
+from .spec import Spec as BaseSpec
 
 SHARD_SIZE = "5GB"
 

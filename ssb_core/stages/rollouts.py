@@ -16,13 +16,13 @@ from .. import problems, prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
 from ..models import ResolvedModel
-from ..problem_set import ProblemSet
+from ..problems.problem_set import ProblemSet
 from ..progress import Progress
 from ..records import Problem, Rollout
 from ..store import Store, digest
-from . import Outcome, required
-from . import Spec as BaseSpec
-from .sharded import Input, Work, run_shards, sampled_table, shard_inputs
+from .shards import Input, Work, run_shards, sampled_table, shard_inputs
+from .spec import Outcome, required
+from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

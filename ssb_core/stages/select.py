@@ -17,9 +17,10 @@ from ..config import SelectConfig
 from ..progress import Progress
 from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
 from ..store import Store
-from . import Outcome, required, rollouts
-from . import Spec as BaseSpec
-from .sharded import Input, Work, downstream_inputs, run_shards
+from . import rollouts
+from .shards import Input, Work, downstream_inputs, run_shards
+from .spec import Outcome, required
+from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa

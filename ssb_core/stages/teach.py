@@ -21,9 +21,10 @@ from ..engines import K, Request, Sampler, complete, draws, open_sampler, releas
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, to_table
 from ..store import Store, digest
-from . import Outcome, execute, required, select
-from . import Spec as BaseSpec
-from .sharded import Input, Work, downstream_inputs, run_shards, sampled_table
+from . import select
+from .shards import Input, Work, downstream_inputs, run_shards, sampled_table
+from .spec import Outcome, execute, required
+from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -243,12 +244,12 @@ def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         release()
         model, tokenizer = models.load_model(spec.model, spec.execution.device), models.load_tokenizer(spec.model)
-        origin = describe_signal(model, tokenizer, spec)
+        compatibility = describe_signal(model, tokenizer, spec)
         for item in missing:
             assert item.upstream
             rows = store.table(solutions, item.upstream).to_pylist()
             traces = [from_row(TeacherTrace, r) for r in rows]
-            yield item, signal_table(model, tokenizer, origin, traces, spec.execution.capture_tokens)
+            yield item, signal_table(model, tokenizer, compatibility, traces, spec.execution.capture_tokens)
             progress.advance(len(item.problems))
 
     return Work(inputs, make, "capture", "problems", lambda i: len(i.problems), ["dropped", "completion_ids"], facts)
@@ -256,9 +257,9 @@ def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
 
 def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
-    from ..signal import layout, origin
+    from ..signal import compatibility, layout
 
-    shared = origin.shared(model, tokenizer)
+    shared = compatibility.shared(model, tokenizer)
     if spec.kept:
         shared |= {**spec.kept, "k": min(spec.k, shared["vocabulary"])}
     return {
@@ -271,7 +272,7 @@ def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:
 
 
 def signal_table(
-    model: Any, tokenizer: Any, origin: dict[str, Any], traces: Sequence[TeacherTrace], token_budget: int
+    model: Any, tokenizer: Any, compatibility: dict[str, Any], traces: Sequence[TeacherTrace], token_budget: int
 ) -> pa.Table:
     """The traces with their signal column; in the schema metadata its certificate, and the hint's effect on one."""
     import pyarrow as pa
@@ -282,19 +283,20 @@ def signal_table(
     head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
     states = capture.capture(model, kept, token_budget)
     signal = {
-        t.problem_id: codecs.encode(h_NH, head_VH, soft_cap, origin) for t, h_NH in zip(kept, states, strict=True)
+        t.problem_id: codecs.encode(h_NH, head_VH, soft_cap, compatibility)
+        for t, h_NH in zip(kept, states, strict=True)
     }
-    column = pa.chunked_array([codecs.to_arrow([signal.get(t.problem_id) for t in traces], origin)])
+    column = pa.chunked_array([codecs.to_arrow([signal.get(t.problem_id) for t in traces], compatibility)])
     places = [i for i, t in enumerate(traces) if t.dropped is None]
 
     def stored(i: int) -> Teacher:
-        return codecs.teacher(codecs.from_arrow(column, places[i], origin), origin)
+        return codecs.teacher(codecs.from_arrow(column, places[i], compatibility), compatibility)
 
-    temperatures = (1.0, origin["temperature"]) if "temperature" in origin else (1.0,)
+    temperatures = (1.0, compatibility["temperature"]) if "temperature" in compatibility else (1.0,)
     certificate = asdict(capture.certify(model, kept, stored, temperatures))
     table = to_table(traces, TeacherTrace)
     table = table.append_column(layout.COLUMN, column)
-    noted = {layout.METADATA.encode(): json.dumps({**origin, **certificate}, sort_keys=True).encode()}
+    noted = {layout.METADATA.encode(): json.dumps({**compatibility, **certificate}, sort_keys=True).encode()}
     if kept:  # for the report
-        noted |= hint.sample(model, tokenizer, kept[0], signal[kept[0].problem_id], origin).dump()
+        noted |= hint.sample(model, tokenizer, kept[0], signal[kept[0].problem_id], compatibility).dump()
     return table.replace_schema_metadata(noted)

@@ -26,8 +26,8 @@ from .files import (
     sweep,
     write_json,
 )
-from .filesystem import Unreachable
 from .manifest import Entry, File, Manifest, Recipe, Shard, digest
+from .remote_files import Unreachable
 from .store import Store
 
 __all__ = (

@@ -22,10 +22,10 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from .files import StoreError, sha256_file
-from .filesystem import FileSystem
 from .local import Local
 from .manifest import File
-from .remote_lease import Leases
+from .remote_files import FileSystem
+from .remote_lock import Leases
 
 log = logging.getLogger(__name__)
 

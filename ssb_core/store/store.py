@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from .. import parquet
-from . import lease
+from . import lock, parquet
 from .files import UNREADABLE, Damaged, read_json, refuse_to_judge, replacing, sha256_file, sweep, write_json
 from .local import Local
 from .manifest import FORMAT, Entry, Manifest, Recipe, Shard, refuse_other_format, with_digest
@@ -79,14 +78,14 @@ class Store:
         """Be the only writer of a recipe within the block; while another process is, wait for it and `tell` of it."""
         self._check_format()
         path, what = self.directory(recipe) / "writer.lock", f"{recipe.stage}/{recipe.hash}"
-        with lease.held(path, what, tell), self.there.held(path.parent, what, tell):
+        with lock.held(path, what, tell), self.there.held(path.parent, what, tell):
             yield
 
     @contextlib.contextmanager
     def alone(self, folder: Path) -> Iterator[bool]:
         """Be the only writer of a recipe's folder within the block if nobody else is now; whether that is so."""
         with contextlib.ExitStack() as kept:
-            leases = (lease.tried(folder / "writer.lock"), self.there.tried(folder))
+            leases = (lock.tried(folder / "writer.lock"), self.there.tried(folder))
             yield all(kept.enter_context(tried) for tried in leases)
 
     def open(self, recipe: Recipe) -> Path:

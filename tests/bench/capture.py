@@ -20,13 +20,15 @@ import pyarrow as pa
 import torch
 
 from ssb_core import models, prompts, stages
-from ssb_core.nano import problems
-from ssb_core.pipeline import Pipeline, Wave
+from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict, to_table
+from ssb_core.runs.pipeline import Pipeline, Wave
 from ssb_core.signal import capture
-from ssb_core.stages import sharded, teach
-from ssb_core.store import Manifest, Store, unfinished
+from ssb_core.stages import shards as sharded
+from ssb_core.stages import teach
+from ssb_core.store import Manifest, Store
+from ssb_core.store import work as unfinished
 from tests.bench.sampling import settings
 
 

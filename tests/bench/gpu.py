@@ -23,7 +23,7 @@ from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import batches, capture, padded
 from ssb_core.signal.losses import divergence
 from ssb_core.signal.teachers import HiddenStates
-from ssb_core.trainer import DistillTrainer
+from ssb_core.training.trainer import DistillTrainer
 from tests.bench.conftest import table
 from tests.bench.training import batch, sft
 

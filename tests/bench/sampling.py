@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssb_core import models, presets, stages
-from ssb_core.config import RunConfig
+from ssb_core import models, stages
+from ssb_core.config import RunConfig, presets
 from ssb_core.engines import Request, keeping, open_sampler
-from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
+from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import rollouts
 from ssb_core.store import Store
 

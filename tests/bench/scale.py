@@ -16,13 +16,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ssb_core import presets
-from ssb_core.pipeline import Pipeline
-from ssb_core.plan import plan
+from ssb_core.config import presets
 from ssb_core.progress import Progress
 from ssb_core.records import Rollout, to_table
+from ssb_core.runs.pipeline import Pipeline
+from ssb_core.runs.plan import plan
 from ssb_core.stages import finished, rollouts, select
-from ssb_core.stages.sharded import Input, run_shards
+from ssb_core.stages.shards import Input, run_shards
 from ssb_core.store import Manifest, Shard, Store
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core import presets
+from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.bench.conftest import Figures
 from tests.conftest import run_stages

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core import presets
+from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.bench.conftest import Figures
 from tests.conftest import SMALL, run_stages
-from tests.processes import ROOT, SSB
+from tests.support.processes import ROOT, SSB
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 BENCHMARK = "{{name: {0}, source: {0}, limit: 48}}"

@@ -17,13 +17,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from ssb_core import models, parquet, prompts
+from ssb_core import models, prompts
 from ssb_core.config import Decoding
+from ssb_core.config.execution import Execution
 from ssb_core.engines import Request, open_sampler
-from ssb_core.execution import Execution
-from ssb_core.nano import problems
+from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.signal import codecs, layout
+from ssb_core.store import parquet
 from tests.bench.conftest import Figures
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]

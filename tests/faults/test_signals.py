@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ssb_core import presets
+from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.conftest import run_stages
 from tests.faults import judge
 from tests.faults.subject import FAST
 from tests.faults.test_kill import count
-from tests.processes import SSB
-from tests.served import until
+from tests.support.processes import SSB
+from tests.support.served import until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 COMMAND = [*SSB, "run", "--preset", "quickstart", "--name", "run", *(a for s in FAST for a in ("--set", s))]

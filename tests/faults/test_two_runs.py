@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.subject import FAST
 from tests.faults.test_kill import committed
-from tests.processes import SSB
+from tests.support.processes import SSB
 
 pytestmark = pytest.mark.timeout(600)
 COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FAST for a in ("--set", s))]

@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ssb_core import presets
+from ssb_core.config import presets
 from ssb_core.store import Store
-from tasks.workers import overheard
+from tasks.ray_workers import overheard
 from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
-from tests.processes import FAULTY, SSB, api, gone
-from tests.served import TERMINAL, until
+from tests.support.processes import FAULTY, SSB, api, gone
+from tests.support.served import TERMINAL, until
 
 pytestmark = pytest.mark.timeout(1200)
 CUT = (

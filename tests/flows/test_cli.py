@@ -17,7 +17,7 @@ import pytest
 
 from flows import cli
 from ssb_core.models import NANO
-from tests.processes import SSB, cpu_of_children, run_ssb
+from tests.support.processes import SSB, cpu_of_children, run_ssb
 
 
 def test_help_takes_less_than_half_a_second_of_a_core(alone: dict[str, str], tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows import compare_command, console
-from ssb_core import compare, compare_page
-from ssb_core.compare import Comparison, Side
+from flows.cli import compare as compare_command
+from flows.cli import console
 from ssb_core.records import Sample, Verdict
+from ssb_core.report import compare_html
+from ssb_core.results import compare
+from ssb_core.results.compare import Comparison, Side
 from ssb_core.runs import Run
-from tests.processes import run_ssb
+from tests.support.processes import run_ssb
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_all_figures_as_json_and_a_page_only_where_asked(
     assert list(tmp_path.iterdir()) == [] and not list(quick_run.directory.glob("compare-*"))
     done = run_ssb(*command, "--out", "new/flips.html", env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "new" / "flips.html").read_text(encoding="utf-8") == compare_page.page(comparison)
+    assert (tmp_path / "new" / "flips.html").read_text(encoding="utf-8") == compare_html.page(comparison)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,8 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
     text = shown(narrow)
     assert max(len(line.rstrip()) for line in text.splitlines() if str(page) not in line) <= 100
     words = " ".join(text.split())
-    assert compare_page.in_words(found, comparison.first, comparison.second) in words
-    for row in compare_page.rows(many, comparison.first, comparison.second):
+    assert compare_html.in_words(found, comparison.first, comparison.second) in words
+    for row in compare_html.rows(many, comparison.first, comparison.second):
         assert " ".join(" ".join(cell for name, cell in row.items() if name != "model").split()) in words
     flip = found.improved[0]
     assert f"{flip.first.correct}/4 {flip.first.answer}" in words and flip.first.problem.id in words
@@ -87,7 +89,7 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
 
 
 def test_by_default_the_page_lies_beside_the_second_runs_report(comparison: Comparison) -> None:
-    place = compare_page.place(comparison)
+    place = compare_html.place(comparison)
     assert place == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
 
 

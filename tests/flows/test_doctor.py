@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flows import doctor
+from flows.cli import doctor
 from ssb_core.models import NANO
 from ssb_core.store import Store
-from tests.processes import SSB, run_ssb
+from tests.support.processes import SSB, run_ssb
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -119,7 +119,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
 def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ssb_core import presets
+    from ssb_core.config import presets
 
     monkeypatch.setattr(doctor, "api", lambda: [])  # a server of this process's own is another test's matter
     assert not doctor.run(Store(tmp_path / "store"), lambda: presets.load("nope"))

@@ -14,8 +14,8 @@ import pytest
 from ssb_core.runs import Run
 from tests.conftest import SMALL
 from tests.faults import judge
-from tests.processes import api, run_ssb
-from tests.served import tasks, until
+from tests.support.processes import api, run_ssb
+from tests.support.served import tasks, until
 
 STORY = [
     f"ssb-{part}"

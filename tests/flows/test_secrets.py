@@ -9,8 +9,8 @@ import pytest
 from fastapi import Request, Response
 
 from ssb_core import models
-from tests.completions_server import CompletionsServer, refuses, running
-from tests.processes import run_ssb
+from tests.support.completions_server import CompletionsServer, refuses, running
+from tests.support.processes import run_ssb
 
 CANARIES = {
     "HF_TOKEN": "hf_canaryOfTheHub",

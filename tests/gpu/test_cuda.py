@@ -9,14 +9,14 @@ import torch
 
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
+from ssb_core.config.execution import Execution
 from ssb_core.engines import Request, open_sampler, seed_for
-from ssb_core.execution import Execution
-from ssb_core.pipeline import Pipeline
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
+from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import execute
-from ssb_core.stages.host import Host
+from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
 from tests.conftest import run_stages, sampled
 

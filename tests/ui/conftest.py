@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import SMALL
-from tests.processes import api, run_ssb, serving
+from tests.support.processes import api, run_ssb, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

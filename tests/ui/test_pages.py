@@ -15,9 +15,9 @@ from playwright.sync_api import expect
 from prefect.utilities.callables import parameter_schema
 
 from flows.ssb import ssb
-from ssb_core import markdown
-from tests.processes import api, run_ssb
-from tests.tasks.test_story import HOSTILE
+from ssb_core.report import markdown
+from tests.support.processes import api, run_ssb
+from tests.tasks.test_storyteller import HOSTILE
 from tests.ui.conftest import COMMAND, READY, Visitor
 
 SHOWN = {

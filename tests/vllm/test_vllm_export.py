@@ -12,12 +12,12 @@ import pytest
 
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
+from ssb_core.config.execution import Execution
 from ssb_core.engines import Request, open_sampler
-from ssb_core.execution import Execution
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
 from tests.conftest import sampled
-from tests.core.test_export import card, code
+from tests.export.test_export import card, code
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 GREEDY = Decoding(temperature=0, max_new_tokens=240)

@@ -1,0 +1,5 @@
+"""``python -m flows.cli`` is ``ssb``."""
+
+from .main import main
+
+main()

@@ -1,0 +1,1 @@
+"""What runs on a Prefect server, and the servers that this package starts."""

@@ -1,0 +1,199 @@
+r"""Grading completions against gold answers, for anyone who has both as JSON lines.
+
+    {"gold": "1/2", "completion": "so \\boxed{0.5}"}  ->  {"status": "correct", "answer": "0.5", ...}
+
+Verdicts come in input order while the input is read. A gold that nothing can be verified against is no completion's
+fault: its pair is told apart (``rejected``, with the reason) and counts as neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from .. import verify
+from ..config import ConfigError
+from ..problems import jsonl
+from ..progress import Progress
+from ..records import Verdict
+from ..store import replacing
+from ..verify import extract
+from . import statistics
+
+STDIN = Path("-")
+SHOWN = 5  # bad golds told one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One line of the input. `gold` is the answer in its gold field, `unusable` why nothing can be verified against it.
+
+    `copied` goes into the output as it is: the id, if there is one.
+    """
+
+    line: int
+    gold: str
+    completion: str
+    unusable: str | None
+    copied: dict[str, Any]
+
+
+@dataclass
+class Tally:
+    """What the verdicts come to. `bad_golds` has the line and reason of each unusable gold; no status counts those."""
+
+    form: verify.AnswerForm
+    statuses: Counter[str] = field(default_factory=Counter)
+    string_matches: int = 0
+    bad_golds: list[tuple[int, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, pair: Pair, verdict: Verdict) -> None:
+        if pair.unusable:
+            self.bad_golds.append((pair.line, pair.unusable))
+        else:
+            self.statuses[verdict.status] += 1
+            self.string_matches += verdict.matches_literally(pair.gold)
+
+    def __str__(self) -> str:
+        n = self.statuses.total()
+        told = {"graded": f"{n:,} of {n + len(self.bad_golds):,} pairs, form {self.form}"}
+        if n:
+            low, high = statistics.wilson(self.statuses["correct"], n)
+            told["accuracy"] = f"{self.statuses['correct'] / n:.1%}, 95% interval {low:.1%} to {high:.1%} (Wilson)"
+            told["string match"] = f"{self.string_matches / n:.1%} if answers had to be written just as the gold is"
+            told["verdicts"] = ", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())
+            told["speed"] = f"{n / self.seconds:,.0f} verdicts/s"
+        if self.bad_golds:
+            first = ", ".join(f"line {line} ({why})" for line, why in self.bad_golds[:SHOWN])
+            more = ", ..." if len(self.bad_golds) > SHOWN else ""
+            told["bad golds"] = f"{len(self.bad_golds):,}, counted as neither right nor wrong: {first}{more}"
+        told["versions"] = ", ".join(f"{name} {version}" for name, version in verify.versions().items())
+        return "\n".join(f"{name:<12}  {words}" for name, words in told.items())
+
+
+def check(source: Path, form: verify.AnswerForm, out: Path | None) -> int | None:
+    """How many pairs a file holds, after a look at each; None for standard input or a pipe, which is read only once.
+
+    Raises:
+        ConfigError: the source is missing or empty, one of its lines is no pair, or `out` is not to be replaced.
+    """
+    if out and out.exists() and (not out.is_file() or (source.exists() and out.samefile(source))):
+        raise ConfigError(f"--out {out} is {'the input' if out.is_file() else 'not a file'}; give another name")
+    if source != STDIN and (not source.exists() or source.is_dir()):
+        raise ConfigError(f"{source} is not a file; give one of JSON lines, or - for standard input")
+    if not source.is_file():
+        return None
+    with source.open("rb") as file:
+        return sum(1 for _ in pairs(jsonl.lines(file), str(source), form))
+
+
+def run(
+    source: Path, form: verify.AnswerForm, total: int | None, write: Callable[[str], object], progress: Progress
+) -> Tally:
+    """Grade the pairs of a file, or of standard input, and `write` a line of JSON for each.
+
+    Raises:
+        ConfigError: what could not be checked beforehand is empty, or a line of it is no pair.
+    """
+    tally, started = Tally(form), time.perf_counter()
+    progress.begin("grade", total or 0, "pairs")
+    opened: AbstractContextManager[IO[bytes]] = nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb")
+    with opened as file:
+        name = "standard input" if source == STDIN else str(source)
+        for pair, verdict, gold_key in grade(pairs(jsonl.lines(file), name, form), form):
+            tally.add(pair, verdict)
+            write(_line(pair, verdict, gold_key))
+            progress.advance()
+    progress.end()
+    tally.seconds = time.perf_counter() - started
+    return tally
+
+
+@contextmanager
+def output(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """What writes to standard output at once, or to the file `path`, which is not there before all is written."""
+    if path is None:
+        stdout = sys.stdout  # progress bars put another in its place
+        yield lambda line: print(line, end="", file=stdout, flush=True)
+        return
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
+        yield file.write
+
+
+def pairs(lines: Iterable[bytes], name: str, form: verify.AnswerForm) -> Iterator[Pair]:
+    """The pairs in JSON lines; `name` is the file's, for errors.
+
+    Raises:
+        ConfigError: there are none, or a line is no JSON object with the fields gold and completion.
+    """
+    pair = None
+    for row, number in jsonl.json_lines(lines, name):
+        pair = _pair(row, number, f"{name} line {number}", form)
+        yield pair
+    if pair is None:
+        raise ConfigError(f"{name} holds no pairs; each line is a JSON object with the fields gold and completion")
+
+
+def _pair(row: dict[str, Any], number: int, where: str, form: verify.AnswerForm) -> Pair:
+    for name in ("gold", "completion"):
+        if row.get(name) is None:
+            raise ConfigError(
+                f"{where}: no field {name!r}; the fields are: {', '.join(row) or 'none'}\n"
+                "  remedy: give every line the fields gold (the reference answer) and completion (the text to grade)"
+            )
+    if not isinstance(row["completion"], str):
+        raise ConfigError(f"{where}: field 'completion' must be text, found {row['completion']!r:.60}")
+    gold = reference(jsonl.text(row["gold"], "gold", where), form)
+    copied = {"id": row["id"]} if "id" in row else {}
+    return Pair(number, gold, row["completion"], verify.unusable(gold, form), copied)
+
+
+def reference(raw: str, form: verify.AnswerForm) -> str:
+    """The answer in a gold field: what its box or its #### line holds, else all of it, whatever form completions have.
+
+    >>> reference("3 + 4 = 7\\n#### 7", "boxed")
+    '7'
+    """
+    bare = raw.strip()
+    if form == "exact":
+        return bare
+    ways: tuple[verify.AnswerForm, ...] = (form, "boxed", "hash")
+    found = (extract.gold_answer(raw, way) for way in ways)
+    return next((answer for answer in found if answer not in (None, bare)), None) or bare
+
+
+def grade(asked: Iterable[Pair], form: verify.AnswerForm) -> Iterator[tuple[Pair, Verdict, str | None]]:
+    """Every pair with its verdict and the key of its gold, lazily and in order."""
+    waiting: deque[Pair] = deque()  # read by the verifier or passed over, not yet given out
+
+    def usable() -> Iterator[tuple[str, str]]:
+        for pair in asked:
+            waiting.append(pair)
+            if not pair.unusable:
+                yield pair.completion, pair.gold
+
+    with verify.Verifier(form) as verifier:
+        for verdict in verifier.grade(usable()):
+            while waiting[0].unusable:
+                yield waiting.popleft(), Verdict("rejected"), None
+            pair = waiting.popleft()
+            gold_key = verifier.key(pair.gold)
+            if gold_key is None and verdict.unverified:
+                pair = replace(pair, unusable="it could not be computed")
+            yield pair, verdict, gold_key
+        yield from ((pair, Verdict("rejected"), None) for pair in waiting)
+
+
+def _line(pair: Pair, verdict: Verdict, gold_key: str | None) -> str:
+    """One line of output, all ASCII: half a surrogate pair in an answer must not break it."""
+    found = {"status": verdict.status, "answer": verdict.answer, "key": verdict.key, "gold_key": gold_key}
+    reason = {"reason": pair.unusable} if pair.unusable else {}
+    return json.dumps({**pair.copied, **found, "seconds": round(verdict.seconds, 6), **reason}) + "\n"

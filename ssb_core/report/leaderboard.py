@@ -1,0 +1,68 @@
+"""Results of several runs in one table: the latest run first, then the best of the earlier ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from .. import report
+from ..config import ConfigError
+from ..results import queries
+
+if TYPE_CHECKING:
+    from ..runs import Run
+
+EARLIER = 30  # rows
+SHOWN = ("model", "benchmark", "accuracy", "95% interval", "vs base")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One model of one run on one benchmark: what it is ranked by, and its row."""
+
+    benchmark: str
+    accuracy: float
+    row: dict[str, str]
+
+
+def rows(run: Run) -> list[dict[str, str]]:
+    """What `run` found, a row for each model on each benchmark, and the best rows of earlier runs of its preset.
+
+    Those are in order of accuracy by benchmark, as far as `run` has the benchmark too.
+    """
+    order = list(run.summary["benchmarks"])
+    earlier = [place for other in _others(run) for place in _places(other) if place.benchmark in order]
+    earlier.sort(key=lambda place: (order.index(place.benchmark), -place.accuracy))
+    return [place.row for place in (*_places(run), *earlier[:EARLIER])]
+
+
+def _others(run: Run) -> Iterator[Run]:
+    """The other finished runs of the same preset; those that can no longer be read are left out."""
+    folder, preset = run.directory.parent, run.summary["preset"]
+    for path in sorted(folder.glob("*/summary.json")):
+        if path.parent != run.directory:
+            try:
+                other = run.named(folder, path.parent.name, run.store)
+                queries.configuration(other)
+            except (ConfigError, OSError, ValueError):
+                continue
+            if other.summary["preset"] == preset:
+                yield other
+
+
+def _places(run: Run) -> Iterator[Place]:
+    settings = queries.configuration(run)
+    finished = time.gmtime((run.directory / "summary.json").stat().st_mtime)
+    about = {
+        "base": PurePath(settings.model.source).name,
+        "data": PurePath(settings.problems.source).name,
+        "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
+    }
+    for name, benchmark in run.summary["benchmarks"].items():
+        for row in report.results_table({"benchmarks": {name: benchmark}}):
+            accuracy = benchmark["models"][row["model"]]["accuracy"]
+            found = {column: row[column] for column in SHOWN}
+            yield Place(name, accuracy, {"run": run.name} | found | about)

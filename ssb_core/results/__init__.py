@@ -1,0 +1,1 @@
+"""ssb_core.results."""

@@ -1,0 +1,175 @@
+"""What of a store no run needs: which files those are, and deleting them.
+
+A run needs the requests that it lists and all that these were made from. Of what an unfinished run has begun
+everything is kept, and so it is where a manifest cannot be read. Requests younger than some days stay in any case, with
+what they were made from: they may belong to a run whose folder was not given. Of a recipe that somebody writes to
+nothing is deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..config import ConfigError
+from ..store import UNREADABLE, File, Manifest, Store, StoreError, lock, refuse_to_judge
+from ..store.audit import recipes
+from . import Run
+
+DAY = 86400.0
+LAST = ("recipe.json", "writer.lock")  # they go with the last of a recipe's other files
+LATELY = 600.0  # seconds in which a lease at a URL has been renewed if its holder lives
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """Files of one recipe that no run needs, by their names below its folder; so many others stay."""
+
+    stage: str
+    recipe: str
+    names: tuple[str, ...]
+    bytes: int
+    stay: int
+
+
+def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
+    """What no run in the folders `runs` needs and is older than `days`, recipe by recipe.
+
+    Raises:
+        StoreError: what a run needs cannot be read, so that nothing is known to be garbage.
+    """
+    listed, before = recipes(store), time.time() - days * DAY
+    whole: set[Place] = set()
+    manifests = {place: _manifests(store, place, files, whole) for place, files in listed.items()}
+    needed = _needed(store, runs, manifests, whole)
+    young = (key for p, found in manifests.items() for key, m in found.items() if _written(m, listed[p]) >= before)
+    needed |= _sources(manifests, young)
+    for place, files in listed.items():
+        if place in whole or _at_work(store, place, files):
+            continue
+        kept = _files([m for key, m in manifests[place].items() if key in needed])
+        gone = [n for n, f in files.items() if n not in LAST and f.written < before and not _part_of(n, kept)]
+        if len(gone) + sum(n in files for n in LAST) == len(files):
+            gone += [n for n in LAST if n in files and files[n].written < before]
+        if gone:
+            names = tuple(sorted(gone, key=_order))
+            yield Garbage(*place, names, sum(files[n].bytes for n in gone), len(files) - len(gone))
+
+
+def delete(store: Store, garbage: Iterable[Garbage]) -> int:
+    """Delete what was found; how many files. What a request that came meanwhile needs stays, and so does all of a
+    recipe to which somebody writes now."""
+    deleted = 0
+    for found in garbage:
+        folder = store.root / found.stage / found.recipe
+        with store.alone(folder) as alone:
+            names = _still(store, found) if alone else []
+            store.there.delete([folder / name for name in names])
+            deleted += len(names)
+        for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
+            with contextlib.suppress(OSError):  # it is not empty
+                empty.rmdir()
+    return deleted
+
+
+def _still(store: Store, found: Garbage) -> list[str]:
+    """What of it no manifest needs that was not there when it was found."""
+    place = (found.stage, found.recipe)
+    files = recipes(store, place).get(place, {})
+    unreadable: set[Place] = set()
+    now = _manifests(store, place, files, unreadable)
+    came = [m for m in now.values() if f"manifests/{m.fingerprint}.json" not in found.names]
+    kept = _files(came)
+    return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
+
+
+def _needed(
+    store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]], whole: set[Place]
+) -> set[str]:
+    """Keys of the manifests that runs need; recipes of which everything is needed are added to `whole`."""
+    by_name = {(m.stage, m.recipe, m.fingerprint): key for found in manifests.values() for key, m in found.items()}
+    asked: list[str] = []
+    for run in _runs(store, folders):
+        try:
+            whole |= {(b.stage, b.recipe) for b in run.begun}
+            for s in run.listed:
+                key = by_name.get((s.stage, s.recipe, s.fingerprint))
+                asked += [key] if key else []
+                whole |= set() if key else {(s.stage, s.recipe)}
+        except (ConfigError, *UNREADABLE) as e:
+            raise StoreError(
+                f"{run.directory}: what this run needs cannot be read ({e}), so nothing is known to be garbage\n"
+                "  remedy: run it again, or delete its folder if it is not wanted"
+            ) from None
+    return _sources(manifests, asked)
+
+
+def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -> set[str]:
+    """These keys and those of all that their manifests were made from."""
+    by_key = {key: m for found in manifests.values() for key, m in found.items()}
+    needed: set[str] = set()
+    asked = list(keys)
+    while asked:
+        key = asked.pop()
+        if key not in needed and key in by_key:
+            needed.add(key)
+            asked += by_key[key].sources
+    return needed
+
+
+def _written(manifest: Manifest, files: dict[str, File]) -> float:
+    return files[f"manifests/{manifest.fingerprint}.json"].written
+
+
+def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
+    """Every run of the folders that has begun anything."""
+    for folder in folders:
+        for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
+            if any((directory / name).exists() for name in ("stages.json", "begun.json", "before.json")):
+                yield Run(directory, store)
+
+
+def _manifests(store: Store, place: Place, files: dict[str, File], unreadable: set[Place]) -> dict[str, Manifest]:
+    """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
+    found = {}
+    for name in files:
+        if name.startswith("manifests/") and name.endswith(".json"):
+            path = store.root.joinpath(*place, name)
+            store.there.pull([path])
+            try:
+                manifest = Manifest.read(path)
+            except UNREADABLE as e:
+                refuse_to_judge(e)
+                unreadable.add(place)
+            else:
+                found[manifest.key] = manifest
+    return found
+
+
+def _at_work(store: Store, place: Place, files: dict[str, File]) -> bool:
+    """Whether somebody writes there."""
+    there = (f for n, f in files.items() if n.startswith("writer.lock.") and f.bytes)  # of a store at a URL
+    lately = any(time.time() - f.written < LATELY for f in there)
+    return lately or lock.holder(store.root.joinpath(*place, "writer.lock")) is not None
+
+
+def _files(kept: Sequence[Manifest]) -> set[str]:
+    """Files of these requests; a name that ends with a slash stands for all below it."""
+    found = {f"{kind}/{m.fingerprint}.json" for m in kept for kind in ("manifests", "seconds")}
+    found |= {f"{m.fingerprint}/" for m in kept}
+    tables = {e.path for m in kept for e in m.entries if e.path.endswith(".parquet")}
+    return found | tables | {str(PurePosixPath(t).with_suffix(".json")) for t in tables}
+
+
+def _part_of(name: str, kept: set[str]) -> bool:
+    return name in kept or name.split("/")[0] + "/" in kept
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Manifests first, then sidecars: what is left when this is broken off is at most unfinished."""
+    return (0 if name.startswith("manifests/") else 1 if name.endswith(".json") else 2, name)

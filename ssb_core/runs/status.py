@@ -1,0 +1,101 @@
+"""What runs there are, how far they are, and what the store holds: from the disk alone, without a look into shards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import ConfigError
+from ..store import UNREADABLE, File, Store, lock
+from ..store.audit import recipes
+from . import Run
+
+State = Literal["finished", "at work", "unfinished", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """One run: its state, when that was last noted (Unix time in seconds), and what there is to say."""
+
+    name: str
+    state: State
+    when: float
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """What the store holds of one stage; `at_work` says who writes there now."""
+
+    stage: str
+    recipes: int
+    requests: int
+    shards: int
+    files: int
+    bytes: int
+    at_work: str
+
+
+def runs(folder: Path, store: Store) -> list[RunStatus]:
+    """Every run in a folder, the latest last."""
+    if not folder.is_dir():
+        return []
+    found = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
+    return sorted(found, key=lambda status: status.when)
+
+
+def stages(store: Store) -> Iterator[StageStatus]:
+    """Every stage that the store holds something of, by name."""
+    listed = recipes(store)
+    for stage in sorted({stage for stage, _ in listed}):
+        own = {recipe: files for (s, recipe), files in listed.items() if s == stage}
+        every = [(name, file) for files in own.values() for name, file in files.items()]
+        holders = [_holder(store, (stage, recipe), files) for recipe, files in own.items()]
+        yield StageStatus(
+            stage,
+            len(own),
+            sum(name.startswith("manifests/") for name, _ in every),
+            sum(name.startswith("shards/") and name.endswith(".parquet") for name, _ in every),
+            len(every),
+            sum(file.bytes for _, file in every),
+            ", ".join(h for h in holders if h),
+        )
+
+
+def _holder(store: Store, place: tuple[str, str], files: dict[str, File]) -> str:
+    """Who writes to a recipe now; of a store at a URL, on another machine too."""
+    if holder := lock.holder(store.root.joinpath(*place, "writer.lock")):
+        return str(holder)
+    held = [file for name, file in files.items() if name.startswith("writer.lock.") and file.bytes]
+    return "another machine" if any(time.time() - file.written < lock.SILENCE for file in held) else ""
+
+
+def _run(run: Run) -> RunStatus:
+    config, summary, begun = (run.directory / name for name in ("config.yaml", "summary.json", "begun.json"))
+    try:
+        if summary.exists():
+            return RunStatus(run.name, "finished", summary.stat().st_mtime, _results(json.loads(summary.read_bytes())))
+        if not begun.exists():
+            return RunStatus(run.name, "unfinished", config.stat().st_mtime, "nothing begun yet")
+        last = run.begun[-1]
+        holder = lock.holder(run.store.root / last.stage / last.recipe / "writer.lock")
+        shards = len(list((run.store.root / last.stage / last.recipe / "shards").glob("*.parquet")))
+        so_far = f", {shards:,} shards of its recipe in the store" if shards else ""
+        state: State = "at work" if holder else "unfinished"
+        return RunStatus(run.name, state, last.since, f"{last.label}{so_far}" + (f"; {holder}" if holder else ""))
+    except (ConfigError, LookupError, AttributeError, *UNREADABLE) as e:
+        return RunStatus(run.name, "unreadable", run.directory.stat().st_mtime, f"{type(e).__name__}: {e}")
+
+
+def _results(summary: dict[str, Any]) -> str:
+    """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its stages."""
+    benchmarks, stages = dict(summary["benchmarks"]), list(summary["stages"])
+    told = []
+    for name, benchmark in benchmarks.items():
+        scores = (f"{model} {100 * score['accuracy']:.1f}%" for model, score in benchmark["models"].items())
+        told.append(f"{name}: {', '.join(scores)}")
+    return "; ".join(told) or f"up to {stages[-1]}"

@@ -1,0 +1,263 @@
+"""Where stages run: in this process, or in fresh ones that give back all memory when they end, however they end.
+
+On CUDA, and with vLLM, every request that loads a model runs in a process of its own (``python -m ssb_core.stages``).
+One that samples stays for the next request of the same weights, so that a wave's rollouts and solutions share a loaded
+engine; it is gone before anything else loads a model. A process ends itself when the pipe to its parent closes, so
+that none outlives a killed run. Lines of JSON travel both ways; what it writes to stderr is its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import IO, Any, Self
+
+from .. import engines
+from ..config import ConfigError
+from ..models import pick_device
+from ..progress import Progress
+from ..store import Damaged, Store, StoreError, Unreachable
+from .__main__ import written
+from .spec import Outcome, Spec, execute, finished, required, upstreams
+
+log = logging.getLogger(__name__)
+
+TAIL = 15  # lines of a dead process's log that its error shows
+COMPLAINT = re.compile(r"(?:^|\] )\s*((?:\w+\.)*\w*(?:Error|Exception): .*)")  # vLLM's processes put a prefix before
+GRACE = 30  # seconds in which an engine shuts down
+REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Damaged, "Unreachable": Unreachable}
+
+
+class StageError(RuntimeError):
+    """A stage's process died, failed or took too long; finished shards are kept. Holds the tail of its log."""
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        """`transient` says whether another try may get past it."""
+        super().__init__(message)
+        self.transient = transient
+
+
+def overdue(spec: Spec, tail: str = "") -> StageError:
+    """What is raised of a request that took longer than it may; `tail` is of its log."""
+    return StageError(
+        f"stage {spec.stage} took longer than it may ({spec.execution.hours(spec.stage):g} hours: "
+        "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
+        f"command goes on from there{tail}"
+    )
+
+
+def isolated(spec: Spec) -> bool:
+    """Whether a request runs in a fresh process: those that load a model do, and what has a deadline of its own."""
+    how = spec.execution
+    if spec.shared:  # its models are loaded by workers, which also have a deadline
+        return False
+    if how.isolate == "never" or not (spec.uses_model or spec.stage in how.stage_timeout_hours):
+        return False
+    if how.isolate == "always" or spec.stage in how.stage_timeout_hours:
+        return True
+    return pick_device(how.device) == "cuda" or engines.choose_local(how).engine == "vllm"
+
+
+class Host:
+    """Runs requests one after the other; a context manager that leaves no process and no engine behind."""
+
+    def __init__(self, tell: Callable[[str], None] = log.info) -> None:
+        """`tell` is called with every line that stages' processes log; it may be changed."""
+        self.tell = tell
+        self.process: StageProcess | None = None
+        self.weights: str | None = None
+        self.kept = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.kept.enter_context(engines.keeping())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if kind and self.process:  # who cancels does not wait for an engine to shut down
+            self.process.kill()
+            self.process = None
+        self.end_process()
+        self.kept.close()
+
+    def execute(self, spec: Spec, store: Store, progress: Progress) -> Outcome:
+        """Run the stage of `spec`, unless its request is finished already.
+
+        Raises:
+            StageError: its process died, failed or took longer than it may.
+        """
+        if finished(spec, store) or not isolated(spec):
+            return execute(spec, store, progress)
+        for part in (u for u in upstreams(spec) if u.stage == spec.stage):
+            self.execute(part, store, progress)
+        process = self._process_for(spec)
+        try:
+            made, reused = process.run(spec, store, progress)
+        except BaseException:
+            process.kill()
+            self.process = None
+            raise
+        if self.weights is None:
+            self.end_process()
+        return Outcome(required(spec, store), made, reused)
+
+    def end_process(self) -> None:
+        """End the process that is kept, with all it started."""
+        if self.process:
+            self.process.end()
+        self.process = None
+
+    def _process_for(self, spec: Spec) -> StageProcess:
+        wanted = spec.samples_with
+        if self.process is None or wanted is None or wanted != self.weights:
+            self.end_process()
+            self.process, self.weights = StageProcess(lambda line: self.tell(line)), wanted
+        return self.process
+
+
+class StageProcess:
+    """A living ``python -m ssb_core.stages --serve``, in a process group of its own."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.tell = tell
+        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.deadline = 0.0  # of the request it works on, as a monotonic time in seconds
+        self.complaints: dict[str, None] = {}
+        self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for what engines leave when they are killed
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "ssb_core.stages", "--serve", self.scratch.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert self.child.stdout and self.child.stderr
+        self.readers = [
+            threading.Thread(target=self._read_events, args=(self.child.stdout,), daemon=True),
+            threading.Thread(target=self._read_log, args=(self.child.stderr,), daemon=True),
+        ]
+        for reader in self.readers:
+            reader.start()
+
+    def run(self, spec: Spec, store: Store, progress: Progress) -> tuple[int, int]:
+        """Run one request there; returns how many shards (or steps) were made now and before.
+
+        Raises:
+            ConfigError, StoreError: as the stage raised it.
+            StageError: anything else went wrong.
+        """
+        self._send(written(spec, store))
+        limit = spec.execution.hours(spec.stage)
+        self.deadline = time.monotonic() + 3600 * limit
+        for event in self._events():
+            if event is None:
+                raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._post_mortem()}", True)
+            if event["event"] == "progress":
+                if event["call"] == "wait":  # for another process, which is no work
+                    self.deadline = time.monotonic() + 3600 * limit
+                getattr(progress, event["call"])(*event["arguments"])
+            elif event["event"] == "failed":
+                refusal = REFUSALS.get(event["error"])
+                raise refusal(event["message"]) if refusal else self._failure(spec, event)
+            else:
+                return event["made"], event["reused"]
+        raise overdue(spec, self._post_mortem())
+
+    def end(self) -> None:
+        """Let the process shut its engine down; what is left after a while is killed."""
+        self._send(None)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(GRACE)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and everything it started, and wait until they are gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        for reader in self.readers:  # the pipes close when the last process that holds them is gone
+            reader.join(GRACE)
+        assert self.child.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.child.stdin.close()
+        self.scratch.cleanup()
+
+    def _send(self, job: dict[str, Any] | None) -> None:
+        assert self.child.stdin
+        with contextlib.suppress(BrokenPipeError):  # its end is noticed where its answer is waited for
+            self.child.stdin.write(json.dumps(job) + "\n")
+            self.child.stdin.flush()
+
+    def _events(self) -> Iterator[dict[str, Any] | None]:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self.events.get(timeout=max(self.deadline - time.monotonic(), 0.0))
+
+    def _read_events(self, pipe: IO[str]) -> None:
+        for line in pipe:
+            if (event := _event(line)) is not None:
+                self.events.put(event)
+            else:  # a library printed it before the pipe was taken from it
+                self.tell(line.rstrip())
+        self.events.put(None)
+
+    def _read_log(self, pipe: IO[str]) -> None:
+        for line in pipe:
+            self.tail.append(line.rstrip())
+            self.tell(line.rstrip())
+            if complaint := COMPLAINT.search(line):
+                self.complaints[complaint[1].rstrip()] = None
+
+    def _how_it_ended(self) -> str:
+        try:
+            code = self.child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return "stopped answering"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        why = {
+            signal.SIGKILL: "; the kernel does this when memory runs out (see dmesg): lower execution.batch_size "
+            "or execution.vllm.kv_cache_gib",
+            signal.SIGSEGV: " (segmentation fault in a native library)",
+        }
+        return f"was killed by {signal.Signals(-code).name}{why.get(signal.Signals(-code), '')}"
+
+    def _failure(self, spec: Spec, event: dict[str, Any]) -> StageError:
+        log, hint = self._post_mortem(), ""
+        if "out of memory" in "".join((event["message"], *self.complaints)).lower():
+            hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
+        told = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{log}"
+        return StageError(told, event["transient"] or bool(hint))
+
+    def _post_mortem(self) -> str:
+        """What the log complained of, the first of which is often the cause, and its end.
+
+        Kills the process first: until the log's pipe closes there may be more of it than was read.
+        """
+        self.kill()
+        parts = {"errors in its log:": list(self.complaints)[:TAIL], "the end of its log:": list(self.tail)}
+        return "".join(f"\n  {title}" + "".join(f"\n  | {x:.300}" for x in p) for title, p in parts.items() if p)
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    """The event that a line of JSON tells, if it is one."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None

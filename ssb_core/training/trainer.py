@@ -1,0 +1,283 @@
+"""The student's `Trainer`: everything is Hugging Face's but the loss, which is read from hidden states."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Sampler
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from .. import models
+from ..config import DistillConfig
+from ..progress import Progress
+from ..signal import codecs
+from ..signal.losses import divergence
+from ..store import write_json
+from . import checkpoints
+from .dataset import Traces, collate
+
+
+class DistillTrainer(checkpoints.Sealing, Trainer):
+    """Minimises the mean of the `Objective` over solution tokens.
+
+    `speed` counts the solution tokens trained on and the seconds that took, over all processes that trained so far;
+    it is kept beside every checkpoint.
+    """
+
+    def __init__(
+        self,
+        student: Any,
+        traces: Traces,
+        held_out: Traces,
+        config: DistillConfig,
+        work: Path,
+        progress: Progress,
+        report_to: Sequence[str] = (),
+        label: str = "distill",
+    ) -> None:
+        self.config = config
+        self.traces = traces
+        self.speed = Speed(work / "speed.json")
+        arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
+        self.order = Order(traces, config, arguments.per_device_train_batch_size * arguments.world_size)
+        callbacks: list[TrainerCallback] = [Report(progress, label, self.speed), _EachEpoch(self.order)]
+        if config.patience:
+            callbacks.append(EarlyStoppingCallback(config.patience))
+        super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
+        # The loss below is divided by the token count of the whole optimiser step, not of one pass of it.
+        self.model_accepts_loss_kwargs = True
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+
+    def draw_curves(self, directory: Path, step: int) -> None:
+        """Write what is logged to `directory` for TensorBoard, too; what is there of steps after `step` is void."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self.is_world_process_zero():
+            self.add_callback(TensorBoardCallback(SummaryWriter(str(directory), purge_step=step + 1)))
+
+    def had_stopped(self, checkpoint: Path) -> bool:
+        """Whether training ended early at `checkpoint`; transformers would go on from there."""
+        saved = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).stateful_callbacks
+        counted = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
+        return 0 < self.config.patience <= int(counted.get("early_stopping_patience_counter", 0))
+
+    def take_best(self, checkpoint: Path) -> None:
+        """End as training did at `checkpoint`: with its log, and the best student of all checkpoints."""
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        self._load_best_model()
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        total, tokens = self._divergence(model, inputs)
+        if num_items_in_batch is None:
+            self.speed.tokens += tokens
+            return total / tokens
+        self.speed.tokens += int(num_items_in_batch) // self.current_gradient_accumulation_steps
+        return total * self.accelerator.num_processes / num_items_in_batch  # gradients are averaged over processes
+
+    def _divergence(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, int]:
+        """The objective, summed over the batch's solution tokens, and their number."""
+        predicts_BS = inputs["labels"][:, 1:] != -100  # the state at position s predicts token s + 1
+        hidden_BSH = self._hidden_states(model, inputs)
+        student_NH, token_N = hidden_BSH[:, :-1][predicts_BS], inputs["labels"][:, 1:][predicts_BS]
+        student = self.accelerator.unwrap_model(model)
+        total = divergence(
+            student_NH,
+            codecs.teacher(inputs["signal"], next(iter(self.traces.origins), {})),
+            models.head_weight(student),
+            self.config,
+            token_N,
+            soft_cap=models.soft_cap(student),
+        )
+        return total, len(student_NH)
+
+    def _hidden_states(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """The student's states (B, S, H) after the final norm.
+
+        The whole model is called, as the wrapper that averages gradients over processes wants it, but with the head at
+        no position.
+        """
+        kept: list[torch.Tensor] = []
+        backbone = models.backbone(self.accelerator.unwrap_model(model))
+        with backbone.register_forward_hook(lambda module, arguments, out: kept.append(out.last_hidden_state)):
+            ids_BS, mask_BS = inputs["input_ids"], inputs["attention_mask"]
+            nowhere = torch.empty(0, dtype=torch.long, device=ids_BS.device)
+            model(input_ids=ids_BS, attention_mask=mask_BS, use_cache=False, logits_to_keep=nowhere)
+        return kept[0]
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The objective's mean over the held-out solution tokens."""
+        student: Any = self.model
+        student.eval()
+        sums_2 = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        with torch.no_grad():
+            for inputs in self.get_eval_dataloader():
+                total, tokens = self._divergence(student, self._prepare_inputs(inputs))
+                sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
+        for part in models.parts(student):
+            part.reshard()  # a backward pass does; writing a checkpoint would, in the process that writes it only
+        total, tokens = self.accelerator.reduce(sums_2).tolist()
+        metrics = {"eval_loss": total / tokens}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """Of a model in parts, which accelerate does not take, only the adapter is kept the same in all processes."""
+        if not models.parts(model) or isinstance(model, DistributedDataParallel):
+            return super()._wrap_model(model, training, dataloader)
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
+        return DistributedDataParallel(model)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return self.order
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Order:
+        return Order(eval_dataset, None, self.order.passed)
+
+
+class Order(Sampler[int]):
+    """The order in which traces are read; with `config` another one in every epoch, else their own.
+
+    It depends on the seed and the epoch alone, so that a resumed epoch goes on in its order. Several processes need
+    whole passes: the last one is filled up with empty traces, where accelerate would take some a second time.
+    """
+
+    def __init__(self, traces: Traces, config: DistillConfig | None, passed: int) -> None:
+        self.traces = traces
+        self.config = config
+        self.passed = passed  # traces that all processes together take in one pass
+        self.fill = -len(traces) % passed if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.traces) + self.fill
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([*self._indices(), *[len(self.traces)] * self.fill])
+
+    def _indices(self) -> Any:
+        if self.config is None:
+            return range(len(self.traces))
+        generator = torch.Generator().manual_seed(self.config.seed + self.epoch)
+        if self.config.group_by_length:
+            return get_length_grouped_indices(self.traces.lengths, self.config.batch_size, generator=generator)
+        return torch.randperm(len(self.traces), generator=generator).tolist()
+
+
+class _EachEpoch(TrainerCallback):
+    """Tells the order which epoch begins: transformers does not where several processes go on within one."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.order.epoch = int(state.epoch or 0)
+
+
+class Speed:
+    """Tokens and seconds of training, gone on with from `path` where a killed process left them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tokens, self.before = 0, 0.0
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
+            before = json.loads(path.read_text())
+            self.tokens, self.before = int(before["tokens"]), float(before["seconds"])
+        self.started = time.monotonic()
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+
+    def save(self) -> None:
+        write_json(self.path, {"tokens": self.tokens, "seconds": self.before + time.monotonic() - self.started})
+
+
+class Report(TrainerCallback):
+    """Tells of every step, under the name `label`, and keeps the speed beside every checkpoint."""
+
+    def __init__(self, progress: Progress, label: str, speed: Speed) -> None:
+        self.progress = progress
+        self.label = label
+        self.speed = speed
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.begin(self.label, state.max_steps, "steps", state.global_step)
+        self.speed.start()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.advance()
+
+    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.speed.save()
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.progress.end()
+
+
+def training_arguments(
+    config: DistillConfig, work: Path, use_cpu: bool, report_to: Sequence[str] = ()
+) -> TrainingArguments:
+    """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun's launcher says
+    per_process = config.batch_size // config.accumulation // processes
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=per_process,
+        per_device_eval_batch_size=per_process,
+        gradient_accumulation_steps=config.accumulation,
+        gradient_checkpointing=config.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},  # the embeddings are frozen: no input has a gradient
+        num_train_epochs=config.epochs,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        weight_decay=0.0,
+        max_grad_norm=config.max_grad_norm,
+        logging_steps=1,
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        eval_strategy="steps" if config.held_out else "no",
+        eval_steps=config.save_steps,
+        restore_callback_states_from_checkpoint=True,
+        load_best_model_at_end=config.patience > 0,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        ddp_backend="gloo" if use_cpu and processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        seed=config.seed,
+        use_cpu=use_cpu,
+        dataloader_pin_memory=not use_cpu,
+        remove_unused_columns=False,
+        report_to=[name for name in report_to if name != "tensorboard"] or "none",  # for that see `draw_curves`
+        disable_tqdm=True,
+        log_level="error",
+        logging_nan_inf_filter=False,
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # DataParallel would multiply the batch, which the recipe fixes
+    return arguments

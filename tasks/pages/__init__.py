@@ -1,0 +1,1 @@
+"""Pages of a run in the Prefect UI, one file each."""

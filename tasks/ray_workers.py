@@ -1,0 +1,320 @@
+"""Shards that many workers make: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
+
+A worker loads one engine for a request and then makes shard after shard. It takes their names from a *desk* and hands
+the tables in there; the stage's task collects them and stays the only one that commits. What a worker that died had in
+its hands goes back to the desk, and another worker is started.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_client, get_run_logger, task
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
+
+from ssb_core import stages
+from ssb_core.config import ConfigError
+from ssb_core.config.execution import Execution
+from ssb_core.progress import Progress
+from ssb_core.results.wording import count
+from ssb_core.stages import Spec
+from ssb_core.stages.__main__ import read, written
+from ssb_core.stages.isolation import StageError, overdue
+from ssb_core.stages.shards import Input, Made, Work, alone, hands
+from ssb_core.store import Store
+
+from .ray_queue import Desk, Event
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from prefect_ray import RayTaskRunner
+
+DEATHS = 3  # of workers that had the same shard in hand, after which it is given up
+EVERY = 2.0  # seconds between looks at the workers while none tells anything
+PATIENCE = 5.0  # seconds in which the last lines of a log arrive
+
+
+@task(name="worker", description="Make shards of a stage, one after the other.", persist_result=False)
+def make_shards(job: dict[str, Any], desk: Any, number: int) -> None:
+    """Make what is waiting on the desk; runs on Ray."""
+    import ray
+
+    names = iter(lambda: ray.get(desk.take.remote(number)), None)
+    first = next(names, None)
+    if first is None:  # others were faster: no engine is loaded for nothing
+        return
+    with overheard(lambda line: desk.tell.remote(number, line)):
+        spec, store = read(job)
+        module: Any = stages.module(spec.stage)
+        work: Work = module.work(spec, store, Noted())
+        inputs = {i.name: i for i in work.inputs}
+        for item, table in work.make(inputs[name] for name in itertools.chain([first], names)):
+            ray.get(desk.hand_in.remote(number, item.name, table))
+
+
+def refuse_unheard(execution: Execution) -> None:
+    """Refuse workers on other machines that could not tell Prefect how they are.
+
+    Raises:
+        ConfigError: there is no server but the temporary one of this process.
+    """
+    if execution.workers.address and not PREFECT_API_URL.value():
+        raise ConfigError(
+            "execution.workers.address: workers on other machines need a Prefect server that they can reach, and "
+            "PREFECT_API_URL is not set\n"
+            "  remedy: prefect server start --host 0.0.0.0, and export PREFECT_API_URL=http://THIS_MACHINE:4200/api"
+        )
+
+
+class Noted(Progress):
+    """Notes as lines of the log."""
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
+    """Tell every line that this process, or one it starts, writes to stderr within the block."""
+    sys.stderr.flush()
+    own = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def listen() -> None:
+        with open(reading, errors="replace") as pipe:
+            for line in pipe:
+                os.write(own, line.encode())
+                tell(line.rstrip())
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, 2)
+        listener.join(PATIENCE)  # a process that it leaves behind holds the pipe
+
+
+@contextmanager
+def crew() -> Iterator[None]:
+    """Within this block workers make the shards of requests that ask for them; a cluster begun for it ends with it."""
+    with ExitStack() as stack:
+        found: list[Cluster] = []
+
+        def make(spec: Spec, store: Store, work: Work, missing: Sequence[Input], progress: Progress) -> Made:
+            if not spec.shared:
+                yield from alone(spec, store, work, missing, progress)
+                return
+            if not found:
+                found.append(stack.enter_context(cluster(spec.execution)))
+            work.begin(missing, progress)
+            with _lost(spec, found, stack), Team(spec, store, found[0], missing, progress) as team:
+                for item, table in team.collect():
+                    yield item, table
+                    progress.advance(work.units(item))
+            progress.end()
+
+        token = hands.set(make)
+        try:
+            yield
+        finally:
+            hands.reset(token)
+
+
+@contextmanager
+def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
+    """Let go of a cluster that cannot be reached any more, so that another try begins with a new one."""
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except RayError as e:
+        found.clear()
+        with suppress(Exception):
+            stack.close()
+        why = f"{type(e).__name__}: {e}".splitlines()[0]
+        raise StageError(f"stage {spec.stage}: the Ray cluster was lost ({why}); finished shards are kept", True) from e
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Ray cluster at hand: what submits to it, its desk on this machine, and numbers for workers."""
+
+    runner: RayTaskRunner
+    desk: Any
+    numbers: Iterator[int]
+
+
+@contextmanager
+def cluster(execution: Execution) -> Iterator[Cluster]:
+    """The cluster to work on; one that is started for it ends with the block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from prefect_ray import RayTaskRunner
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    workers = execution.workers
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come by way of the desk
+    if workers.address is None:
+        cores = workers.count * workers.num_cpus  # else Ray starts no more workers than there are cores
+        how |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    else:
+        how |= {"address": workers.address}
+    with RayTaskRunner(init_kwargs=how) as runner:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        try:
+            yield Cluster(runner, desk, itertools.count(1))
+        finally:
+            ray.kill(desk)
+
+
+class Team:
+    """The workers of one request; a context manager that leaves none of them behind."""
+
+    def __init__(
+        self, spec: Spec, store: Store, cluster: Cluster, missing: Sequence[Input], progress: Progress
+    ) -> None:
+        self.spec = spec
+        self.job = written(spec, store)
+        self.cluster = cluster
+        self.missing = {i.name: i for i in missing}
+        self.progress = progress
+        self.log = get_run_logger()
+        self.working: dict[int, Any] = {}  # futures by the worker's number
+        self.deaths: Counter[str] = Counter()  # by the shard that was in hand; "" for none
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        for future in self.working.values():
+            ray.cancel(future.wrapped_future, force=True)
+        for future in self.working.values():
+            _note_crash(future.task_run_id, "stopped")
+
+    def collect(self) -> Iterator[tuple[Input, pa.Table]]:
+        """The missing shards, as they get done.
+
+        Raises:
+            StageError: workers died again and again over a shard, or all took longer than they may.
+            Exception: what a worker raised.
+        """
+        import ray
+
+        deadline = time.monotonic() + 3600 * self.spec.execution.hours(self.spec.stage)
+        ray.get(self.cluster.desk.lay.remote(list(self.missing), next(self.cluster.numbers)))
+        self._hire(min(self.spec.execution.workers.count, len(self.missing)))
+        while self.missing or self.working:
+            event: Event | None = ray.get(self.cluster.desk.next.remote(EVERY if self.missing else 0.05))
+            if event and event.shard:
+                yield self.missing.pop(event.shard), event.table
+            elif event:
+                self.log.info("worker %d: %s", event.worker, event.line)
+            self._look_after()
+            if time.monotonic() > deadline:
+                raise overdue(self.spec)
+
+    def _hire(self, more: int) -> None:
+        """Start more workers."""
+        from prefect_ray.context import remote_options
+
+        for number in itertools.islice(self.cluster.numbers, more):
+            called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
+            with remote_options(**self._needs()), temporary_settings({PREFECT_API_URL: _server()}):
+                told = {"job": self.job, "desk": self.cluster.desk, "number": number}
+                self.working[number] = self.cluster.runner.submit(called, told)
+
+    def _needs(self) -> dict[str, Any]:
+        """What Ray is told of each worker.
+
+        Raises:
+            ConfigError: no machine of the cluster that was started here can hold one.
+        """
+        import ray
+
+        workers, nodes = self.spec.execution.workers, [n["Resources"] for n in ray.nodes() if n["Alive"]]
+        some = workers.num_gpus is not None or any("GPU" in n for n in nodes)
+        gpus = self.spec.execution.gpus if some else 0
+        if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= workers.num_cpus for n in nodes):
+            found = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
+            if workers.address is None:
+                raise ConfigError(f"{found}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
+            self.progress.note(f"{found}; waiting for one that has")
+        return {"num_cpus": workers.num_cpus, "num_gpus": gpus, "max_retries": 0}
+
+    def _look_after(self) -> None:
+        """Raise what workers raised, and replace the dead."""
+        import ray
+
+        ended, _ = ray.wait(refs := [f.wrapped_future for f in self.working.values()], num_returns=len(refs), timeout=0)
+        for number in [n for n, f in self.working.items() if f.wrapped_future in ended]:
+            future = self.working.pop(number)
+            death = _death(future)
+            lost, waiting = ray.get(self.cluster.desk.give_back.remote(number))
+            if death:
+                self._bury(number, future, death, lost)
+                self._hire(min(waiting, 1))
+            elif lost:
+                raise StageError(f"stage {self.spec.stage}: worker {number} left shards out: {', '.join(lost)}")
+
+    def _bury(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
+        self.deaths.update(lost or [""])
+        self.progress.note(
+            f"worker {number} died with {count(len(lost), 'shard')} in hand, for others to make: {death}"
+        )
+        _note_crash(future.task_run_id, death)
+        if hopeless := [name for name in lost or [""] if self.deaths[name] >= DEATHS]:
+            when = f"with shard {hopeless[0]} in hand" if hopeless[0] else "before they had anything in hand"
+            raise StageError(
+                f"stage {self.spec.stage}: {DEATHS} workers died {when}; the last: {death}\n"
+                "  remedy: see Ray's log on that machine (/tmp/ray/session_latest/logs); if memory ran out, lower "
+                "execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
+            )
+
+
+def _server() -> str:
+    """Where Prefect's API is, also if it is the temporary one of this process."""
+    with get_client(sync_client=True) as client:
+        return str(client.api_url).rstrip("/")
+
+
+def _death(future: Any) -> str:
+    """How the process of a worker that ended died; empty if it ended well.
+
+    Raises:
+        StageError: it could not even begin.
+        Exception: what it raised.
+    """
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        state = ray.get(future.wrapped_future)
+    except RayTaskError as e:
+        raise StageError(f"a worker could not begin: {e}") from e
+    except RayError as e:
+        return str(e).splitlines()[0].partition(". ")[0].rstrip(".")
+    state.result()
+    return ""
+
+
+def _note_crash(task_run_id: Any, why: str) -> None:
+    """Prefect does not learn by itself that a worker's process is gone."""
+    with suppress(Exception), get_client(sync_client=True) as client:
+        client.set_task_run_state(task_run_id, Crashed(message=why), force=True)

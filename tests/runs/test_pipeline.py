@@ -1,0 +1,196 @@
+"""The pipeline as a whole: waves, caching, determinism, the plan's reasons, who can read the shards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssb_core import stages
+from ssb_core.config import ProblemsConfig, RunConfig, presets
+from ssb_core.progress import Progress
+from ssb_core.runs import Run
+from ssb_core.runs.pipeline import Pipeline
+from ssb_core.runs.plan import plan
+from ssb_core.stages import distill
+from ssb_core.store import Store, StoreError
+from tests.conftest import SMALL, run_stages
+
+
+def shards(store: Store) -> dict[str, bytes]:
+    return {str(p.relative_to(store.root)): p.read_bytes() for p in store.root.rglob("*.parquet")}
+
+
+def copy(run: Run, to: Path) -> Store:
+    shutil.copytree(run.store.root, to)
+    return Store(to)
+
+
+def test_a_finished_run_is_all_cached(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    again = run_stages(small, quick_run.store, tmp_path / "again")
+    assert {s["status"] for s in again.summary["stages"].values()} == {"cached"}
+    for key in ("fingerprints", "yield", "signal", "benchmarks", "training"):
+        assert again.summary[key] == quick_run.summary[key]
+
+
+def test_a_lost_shard_is_made_again_alone_and_the_rest_is_kept(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    store = copy(quick_run, tmp_path / "store")
+    before = shards(store)
+    lost = next(p for p in sorted(before) if p.startswith("teach/"))
+    (store.root / lost).unlink()
+    ages = {p: (store.root / p).stat().st_mtime_ns for p in before if p != lost}
+    again = run_stages(small, store, tmp_path / "again")
+    assert shards(store) == before
+    assert {p: (store.root / p).stat().st_mtime_ns for p in ages} == ages
+    assert again.summary["stages"]["rollouts"]["status"] == "cached"
+    assert again.summary["stages"]["distill"]["status"] == "cached"
+
+
+def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    store = copy(quick_run, tmp_path / "store")
+    more = presets.load("quickstart", overrides=[*SMALL, "problems.limit=96", "target_traces=48"])
+    again = run_stages(more, store, tmp_path / "more", stop="teach")
+    rollouts = again.summary["stages"]["rollouts"]
+    assert rollouts["shards_reused"] == quick_run.summary["stages"]["rollouts"]["shards"]
+    assert set(shards(quick_run.store)) <= set(shards(store))
+
+
+def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig, tmp_path: Path) -> None:
+    pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}), tmp_path)
+    first = pipeline.next_wave([], 0)
+    assert first and (first.rollouts.start, first.rollouts.stop) == (0, 32)
+    second = pipeline.next_wave([first], 8)  # 4 missing at 1 of 4, a tenth more: 17.6 problems, in steps of 32
+    assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
+    assert pipeline.next_wave([first], 12) is None
+    assert pipeline.next_wave([first, second], 10) is None  # problems ran out
+    wide = Pipeline.of(presets.load("quickstart", overrides=["target_traces=100"]), tmp_path)
+    start = wide.next_wave([], 0)
+    assert start and start.rollouts.stop == 128
+    poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
+    assert poor and poor.rollouts.stop == 128 + 256
+    assert better and better.rollouts.stop == 128 + 96  # 36 missing at 1 of 2, a tenth more: 79.2
+
+
+def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
+    assert quick_run.summary["yield"]["taught"] >= 24
+    (manifest,) = quick_run.manifests("distill")
+    assert manifest.facts["traces"] == 24
+
+
+def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    part = run_stages(small, quick_run.store, tmp_path / "part", stop="select")
+    assert list(part.summary["stages"]) == ["rollouts", "select"]
+    assert part.summary["benchmarks"] == part.summary["training"] == part.summary["signal"] == {}
+
+
+def test_nothing_to_distill_is_an_error_that_says_what_to_do(small: RunConfig, tmp_path: Path) -> None:
+    (tmp_path / "hard.jsonl").write_text('{"question": "What is 2 + 2?", "answer": "123456789"}\n')
+    hard = small.model_copy(update={"problems": ProblemsConfig(source=str(tmp_path / "hard.jsonl"))})
+    with pytest.raises(
+        StoreError, match=r"no trace was taught, so there is nothing .* more problems \(problems\.limit\)"
+    ):
+        run_stages(hard, Store(tmp_path / "store"), tmp_path / "run")
+
+
+def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    changed = {"batch_size": 5, "shard_size": 24, "capture_tokens": 999}
+    other = small.model_copy(update={"execution": small.execution.model_copy(update=changed)})
+    again = run_stages(other, quick_run.store, tmp_path / "again")
+    assert {s["status"] for s in again.summary["stages"].values()} == {"cached"}
+
+
+def test_another_adapter_is_never_scored_with_the_old_ones_samples(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    store = copy(quick_run, tmp_path / "store")
+    walk = list(Pipeline.of(small, store.root).walk(store))
+    student = next(r.spec for r in walk if isinstance(r.spec, distill.Spec))
+    evaluation = walk[-1].spec
+    stages.forget(student, store)
+    split = student.model_copy(update={"distill": student.distill.model_copy(update={"accumulation": 2})})
+    assert stages.execute(split, store, Progress()).manifest.fingerprint == student.fingerprint
+    outcome = stages.execute(evaluation, store, Progress())
+    assert (outcome.made, outcome.reused) == (3, 0)
+
+
+def test_the_student_does_not_answer_as_the_base_does(quick_run: Run) -> None:
+    base, student = (next(quick_run.store.tables(m, ["text"])) for m in quick_run.manifests("evaluate"))
+    assert base["text"].to_pylist() != student["text"].to_pylist()
+
+
+def test_no_two_stages_share_random_streams(quick_run: Run) -> None:
+    seeds = [
+        seed
+        for stage in ("rollouts", "teach")
+        for manifest in quick_run.manifests(stage)
+        for table in quick_run.store.tables(manifest, ["seed"])
+        for seed in table["seed"].to_pylist()
+    ]
+    assert len(seeds) == len(set(seeds))
+
+
+def statuses(settings: RunConfig, store: Store) -> dict[str, tuple[str, str]]:
+    return {row.label: (row.status, row.why) for row in plan(Pipeline.of(settings, store.root), store)}
+
+
+def test_the_plan_says_cached_partial_missing_and_stale(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    assert {s for s, _ in statuses(small, quick_run.store).values()} == {"cached"}
+    empty = statuses(small, Store(tmp_path / "none"))
+    assert empty["rollouts wave 1"] == ("missing", "never run")
+    assert empty["distill"][0] == "waits"
+    assert not (tmp_path / "none").exists()
+
+    store = copy(quick_run, tmp_path / "store")
+    lost = next((store.root / "rollouts").rglob("shards/*.parquet"))
+    lost.unlink()
+    total = quick_run.summary["stages"]["rollouts"]["shards"]
+    assert statuses(small, store)["rollouts wave 1"] == ("partial", f"{total - 1} of {total} shards are there")
+
+
+def test_the_plan_names_the_field_that_changed(quick_run: Run) -> None:
+    warmer = presets.load("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
+    rows = statuses(warmer, quick_run.store)
+    assert rows["rollouts wave 1"] == ("stale", "rollouts.temperature: 0.8 -> 1.0")
+    assert rows["select wave 1"] == ("stale", "rollouts changed upstream")
+    longer = presets.load("quickstart", overrides=[*SMALL, "distill.epochs=3"])
+    assert statuses(longer, quick_run.store)["distill"] == ("stale", "distill.epochs: 2 -> 3")
+
+
+def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Path) -> None:
+    import datasets
+    import duckdb
+
+    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.entries]
+    loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
+    taught = [len(s["hidden"]) for s, reason in zip(loaded["signal"], loaded["dropped"], strict=True) if reason is None]
+    assert sum(taught) == quick_run.summary["signal"]["tokens"]
+    ((rows,),) = duckdb.sql(f"select count(*) from read_parquet({files}) where dropped is null").fetchall()
+    assert rows == quick_run.summary["yield"]["taught"]
+
+
+def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(quick_run.store.root, tmp_path / "store", ignore=shutil.ignore_patterns("select"))
+    store = Store(tmp_path / "store")
+    wave = Pipeline.of(small, store.root).next_wave([], 0)
+    assert wave
+    job = {"stage": "select", "store": str(store), "spec": wave.select.model_dump(mode="json")}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    command = [sys.executable, "-m", "ssb_core.stages", str(tmp_path / "job.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    path = Path(done.stdout.splitlines()[-1])
+    assert path.read_bytes() == (quick_run.store.root / path.relative_to(store.root)).read_bytes()
+    assert stages.execute(wave.select, store, Progress()).made == 0
+
+
+def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> None:
+    pipeline = Pipeline.of(small, tmp_path)
+    wave = pipeline.next_wave([], 0)
+    assert wave
+    with pytest.raises(stages.StoreError, match="run stage rollouts first"):
+        stages.execute(wave.select, Store(tmp_path), Progress())

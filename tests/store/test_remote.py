@@ -1,0 +1,336 @@
+"""The store at a URL, against a real S3 server (moto) on loopback: machines are caches of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec.config
+import pyarrow as pa
+import pytest
+
+from ssb_core.config import RunConfig
+from ssb_core.runs import Run
+from ssb_core.store import Damaged, Entry, Manifest, Recipe, Store, StoreError, Unreachable, remote_lock, sha256_file
+from ssb_core.store import work as unfinished
+from ssb_core.store.remote import Remote
+from ssb_core.store.remote_files import FileSystem
+from tests.conftest import run_stages
+from tests.support.processes import ROOT
+from tests.support.s3_server import S3, s3_server
+from tests.support.served import until
+
+RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
+HOLD = """
+import sys
+from ssb_core.store import Recipe, Store
+with Store.at(sys.argv[1]).writing(Recipe("rollouts", {"version": 1, "k": 4}), print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
+def s3(server: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    server.fail(0)
+    return server
+
+
+def machine(name: str, s3: S3, tmp_path: Path) -> Store:
+    """The store as a machine with a cache of its own sees it; every test has a store of its own."""
+    made = Remote(f"{s3.url}/{tmp_path.name}", tmp_path / name)
+    return Store(made.cache, made)
+
+
+@pytest.fixture
+def here(s3: S3, tmp_path: Path) -> Store:
+    return machine("here", s3, tmp_path)
+
+
+@pytest.fixture
+def there(s3: S3, tmp_path: Path) -> Store:
+    return machine("there", s3, tmp_path)
+
+
+def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
+    store.open(RECIPE)
+    shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
+    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
+
+
+def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: Store, there: Store) -> None:
+    manifest = commit(here)
+    assert there.manifest(RECIPE, "print-a") == manifest
+    assert not list(there.root.rglob("*.parquet"))
+    assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
+    there.open(RECIPE)
+    shard = there.shard(RECIPE, "a", "up")
+    assert shard and shard.entry == manifest.entries[0]
+    assert list(there.recipes("rollouts")) == [RECIPE.content]
+
+
+def test_a_shard_without_its_manifest_is_not_a_result_but_is_reused(here: Store, there: Store) -> None:
+    here.open(RECIPE)
+    here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
+    there.open(RECIPE)
+    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up")
+
+
+def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
+    here: Store, there: Store, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.open(RECIPE)
+    monkeypatch.setattr(Remote, "push", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
+    with pytest.raises(Unreachable):
+        here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
+    monkeypatch.undo()
+    for name, value in s3.env.items():
+        monkeypatch.setenv(name, value)
+    there.open(RECIPE)
+    assert there.shard(RECIPE, "a", "up") is None
+    assert here.shard(RECIPE, "a", "up")
+    assert there.shard(RECIPE, "a", "up") is None  # listed before
+    there.remote._pulled.clear()  # type: ignore[union-attr]
+    there.open(RECIPE)
+    assert there.shard(RECIPE, "a", "up")
+
+
+def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cache(here: Store, there: Store) -> None:
+    manifest = commit(here)
+    list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
+    unfinished.forget(here, manifest)
+    there.remote._pulled.clear()  # type: ignore[union-attr]
+    there.open(RECIPE)
+    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up") is None
+
+
+def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_manifest_was_known(
+    here: Store, there: Store
+) -> None:
+    manifest = commit(here)
+    known = there.manifest(RECIPE, "print-a")
+    assert known == manifest
+    unfinished.forget(here, manifest)
+    there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
+    assert there.manifest(RECIPE, "print-a") is None
+    assert not list(there.root.rglob("print-a.json"))
+    assert commit(there) == manifest
+    here.remote._pulled.clear()  # type: ignore[union-attr]
+    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.entries[0]).num_rows == 2
+
+
+def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_which_is_made_again(
+    here: Store, there: Store
+) -> None:
+    manifest = commit(here)
+    assert there.manifest(RECIPE, "print-a") == manifest
+    unfinished.forget(here, manifest)
+    with pytest.raises(Damaged):
+        there.table(manifest, manifest.entries[0])
+    assert there.manifest(RECIPE, "print-a") is None
+    assert commit(there) == manifest
+
+
+def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
+    here: Store, there: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = commit(here)
+    assert there.manifest(RECIPE, "print-a") == manifest and there.remote
+    unfinished.forget(here, manifest)
+    download = there.remote.files.download
+
+    def miss(name: str, path: Path) -> None:
+        try:
+            download(name, path)
+        finally:
+            commit(here)
+
+    monkeypatch.setattr(there.remote.files, "download", miss)
+    with pytest.raises(Damaged, match=r"a\.parquet is gone at s3://"):
+        there.table(manifest, manifest.entries[0])
+    assert here.manifest(RECIPE, "print-a") == manifest
+    assert not [name for name in there.remote.listing() if name.endswith(".damaged")]
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost"])
+def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uploads_it(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    hasty = {"retries": {"max_attempts": 1, "mode": "standard"}, "read_timeout": 5}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
+    here, there, third = (machine(name, s3, tmp_path) for name in ("here", "there", "third"))
+    here.remote.files.fs.retries = 1  # type: ignore[union-attr]  else it waits for seconds
+    here.open(RECIPE)
+    shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
+    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
+    s3.fail(1, fault)
+    with pytest.raises(Unreachable, match="the same command goes on from there"):
+        here.commit(RECIPE, manifest)
+    s3.fail(0)
+    assert here.manifest(RECIPE, "print-a") is None
+    assert there.manifest(RECIPE, "print-a") == (manifest if fault == "lost" else None)
+    here.open(RECIPE)
+    assert here.shard(RECIPE, "a", "up") == shard, "it is not made again"
+    assert here.commit(RECIPE, manifest) == here.manifest(RECIPE, "print-a") == manifest
+    assert third.manifest(RECIPE, "print-a") == manifest
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "deleted"])
+def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: Store, damage: str) -> None:
+    manifest, other = commit(here), commit(here, "b", (3, 4))
+    assert here.remote
+    files, name = here.remote.files, f"rollouts/{RECIPE.hash}/shards/a.parquet"
+    raw = bytearray(files.read(name) or b"")
+    raw[len(raw) // 2] ^= 1
+    match damage:
+        case "truncated":
+            files.write(name, bytes(raw[:-1]))
+        case "flipped":
+            files.write(name, bytes(raw))
+        case "deleted":
+            files.delete(name)
+    if damage == "flipped":  # only reading tells
+        with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum is another\)"):
+            list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
+    assert there.manifest(RECIPE, "print-a") is None
+    there.open(RECIPE)
+    assert there.shard(RECIPE, "a", "up") is None and there.shard(RECIPE, "b", "up")
+    assert commit(there) == manifest
+    third = there.manifest(RECIPE, "print-b")
+    assert third == other
+
+
+def test_a_damaged_copy_in_the_cache_is_dropped_and_fetched_anew(here: Store, there: Store) -> None:
+    manifest = commit(here)
+    path = there.path(manifest, manifest.entries[0])
+    raw = bytearray(path.read_bytes())
+    raw[-20] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(Damaged):
+        there.table(manifest, manifest.entries[0])
+    assert there.manifest(RECIPE, "print-a") == manifest
+    assert there.table(manifest, manifest.entries[0]).num_rows == 2
+
+
+def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: Store) -> None:
+    here.open(RECIPE)
+    directory = here.directory(RECIPE) / "print" / "adapter"
+    directory.mkdir(parents=True)
+    (directory / "w.safetensors").write_bytes(b"weights")
+    (directory.parent / "speed.json").write_text("{}")
+    entry = Entry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
+    manifest = here.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
+    there.verify(manifest)
+    assert (there.directory(RECIPE) / "print" / "adapter" / "w.safetensors").read_bytes() == b"weights"
+    assert there.beside(RECIPE, "print/speed.json").read_text() == "{}"
+
+
+def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_end(here: Store, there: Store) -> None:
+    here.open(RECIPE)
+    for n in (1, 2):
+        checkpoint = unfinished.work(here, RECIPE, "print", "v") / f"checkpoint-{n}"
+        checkpoint.mkdir()
+        (checkpoint / "state").write_text(str(n))
+        here.there.keep(checkpoint)
+    (here.directory(RECIPE) / "print.v.work" / "checkpoint-1" / "state").unlink()
+    here.there.keep(checkpoint)
+    there.open(RECIPE)
+    work = unfinished.work(there, RECIPE, "print", "v")
+    assert [str(p.relative_to(work)) for p in work.rglob("state")] == ["checkpoint-2/state"]
+    unfinished.drop_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
+    assert not there.remote.files.listing(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
+
+
+def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_while(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_lock, "PATIENCE", 2.0)
+    monkeypatch.setattr(remote_lock, "MARGIN", 0.0)
+    store, told = machine("there", s3, tmp_path), []
+    env = os.environ | {"SSB_CACHE": str(tmp_path / "other")}
+    command = [sys.executable, "-c", HOLD, store.remote.url]  # type: ignore[union-attr]
+    first = subprocess.Popen(command, cwd=ROOT, env=env, stdin=-1, stdout=-1, text=True)
+    assert first.stdout and first.stdout.readline() == "held\n"
+    first.kill()
+    first.wait()
+    with store.writing(RECIPE, told.append):
+        pass
+    assert len(told) == 1 and f"waiting for process {first.pid}" in told[0]
+    again: list[str] = []
+    with store.writing(RECIPE, again.append):  # which gave its lease back
+        pass
+    assert again == []
+
+
+def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
+    here: Store, there: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_lock, "PATIENCE", 0.5)
+    monkeypatch.setattr(remote_lock, "MARGIN", -60.0)  # found out by its next sign of life
+    monkeypatch.setattr("ssb_core.store.lock.BEAT", 3.0)
+    with here.writing(RECIPE, lambda _: None):
+        here.open(RECIPE)
+        with there.writing(RECIPE, lambda _: None):
+            until(lambda: bool(here.remote.leases.lost), 60)  # type: ignore[union-attr]  by its next sign of life
+            with pytest.raises(StoreError, match="was taken over by another process"):
+                here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
+
+
+def test_a_look_writes_nothing_and_a_check_leaves_nothing(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here.remote
+    here.check()
+    assert here.remote.listing() == {}
+    monkeypatch.setattr(FileSystem, "create", lambda *_: pytest.fail("it writes"))
+    here.check(write=False)
+
+
+def test_only_one_of_many_creates_a_lease(here: Store) -> None:
+    assert here.remote
+    create = here.remote.files.create
+    assert [create("x/y/writer.lock.1", str(n).encode()) for n in range(3)] == [True, False, False]
+
+
+def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_directory(
+    small: RunConfig, quick_run: Run, s3: S3, tmp_path: Path
+) -> None:
+    s3.fail(0.05)
+    first, second = (machine(name, s3, tmp_path) for name in ("here", "there"))
+    with ThreadPoolExecutor() as both:
+        runs = [both.submit(run_stages, small, store, store.root / "run") for store in (first, second)]
+    s3.fail(0)
+    made = [{r.label: r.made for r in run.result().stages} for run in runs]
+    shards = {r.label: r.made for r in quick_run.stages}
+    assert {label: sum(one[label] for one in made) for label in shards} == shards
+    assert [run.result().summary["benchmarks"] for run in runs] == [quick_run.summary["benchmarks"]] * 2
+
+    def manifests(root: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("manifests/*.json")}
+
+    assert manifests(second.root) == manifests(quick_run.store.root)
+    assert second.remote
+    left = [p for p in second.remote.files.listing("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("nowhere://x/y", "the store nowhere://x/y cannot be opened"),
+        ("s3://no-such-bucket/x", "cannot be written to: The specified bucket does not exist"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_one_clear_error(s3: S3, url: str, told: str) -> None:
+    with pytest.raises(StoreError, match=told):
+        Store.at(url).check()

@@ -1,0 +1,283 @@
+"""Baseline grpo: our prompts, ends of turn and verdicts in TRL's trainer; budgets counted; resumes bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ssb_core import problems, prompts, verify
+from ssb_core.config import ConfigError, GrpoConfig, ProblemsConfig, RunConfig
+from ssb_core.config.execution import Execution
+from ssb_core.engines.transformers_engine import TransformersSampler
+from ssb_core.models import ResolvedModel
+from ssb_core.progress import Progress
+from ssb_core.report.charts.rewards import rewards
+from ssb_core.runs import Run
+from ssb_core.stages import distill, execute, finished, module
+from ssb_core.stages.baselines import grpo
+from ssb_core.stages.isolation import Host
+from ssb_core.store import Store, StoreError
+from tasks.pages import grpo as grpo_task
+from tests.conftest import run_stages
+
+CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
+STEPS, ASKED = 5, 15  # of 16 problems
+
+
+@pytest.fixture(scope="module")
+def spec(nano: ResolvedModel) -> grpo.Spec:
+    wanted = ProblemsConfig(source="nano-train", limit=64)
+    return grpo.Spec(
+        model=nano,
+        problems=wanted,
+        start=8,
+        stop=24,
+        grpo=CONFIG,
+        lora_rank=32,
+        lora_alpha=32,
+        execution=Execution(device="cpu"),
+    )
+
+
+def changed(spec: grpo.Spec, **config: Any) -> grpo.Spec:
+    return spec.model_copy(update={"grpo": spec.grpo.model_copy(update=config)})
+
+
+class Recorded(Progress):
+    """Remembers the phases, and breaks off after `steps` steps, as a kill would."""
+
+    def __init__(self, steps: int = 1000) -> None:
+        self.left = steps
+        self.begun: list[tuple[str, int, str, int]] = []
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.begun.append((label, total, unit, done))
+
+    def advance(self, n: int = 1) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise InterruptedError
+
+
+class Trained:
+    """One uninterrupted training, and what was generated in it."""
+
+    def __init__(self, spec: grpo.Spec, store: Store) -> None:
+        from ssb_core.training.grpo_trainer import Trainer
+
+        self.shown: list[list[int]] = []
+        self.completions: list[list[int]] = []
+        generate = Trainer._generate_single_turn
+
+        def spy(trainer: Any, prompt_ids: Any, *args: Any) -> Any:
+            self.eos_token_ids, self.settings = set(trainer.eos_token_ids), trainer.generation_config
+            completion_ids, logprobs = generate(trainer, prompt_ids, *args)
+            self.shown += prompt_ids
+            self.completions += completion_ids
+            return completion_ids, logprobs
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "_generate_single_turn", spy)
+            self.outcome = grpo.run(spec, store, Progress())
+        self.store, self.facts = store, self.outcome.manifest.facts
+        self.log = distill.read_log(spec.directory(store))
+
+
+@pytest.fixture(scope="module")
+def trained(spec: grpo.Spec, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(spec, Store(tmp_path_factory.mktemp("grpo")))
+
+
+def test_prompts_and_ends_of_turn_are_those_that_the_engine_has_at_inference(spec: grpo.Spec, trained: Trained) -> None:
+    engine = TransformersSampler(spec.model, spec.execution, None)
+    expected = {tuple(engine.encode(prompts.tutor_messages(p.question))) for p in spec.wave}
+    shown = [tuple(ids) for ids in trained.shown]
+    assert set(shown) <= expected and len(set(shown)) == ASKED
+    assert [shown.count(ids) for ids in set(shown)] == [CONFIG.samples] * ASKED
+    assert trained.eos_token_ids == set(engine.stop_ids)
+
+
+def test_few_shot_examples_are_shown_to_the_student(spec: grpo.Spec) -> None:
+    example = {"question": "What is 1 + 1?", "solution": "\\boxed{2}"}
+    shown = grpo.Spec.model_validate({**spec.model_dump(), "few_shot": [example]})
+    assert shown.recipe != spec.recipe
+    bare = grpo.encode(spec)
+    assert all(len(ids) > len(bare[problem_id]) for problem_id, ids in grpo.encode(shown).items())
+
+
+def test_it_samples_as_configured(trained: Trained) -> None:
+    settings = trained.settings
+    assert (settings.temperature, settings.top_k, settings.top_p) == (CONFIG.temperature, CONFIG.top_k, 1.0)
+    assert settings.repetition_penalty == 1.0 and settings.max_new_tokens == CONFIG.max_new_tokens
+    assert max(len(ids) for ids in trained.completions) <= CONFIG.max_new_tokens
+
+
+def test_log_and_facts_count_steps_problems_and_every_generated_token(trained: Trained) -> None:
+    rewards, tokens = [row["reward"] for row in trained.log], [len(ids) for ids in trained.completions]
+    per_step = CONFIG.prompts_per_step * CONFIG.samples
+    assert [row["step"] for row in trained.log] == list(range(1, STEPS + 1))
+    assert [row["tokens"] for row in trained.log] == [sum(tokens[: per_step * step]) for step in range(1, STEPS + 1)]
+    assert trained.log[0]["mean_length"] == pytest.approx(sum(tokens[:per_step]) / per_step)
+    assert trained.facts == {
+        "steps": STEPS,
+        "problems": ASKED,
+        "tokens": sum(tokens),
+        "first_reward": rewards[0],
+        "last_reward": rewards[-1],
+    }
+    assert all(row["kl"] >= 0 for row in trained.log) and trained.log[-1]["kl"] > 0
+    assert (trained.outcome.made, trained.outcome.reused) == (STEPS, 0)
+
+
+def test_first_and_last_reward_are_means_over_a_tenth_of_the_steps() -> None:
+    log = [{"reward": float(step), "tokens": step} for step in range(20)]
+    assert grpo.facts(log, 40) == {
+        "steps": 20,
+        "problems": 40,
+        "tokens": 19,
+        "first_reward": 0.5,
+        "last_reward": 18.5,
+    }
+
+
+def test_the_reward_is_1_for_a_correct_verdict_and_0_for_any_other(spec: grpo.Spec, tmp_path: Path) -> None:
+    from ssb_core.training.grpo_trainer import Trainer
+
+    problem = problems.Problem("one", "What is a half?", "1/2")
+    ids = {"one": (1, 2)}
+    with verify.Verifier() as verifier:
+        trainer = Trainer(spec, [problem], ids, verifier, tmp_path, Progress())
+        said = ["\\boxed{0.5}", "\\boxed{\\frac{1}{2}}", "\\boxed{2}", "no answer", "\\boxed{\\frac{}"]
+        rewards = trainer.reward(["one"] * 5, said, lambda name, value: None, completion_ids=[[1]] * 5)
+    assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
+    spec: grpo.Spec, trained: Trained, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(InterruptedError):
+        grpo.run(spec, store, Recorded(3))
+    assert finished(spec, store) is None
+    elsewhere = spec.model_copy(update={"execution": Execution(device="cpu", isolate="always")})
+    resumed = Recorded()
+    with Host() as host:
+        outcome = host.execute(elsewhere, store, resumed)
+    assert (outcome.reused, outcome.made) == (2, STEPS - 2)
+    assert resumed.begun == [("grpo", STEPS, "steps", 2)]
+    assert outcome.manifest == trained.outcome.manifest  # checksums of adapter and log, and the facts
+    assert not list(store.root.rglob("*.work"))
+    assert json.loads((spec.directory(store) / "speed.json").read_text())["tokens"] == trained.facts["tokens"]
+
+
+def test_another_seed_gives_another_student(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
+    other = changed(spec, seed=1)
+    assert other.recipe != spec.recipe
+    grpo.run(other, Store(tmp_path), Progress())
+    assert other.directory(Store(tmp_path)).name != spec.directory(trained.store).name
+    theirs = load_file(spec.adapter(trained.store) / "adapter_model.safetensors")
+    for name, tensor in load_file(other.adapter(Store(tmp_path)) / "adapter_model.safetensors").items():
+        assert not torch.equal(tensor, theirs[name]), name
+
+
+def test_a_finished_request_is_not_trained_again(spec: grpo.Spec, trained: Trained) -> None:
+    assert module("grpo") is grpo
+    outcome = execute(spec, trained.store, Recorded(0))
+    assert (outcome.made, outcome.reused) == (0, STEPS)
+
+
+def test_the_adapter_is_float32_on_all_linear_layers_but_the_head_of_a_frozen_16_bit_base(
+    spec: grpo.Spec, tmp_path: Path
+) -> None:
+    from ssb_core.training.grpo_trainer import Trainer
+
+    rounded = spec.model_copy(update={"model": spec.model.model_copy(update={"dtype": "bfloat16"})})
+    with verify.Verifier() as verifier:
+        student = Trainer(rounded, spec.wave, grpo.encode(spec), verifier, tmp_path, Progress()).model
+    learned = {name: p for name, p in student.named_parameters() if p.requires_grad}
+    frozen = [p.dtype for p in student.parameters() if not p.requires_grad]
+    assert {p.dtype for p in learned.values()} == {torch.float32} and set(frozen) == {torch.bfloat16}
+    adapted = {name.split(".lora_")[0].rsplit(".", 1)[1] for name in learned}
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_how_the_work_is_done_is_not_in_the_recipe(spec: grpo.Spec) -> None:
+    assert changed(spec, accumulation=3, checkpointing=True, save_steps=7).fingerprint == spec.fingerprint
+    for field, value in {"learning_rate": 1e-4, "beta": 0.0, "samples": 6, "max_new_tokens": 65, "epochs": 2}.items():
+        assert changed(spec, **{field: value}).fingerprint != spec.fingerprint, field
+    assert spec.model_copy(update={"stop": 23}).fingerprint != spec.fingerprint
+
+
+def test_passes_and_recomputed_activations_change_neither_samples_nor_loss(
+    spec: grpo.Spec, trained: Trained, tmp_path: Path
+) -> None:
+    frugal = Trained(changed(spec, accumulation=3, checkpointing=True), Store(tmp_path))
+    assert frugal.completions == trained.completions
+    for row, expected in zip(frugal.log, trained.log, strict=True):
+        assert row["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+        assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+
+
+def test_every_epoch_asks_every_problem_in_another_order_and_no_step_is_short(spec: grpo.Spec) -> None:
+    config = CONFIG.model_copy(update={"epochs": 3})
+    asked = [p.id for p in grpo.schedule(spec.wave, config)]
+    first, second = asked[:16], asked[16:32]
+    assert set(first) == set(second) == {p.id for p in spec.wave} and first != second
+    assert len(asked) == 48
+    assert len(grpo.schedule(spec.wave, CONFIG)) == ASKED
+
+
+def test_a_problem_whose_prompt_leaves_no_room_for_a_completion_is_left_out(
+    spec: grpo.Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = sorted(len(ids) for ids in grpo.encode(spec).values())
+    monkeypatch.setattr("ssb_core.models.context_length", lambda model: lengths[-1] - 1 + CONFIG.max_new_tokens)
+    assert sorted(len(ids) for ids in grpo.encode(spec).values()) == [n for n in lengths if n < lengths[-1]]
+
+
+def test_fewer_problems_than_a_step_are_refused(spec: grpo.Spec, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"2 problems .* grpo.prompts_per_step"):
+        grpo.run(spec.model_copy(update={"stop": 10}), Store(tmp_path), Progress())
+
+
+def test_a_learning_rate_that_diverges_is_refused_with_the_field_to_lower(spec: grpo.Spec, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"diverged .* lower grpo\.learning_rate"):
+        grpo.run(changed(spec, learning_rate=1e30), Store(tmp_path), Progress())
+
+
+def test_without_trl_it_is_refused_before_any_work(
+    spec: grpo.Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"trl is not installed\n  remedy: pip install .*baselines"):
+        grpo.run(spec, Store(tmp_path), Progress())
+    assert not list(tmp_path.iterdir())
+
+
+def test_passes_that_are_no_whole_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="accumulation"):
+        GrpoConfig(prompts_per_step=3, samples=4, accumulation=5)
+
+
+def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_student(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(quick_run.store.root, tmp_path / "store")
+    wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16, "max_new_tokens": 16})}
+    run = run_stages(small.model_copy(update=wanted), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
+    sampled = sum(m.facts["samples"] for m in run.manifests("rollouts"))
+    (trained,) = run.manifests("grpo")
+    assert trained.facts["problems"] == trained.facts["steps"] * 16 == sampled // CONFIG.samples
+    (benchmark,) = run.summary["benchmarks"].values()
+    assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
+    log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
+    assert rewards(log).startswith(b"\x89PNG")
+    told = grpo_task.page(run)
+    assert f"{trained.facts['problems']:,} problems, " in told.description
+    assert str(told.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")

@@ -1,0 +1,380 @@
+"""The verifier under attack: every text gets an answer in time, and nothing is left behind."""
+
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssb_core.verify import Verifier, sandbox, sandbox_main
+from ssb_core.verify.sandbox import Workers
+from ssb_core.verify.sandbox_main import MEMORY_BYTES
+from tests.support.processes import cpu_of_children, gone
+
+from .poison import POISON
+
+ROOT = Path(__file__).parents[2]
+ENDLESS = r"\boxed{\binom{999999999}{444444444}}"
+HONEST = r"\boxed{\sqrt{36}}"
+DEADLINE = 0.5
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    with Verifier(deadline=DEADLINE, workers=1) as shared:
+        yield shared
+
+
+def children() -> list[psutil.Process]:
+    """This process's verifier workers, but none that has just ended."""
+    ours = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie is none either
+            ours += [process] if sandbox_main.__name__ in process.cmdline() else []
+    return ours
+
+
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition comes true within so many seconds."""
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.02)
+    return condition()
+
+
+@contextmanager
+def worked(deadline: float) -> Iterator[tuple[Verifier, psutil.Process]]:
+    """A verifier with one worker that has worked."""
+    known = children()
+    with Verifier(deadline=deadline, workers=1) as verifier:
+        list(verifier.grade([honest()]))
+        (sandbox_main,) = (p for p in children() if p not in known)
+        yield verifier, sandbox_main
+
+
+def busy(process: psutil.Process, before: float = 0.0) -> float:
+    """Seconds of CPU time that it has taken since it had taken `before`."""
+    times = process.cpu_times()
+    return times.user + times.system - before
+
+
+def honest() -> tuple[str, str]:
+    """A right answer that no worker has computed before."""
+    n = next(_numbers)
+    return rf"\boxed{{\sqrt{{{n * n}}}}}", str(n)
+
+
+_numbers = count(7)
+
+
+@pytest.mark.parametrize(("text", "status"), [row[1:] for row in POISON], ids=[row[0] for row in POISON])
+def test_poison_gets_its_status_and_the_next_honest_answer_is_correct(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch, text: str, status: str
+) -> None:
+    if status != "timeout":
+        monkeypatch.setattr(verifier._workers, "deadline", Workers().deadline)
+    assert [v.status for v in verifier.grade([(text, "6"), honest()])] == [status, "correct"]
+
+
+def test_a_deadline_counts_the_workers_own_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask_asleep(self: sandbox._Worker, request: sandbox.Request, deadline: float) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+        ask(self, request, deadline)
+        threading.Timer(2 * deadline, os.kill, (self.process.pid, signal.SIGCONT)).start()
+
+    ask = sandbox._Worker.ask
+    monkeypatch.setattr(sandbox, "STARVED", 10_000)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPROF})  # which workers would inherit
+    try:
+        with worked(deadline=DEADLINE) as (attacked, sandbox_main):
+            with monkeypatch.context() as patch:
+                patch.setattr(sandbox._Worker, "ask", ask_asleep)
+                (waited,) = attacked.grade([honest()])
+            assert waited.status == "correct" and waited.seconds > DEADLINE and not gone(sandbox_main)
+            before = cpu_of_children() + busy(sandbox_main)
+            (endless,) = attacked.grade([(ENDLESS, "6")])
+            assert endless.status == "timeout" and gone(sandbox_main)
+            assert DEADLINE <= cpu_of_children() - before + 0.05 < 2 * DEADLINE
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
+
+
+TEMPLATES = [  # what reaches a worker and is refused there, or read as something that is not 6
+    (r"9^{{9^{{{n}}}}}", "rejected"),
+    (r"({n}!)!", "rejected"),
+    (r"\frac{{{n}}}{{\sqrt{{2}}-\sqrt{{2}}}}", "incorrect"),
+    (r"{n}-------------------------------------------------------------{n}", "incorrect"),
+    (r"\sqrt{{\sqrt{{\sqrt{{\sqrt{{{n}+\pi}}}}}}}}", "incorrect"),
+    (r"\binom{{{n}}}{{3}}^{{{n}}}", "incorrect"),
+    (r"(x+{n})^{{999}}", "incorrect"),
+    (r"\tan(90^\circ\cdot {n})", "incorrect"),
+]
+
+
+def test_a_thousand_poisoned_calls_leak_nothing() -> None:
+    """Each holds something no worker has seen; some kill theirs. Processes, files and memory are as before."""
+    gc.collect()  # or files that earlier tests forgot might be closed in between
+    before_files, before_children = psutil.Process().num_fds(), len(children())
+    with Verifier(deadline=1.0, workers=1) as attacked:
+
+        def attack(numbers: Iterable[int]) -> None:
+            for n in numbers:
+                template, status = TEMPLATES[n % len(TEMPLATES)]
+                answer = template.format(n=n)
+                if n % 500 == 499:
+                    answer, status = rf"\binom{{99999999{n}}}{{444444444}}", "timeout"
+                (verdict,) = attacked.grade([(rf"\boxed{{{answer}}}", "6")])
+                assert verdict.status == status, answer
+
+        attack(range(101, 599))
+        memory, worker_memory = psutil.Process().memory_info().rss, max(p.memory_info().rss for p in children())
+        attack(range(600, 1101))
+        assert psutil.Process().memory_info().rss - memory < 10 * 2**20
+        assert max(p.memory_info().rss for p in children()) - worker_memory < 50 * 2**20
+        assert next(attacked.grade([honest()])).status == "correct"
+    assert len(children()) == before_children
+    assert psutil.Process().num_fds() == before_files
+
+
+def test_a_timeout_is_not_remembered_and_not_wrong(verifier: Verifier) -> None:
+    first, again = (next(verifier.grade([(ENDLESS, "6")])) for _ in range(2))
+    assert first.status == again.status == "timeout"
+    assert again.seconds >= DEADLINE  # it was tried again
+
+
+def test_what_was_computed_is_remembered() -> None:
+    with Verifier() as verifier:
+        pair = honest()
+        list(verifier.grade([pair]))
+        verifier._workers.close()
+        known = children()
+        assert next(verifier.grade([pair])).status == "correct"
+        assert children() == known
+
+
+def test_against_a_gold_that_times_out_nobody_is_wrong_and_it_is_tried_once(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold = r"\binom{999999999}{444444444}"
+    same = rf"\boxed{{{gold}}}"
+    pairs = [(honest()[0], gold), ("no box", gold), (same, gold)]
+    assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
+    monkeypatch.setattr(sandbox._Worker, "ask", lambda *_: pytest.fail("a worker was asked again"))
+    assert verifier.key(gold) is None
+    assert [v.status for v in verifier.grade(pairs)] == ["timeout", "no_answer", "correct"]
+
+
+def test_a_worker_that_dies_is_replaced_and_its_answer_tried_again() -> None:
+    with worked(deadline=3.0) as (attacked, sandbox_main):
+        sandbox_main.kill()
+        assert next(attacked.grade([honest()])).status == "correct"
+
+
+def test_an_answer_that_loses_two_workers_crashed() -> None:
+    receive = sandbox._Worker.receive
+
+    def receive_and_die(self: sandbox._Worker, deadline: float) -> None:
+        receive(self, deadline)
+        self.process.kill()
+
+    with Verifier(deadline=30.0, workers=1) as attacked:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sandbox._Worker, "receive", receive_and_die)  # as soon as they are ready
+            crashed = next(attacked.grade([(ENDLESS, "6")]))
+        after = next(attacked.grade([honest()]))
+    assert crashed.status == "crashed"
+    assert after.status == "correct"
+
+
+def test_a_worker_that_stands_still_is_replaced_and_its_answer_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> sandbox._Worker:
+        monkeypatch.undo()  # the next one has all the time
+        return sandbox._Worker.start()
+
+    with worked(deadline=DEADLINE) as (attacked, sandbox_main):
+        sandbox_main.suspend()
+        monkeypatch.setattr(sandbox, "STARVED", 1)
+        monkeypatch.setattr(sandbox._Worker, "start", start)
+        (verdict,) = attacked.grade([honest()])
+        assert verdict.status == "correct" and gone(sandbox_main)
+
+
+def test_workers_are_limited_and_know_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    with worked(deadline=3.0) as (_, sandbox_main):
+        assert "canary" not in json.dumps(sandbox_main.environ()) and "HOME" not in sandbox_main.environ()
+        assert sandbox_main.rlimit(psutil.RLIMIT_AS)[0] == MEMORY_BYTES
+        assert sandbox_main.rlimit(psutil.RLIMIT_FSIZE)[0] == 0
+        assert sandbox_main.memory_info().rss < MEMORY_BYTES / 4
+
+
+def test_closed_forms_are_spread_over_workers_and_come_back_in_order() -> None:
+    pairs = [(rf"\boxed{{\sqrt{{{n * n}}}+\sqrt{{2}}}}", rf"{n}+\sqrt2") for n in range(1, 200)]
+    known = {p.pid for p in children()}
+    with Verifier(workers=2) as verifier:
+        verdicts = list(verifier.grade(pairs))
+        assert len([p for p in children() if p.pid not in known]) == 2
+    assert {v.status for v in verdicts} == {"correct"}
+    assert [v.answer for v in verdicts] == [completion[7:-1] for completion, _ in pairs]
+
+
+def test_a_verifier_that_nobody_closes_takes_its_workers_along() -> None:
+    known = {p.pid for p in children()}
+    forgotten = Verifier()
+    list(forgotten.grade([(HONEST, "6")]))
+    assert len(children()) > len(known)
+    del forgotten
+    assert eventually(lambda: {p.pid for p in children()} <= known, 60)
+
+
+def test_grading_works_in_several_threads_at_once() -> None:
+    statuses: list[str] = []
+
+    def grade(n: int) -> None:
+        with Verifier(workers=1) as verifier:
+            statuses.extend(v.status for v in verifier.grade([(rf"\boxed{{\sqrt{{{n * n}}}}}", str(n))] * 3))
+
+    threads = [threading.Thread(target=grade, args=(n,)) for n in (11, 12, 13)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == ["correct"] * 9
+
+
+PARENT = r"""
+import sys, time
+from ssb_core.verify import Verifier
+with Verifier(deadline=200.0, workers=1) as verifier:
+    list(verifier.grade([(r"\boxed{\sqrt{36}}", "6")]))
+    print("ready", flush=True)
+    endless = r"\binom{999999999}{444444444}"
+    if sys.argv[1] == "grades":
+        list(verifier.grade([(rf"\boxed{{{endless}}}", "6")]))
+    verifier._workers.idle[0].ask(verifier._gold(endless).closed_forms, 1.0)
+    time.sleep(200)
+"""
+
+
+@contextmanager
+def computing(does: str) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """Another process that grades something endless, or only asks with a short deadline; its worker is at it."""
+    command, environment = [sys.executable, "-c", PARENT, does], os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as parent:
+        try:
+            assert parent.stdout and parent.stdout.readline() == "ready\n"
+            (sandbox_main,) = psutil.Process(parent.pid).children()
+            before = busy(sandbox_main)
+            assert eventually(lambda: busy(sandbox_main, before) > 0.2, 60)
+            yield parent, sandbox_main
+        finally:
+            parent.kill()
+
+
+def test_a_killed_parent_leaves_no_worker_behind() -> None:
+    """Not even one that is in the middle of something endless: the kernel ends it at its deadline."""
+    with computing("asks") as (parent, sandbox_main):
+        parent.kill()
+        parent.wait()
+        assert eventually(lambda: gone(sandbox_main), 60)
+
+
+def test_ctrl_c_in_the_middle_of_a_batch_leaves_no_worker_behind() -> None:
+    with computing("grades") as (parent, sandbox_main):
+        parent.send_signal(signal.SIGINT)
+        parent.wait(60)
+        assert gone(sandbox_main)
+
+
+FORKING = """
+import os
+from ssb_core.verify import Verifier
+with Verifier(workers=1) as verifier:
+    def right(n):
+        pairs = [(rf"\\boxed{{\\sqrt{{{k * k}}}}}", str(k)) for k in range(n, n + 20)]
+        return [v.status for v in verifier.grade(pairs)]
+    assert set(right(100)) == {"correct"}
+    child = os.fork()
+    assert set(right(200 if child else 300)) == {"correct"}
+    if not child:
+        verifier._workers.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert set(right(400)) == {"correct"}
+    print("done")
+"""
+
+
+def test_after_a_fork_parent_and_child_have_workers_of_their_own() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", FORKING], env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_workers_that_do_not_start_are_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no SymPy here >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    known = children()
+    with Verifier() as verifier, pytest.raises(RuntimeError, match="does not start: no SymPy here"):
+        list(verifier.grade([honest()]))
+    assert set(children()) <= set(known)
+
+
+def test_workers_are_recycled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "RECYCLE_AFTER", 2)
+    seen = set()
+    with Verifier(workers=1) as verifier:
+        for _ in range(4):
+            assert next(verifier.grade([honest()])).status == "correct"
+            seen |= {p.pid for p in children()}
+    assert len(seen) >= 2
+
+
+SAID = [
+    (b'{"number": 1, "keys": ["n:1"], "status": null}\n', sandbox.Reply(("n:1",))),
+    (b'{"number": 1, "keys": [], "status": "rejected"}\n', sandbox.Reply((), "rejected")),
+    (b'{"number": 2, "keys": ["n:1"], "status": null}\n', sandbox.Reply((), "crashed")),
+    (b'{"number": 1, "keys": [5], "status": null}\n', sandbox.Reply((), "crashed")),
+    (b'{"number": 1, "keys": ["n:1"], "status": "correct"}\n', sandbox.Reply((), "crashed")),
+    (b'{"number": 1, "keys": [], "status": null}\n', sandbox.Reply((), "crashed")),
+    (b"[]\n", sandbox.Reply((), "crashed")),
+    (b"[" * 50_000 + b"\n", sandbox.Reply((), "crashed")),
+    (b"x" * 50_000, None),
+]
+
+
+@pytest.mark.parametrize(("said", "understood"), SAID)
+def test_a_worker_is_not_believed_what_it_cannot_know(said: bytes, understood: sandbox.Reply | None) -> None:
+    """Half a line is no reply, so that the deadline passes; anything but a sound reply is a crash."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs, subprocess.Popen(["true"]) as process:
+        asked = sandbox._Worker(process, ours, ready=True)
+        asked.ask(("|1",), 1.0)
+        theirs.sendall(said)
+        asked.receive(1.0)
+        assert (asked.reply and asked.reply._replace(seconds=0.0)) == understood
+
+
+def test_a_reply_that_arrives_with_the_word_ready_is_not_lost() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs, subprocess.Popen(["true"]) as process:
+        starting = sandbox._Worker(process, ours)
+        starting.ask(("|1",), 1.0)
+        theirs.sendall(b'\n{"number": 1, "keys": ["n:1"], "status": null}\n')
+        starting.receive(1.0)
+        assert starting.ready and starting.reply and starting.reply.keys == ("n:1",)
