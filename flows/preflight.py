@@ -20,7 +20,7 @@ def name_of(name: str | None, origin: str, settings: RunConfig) -> str:
     Raises:
         ConfigError: the name cannot be a folder's.
     """
-    from ssb_core.config import ConfigError
+    from ssb_core.errors import ConfigError
 
     if name is None:
         fields = settings.model_dump_json(exclude={"execution"})
@@ -34,7 +34,7 @@ def name_of(name: str | None, origin: str, settings: RunConfig) -> str:
 
 def refuse_bad_part(first: str, last: str, force: Sequence[str]) -> None:
     """Refuse --from after --to, and --force outside them."""
-    from ssb_core.config import ConfigError
+    from ssb_core.errors import ConfigError
     from ssb_core.stages import STAGES
 
     if STAGES.index(first) > STAGES.index(last):
@@ -50,7 +50,7 @@ def refuse_bad_input(settings: RunConfig, store: Store, runs: Path, start: str) 
     Raises:
         ConfigError: bad folders or data, --from without what comes before it, a model that cannot do what is left.
     """
-    from ssb_core.config import ConfigError
+    from ssb_core.errors import ConfigError
     from ssb_core.runs.pipeline import Pipeline
     from ssb_core.runs.plan import plan
     from ssb_core.stages import STAGES

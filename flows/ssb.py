@@ -16,13 +16,14 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from ssb_core import report
-from ssb_core.config import ConfigError, RunConfig
+from ssb_core.config import RunConfig
 from ssb_core.config.execution import StageName
+from ssb_core.errors import ConfigError, Damaged
 from ssb_core.results.summary import summarise
 from ssb_core.runs import Run, StageRun
 from ssb_core.runs.pipeline import Pipeline, Request
 from ssb_core.stages import STAGES, Spec, finished
-from ssb_core.store import Damaged, Store
+from ssb_core.store import Store
 from tasks import ray_workers, storyteller
 from tasks import run_stage as caching
 from tasks.stages import TASKS

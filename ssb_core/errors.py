@@ -1,4 +1,15 @@
-"""Which failures another try may get past, and which somebody has to mend first."""
+"""Every error that a user can see, which of them another try may get past, and what to do about the rest.
+
+    SSBError
+      ConfigError      a configuration, file or name that the user gave cannot be used
+      StoreError       the store lacks something, or cannot be used
+        Damaged        a file of the store is not what was written
+        Unreachable    the file system behind a URL did not answer
+      EngineError      an engine could not sample
+      StageError       a stage's process died, failed or took too long
+
+Errors that never leave their room, such as those of the verifier's parsers, are defined there.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +32,49 @@ REMEDIES = {
     errno.ENFILE: "raise the system's limit (sysctl fs.file-max)",
 }
 LITTLE = 1 << 20  # bytes free on a disk that counts as full
+
+
+class SSBError(Exception):
+    """The base of every error that a user can see. Its message says what is wrong, where, and what to do."""
+
+
+class ConfigError(SSBError, ValueError):
+    """A configuration, file or name that the user gave cannot be used. The message names it and the remedy."""
+
+
+class StoreError(SSBError, RuntimeError):
+    """The store does not hold something that it should, or cannot be used."""
+
+
+class Damaged(StoreError):
+    """A file of the store is not what was written. It has been set aside; the same command makes it again."""
+
+    def __init__(self, what: str) -> None:
+        """`what` names the file and says what is wrong with it."""
+        self.what = what.partition("; ")[0]
+        super().__init__(f"{self.what}; it is set aside: run the same command again")
+
+
+class Unreachable(StoreError):
+    """The file system behind a URL did not do what it was asked. Another try may succeed."""
+
+    transient = True
+
+
+class EngineError(SSBError, RuntimeError):
+    """An engine could not sample. The message says why, as far as is known, and what to change."""
+
+    transient = True
+    """Whether another try may get past it."""
+
+
+class StageError(SSBError, RuntimeError):
+    """A stage's process died, failed or took too long. Finished shards are kept; the message ends with its log."""
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        """`transient` says whether another try may get past it."""
+        super().__init__(message)
+        self.transient = transient
 
 
 def may_pass(error: BaseException) -> bool:

@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     import pyarrow as pa
 
+AnswerForm = Literal["boxed", "hash", "choice", "exact"]
+"""How a text gives its final answer: in the last ``\\boxed{}``, after ``####``, as a letter A to E, or as a whole."""
+
+NO_VOTE = -1
+"""Stands for the answer of a sample that states none, where answers are numbered to be counted."""
+
 FinishReason = Literal["stop", "length", "too_long"]
 R = TypeVar("R")
 Status = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]

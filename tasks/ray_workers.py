@@ -23,13 +23,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
 from ssb_core import stages
-from ssb_core.config import ConfigError
 from ssb_core.config.execution import Execution
+from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.results.wording import count
 from ssb_core.stages import Spec
 from ssb_core.stages.__main__ import read, written
-from ssb_core.stages.isolation import StageError, overdue
+from ssb_core.stages.isolation import overdue
 from ssb_core.stages.shards import Input, Made, Work, alone, hands
 from ssb_core.store import Store
 

@@ -11,12 +11,8 @@ import requests
 import torch
 from safetensors import SafetensorError
 
-from ssb_core.config import ConfigError
-from ssb_core.engines import EngineError
 from ssb_core.engines.server_client import Refused
-from ssb_core.errors import may_pass, refused
-from ssb_core.stages.isolation import StageError
-from ssb_core.store import StoreError
+from ssb_core.errors import ConfigError, EngineError, StageError, StoreError, may_pass, refused
 
 
 def answered(status: int) -> httpx.HTTPStatusError:

@@ -10,7 +10,7 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
-from ssb_core.config import ConfigError
+from ssb_core.errors import ConfigError
 from ssb_core.report import compare_html
 from ssb_core.results.compare import Answered, Compared, Comparison, Flip, figures
 

@@ -9,8 +9,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
-from ssb_core.config import ConfigError, RunConfig
+from ssb_core.config import RunConfig
 from ssb_core.doctor import Check, Examination, Status, examinations, examine, failure
+from ssb_core.errors import ConfigError
 
 from . import console
 

@@ -24,11 +24,7 @@ def clean_errors(
 
     Ctrl-C ends with 130, SIGTERM with 143, and `interrupted` is told.
     """
-    from ssb_core.config import ConfigError
-    from ssb_core.engines import EngineError
-    from ssb_core.errors import refused
-    from ssb_core.stages.isolation import StageError
-    from ssb_core.store import StoreError
+    from ssb_core.errors import ConfigError, EngineError, StageError, StoreError, refused
 
     try:
         with _terminable():

@@ -78,8 +78,8 @@ def open_store(location: str) -> Store:
     Raises:
         ConfigError: nothing that is installed knows the URL.
     """
-    from ssb_core.config import ConfigError
-    from ssb_core.store import Store, StoreError
+    from ssb_core.errors import ConfigError, StoreError
+    from ssb_core.store import Store
 
     try:
         return Store.at(location)

@@ -63,7 +63,7 @@ def deploy(
     with clean_errors():
         from prefect.settings import get_current_settings
 
-        from ssb_core.config import ConfigError
+        from ssb_core.errors import ConfigError
 
         from ..server import deploy as deploying
 

@@ -30,8 +30,8 @@ def start(
     from prefect.client.base import ServerType, determine_server_type
 
     from ssb_core.config.execution import StageName
+    from ssb_core.errors import StageError
     from ssb_core.progress import PlainProgress
-    from ssb_core.stages.isolation import StageError
     from tasks.run_stage import listener
 
     from ..ssb import ssb

@@ -84,8 +84,8 @@ def gc(
     Delete a run's folder first if you want its files to go.
     """
     with clean_errors("interrupted; what is deleted is deleted, the same command goes on"):
-        from ssb_core.config import ConfigError
         from ssb_core.doctor.checks import size
+        from ssb_core.errors import ConfigError
         from ssb_core.results.wording import count
         from ssb_core.runs import garbage
 

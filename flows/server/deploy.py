@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from ssb_core.config import ConfigError
+from ssb_core.errors import ConfigError
 
 FILES = Path(__file__).parents[2] / "deployments"
 PoolType = Literal["process", "docker", "kubernetes"]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import httpx
 
-from ssb_core.config import ConfigError
+from ssb_core.errors import ConfigError
 
 from ..cli.errors import Terminated
 from . import deploy as deploying

@@ -2,7 +2,6 @@
 
 from .settings import (
     Benchmark,
-    ConfigError,
     Decoding,
     DistillConfig,
     Example,
@@ -19,7 +18,6 @@ from .settings import (
 
 __all__ = (
     "Benchmark",
-    "ConfigError",
     "Decoding",
     "DistillConfig",
     "Example",

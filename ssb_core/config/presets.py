@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from . import ConfigError, RunConfig
+from ..errors import ConfigError
+from . import RunConfig
 
 BROKEN = (
     yaml.YAMLError,

@@ -11,13 +11,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ..verify import AnswerForm
+from ..errors import ConfigError
+from ..records import AnswerForm
 from .execution import Execution
 from .frozen import Frozen
-
-
-class ConfigError(ValueError):
-    """A configuration, file or name the user gave cannot be used; the message says which and what to do."""
 
 
 class ModelConfig(Frozen):

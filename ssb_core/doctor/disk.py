@@ -93,8 +93,8 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
 
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
     """Bytes of the run's finished requests, and whether those are all there is to do."""
+    from ..errors import StoreError
     from ..stages import finished, looking_once
-    from ..store import StoreError
 
     kept, whole = 0, True
     try:

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..config import ConfigError, RunConfig
+from ..config import RunConfig
+from ..errors import ConfigError
 from . import disk as room
 from . import installation, machine, model, problems
 from .checks import Check, Examination, Status

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import humanize
 
-from ..config import ConfigError, RunConfig
+from ..config import RunConfig
 from ..config.execution import Execution
+from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
 from .checks import Check, nearest, size
 from .context import WIDTHS, Patient, Shape

@@ -1,26 +1,13 @@
-"""ssb_core.engines."""
+"""Sampling engines behind one protocol: token ids in, token ids out, one seed for each completion."""
 
-from .sampler import (
-    Choice,
-    EngineError,
-    K,
-    Request,
-    Sampler,
-    check,
-    choose,
-    choose_local,
-    complete,
-    draws,
-    keeping,
-    open_sampler,
-    release,
-    seed_for,
-)
+from .choose import Choice, check, choose, choose_local
+from .loaded import LoadedEngine, open_sampler
+from .sampler import K, Request, Sampler, complete, draws, seed_for
 
 __all__ = (
     "Choice",
-    "EngineError",
     "K",
+    "LoadedEngine",
     "Request",
     "Sampler",
     "check",
@@ -28,8 +15,6 @@ __all__ = (
     "choose_local",
     "complete",
     "draws",
-    "keeping",
     "open_sampler",
-    "release",
     "seed_for",
 )

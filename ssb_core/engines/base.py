@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import models, prompts
-from ..config import ConfigError, Decoding
+from ..config import Decoding
+from ..errors import ConfigError
 from ..models import ResolvedModel
 
 

@@ -14,10 +14,9 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..config import ConfigError
 from ..config.execution import ServerOptions
+from ..errors import ConfigError, EngineError
 from .async_loop import Tell
-from .sampler import EngineError
 
 KEY = "SSB_SERVER_KEY"
 MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes

@@ -14,15 +14,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from .. import models
-from ..config import ConfigError, Decoding
+from ..config import Decoding
 from ..config.execution import Execution, ServerOptions
+from ..errors import ConfigError, EngineError
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..prompts import stop_tokens
 from ..records import Completion
 from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .sampler import EngineError, K, Request
+from .sampler import K, Request
 from .seeded_draw import uniforms
 from .server_client import KEY, Refused, Said, Server
 

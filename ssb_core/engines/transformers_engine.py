@@ -18,13 +18,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from .. import models
 from ..config import Decoding
 from ..config.execution import Execution
-from ..errors import out_of_memory
+from ..errors import EngineError, out_of_memory
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
 from .base import BaseSampler
 from .cpu_attention import group_heads
-from .sampler import EngineError, K, Request
+from .sampler import K, Request
 from .seeded_draw import draw, drawn_on, uniforms
 
 WORTH_SHRINKING = 8  # rows

@@ -22,14 +22,15 @@ import numpy as np
 import torch
 
 from .. import models
-from ..config import ConfigError, Decoding
+from ..config import Decoding
 from ..config.execution import Execution
+from ..errors import ConfigError, EngineError
 from ..models import ResolvedModel, hub
 from ..progress import Progress
 from ..records import Completion
 from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .sampler import EngineError, K, Request
+from .sampler import K, Request
 from .seeded_draw import draw, uniforms
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from .. import verify
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..problems import jsonl
 from ..progress import Progress
-from ..records import Verdict
+from ..records import AnswerForm, Verdict
 from ..store import replacing
 from ..verify import extract
 from . import statistics
@@ -49,7 +49,7 @@ class Pair:
 class Tally:
     """What the verdicts come to. `bad_golds` has the line and reason of each unusable gold; no status counts those."""
 
-    form: verify.AnswerForm
+    form: AnswerForm
     statuses: Counter[str] = field(default_factory=Counter)
     string_matches: int = 0
     bad_golds: list[tuple[int, str]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Tally:
         return "\n".join(f"{name:<12}  {words}" for name, words in told.items())
 
 
-def check(source: Path, form: verify.AnswerForm, out: Path | None) -> int | None:
+def check(source: Path, form: AnswerForm, out: Path | None) -> int | None:
     """How many pairs a file holds, after a look at each; None for standard input or a pipe, which is read only once.
 
     Raises:
@@ -95,9 +95,7 @@ def check(source: Path, form: verify.AnswerForm, out: Path | None) -> int | None
         return sum(1 for _ in pairs(jsonl.lines(file), str(source), form))
 
 
-def run(
-    source: Path, form: verify.AnswerForm, total: int | None, write: Callable[[str], object], progress: Progress
-) -> Tally:
+def run(source: Path, form: AnswerForm, total: int | None, write: Callable[[str], object], progress: Progress) -> Tally:
     """Grade the pairs of a file, or of standard input, and `write` a line of JSON for each.
 
     Raises:
@@ -128,7 +126,7 @@ def output(path: Path | None) -> Iterator[Callable[[str], object]]:
         yield file.write
 
 
-def pairs(lines: Iterable[bytes], name: str, form: verify.AnswerForm) -> Iterator[Pair]:
+def pairs(lines: Iterable[bytes], name: str, form: AnswerForm) -> Iterator[Pair]:
     """The pairs in JSON lines; `name` is the file's, for errors.
 
     Raises:
@@ -142,7 +140,7 @@ def pairs(lines: Iterable[bytes], name: str, form: verify.AnswerForm) -> Iterato
         raise ConfigError(f"{name} holds no pairs; each line is a JSON object with the fields gold and completion")
 
 
-def _pair(row: dict[str, Any], number: int, where: str, form: verify.AnswerForm) -> Pair:
+def _pair(row: dict[str, Any], number: int, where: str, form: AnswerForm) -> Pair:
     for name in ("gold", "completion"):
         if row.get(name) is None:
             raise ConfigError(
@@ -156,7 +154,7 @@ def _pair(row: dict[str, Any], number: int, where: str, form: verify.AnswerForm)
     return Pair(number, gold, row["completion"], verify.unusable(gold, form), copied)
 
 
-def reference(raw: str, form: verify.AnswerForm) -> str:
+def reference(raw: str, form: AnswerForm) -> str:
     """The answer in a gold field: what its box or its #### line holds, else all of it, whatever form completions have.
 
     >>> reference("3 + 4 = 7\\n#### 7", "boxed")
@@ -165,12 +163,12 @@ def reference(raw: str, form: verify.AnswerForm) -> str:
     bare = raw.strip()
     if form == "exact":
         return bare
-    ways: tuple[verify.AnswerForm, ...] = (form, "boxed", "hash")
+    ways: tuple[AnswerForm, ...] = (form, "boxed", "hash")
     found = (extract.gold_answer(raw, way) for way in ways)
     return next((answer for answer in found if answer not in (None, bare)), None) or bare
 
 
-def grade(asked: Iterable[Pair], form: verify.AnswerForm) -> Iterator[tuple[Pair, Verdict, str | None]]:
+def grade(asked: Iterable[Pair], form: AnswerForm) -> Iterator[tuple[Pair, Verdict, str | None]]:
     """Every pair with its verdict and the key of its gold, lazily and in order."""
     waiting: deque[Pair] = deque()  # read by the verifier or passed over, not yet given out
 

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..records import BenchmarkScore, PairedDifference
+from ..records import NO_VOTE, BenchmarkScore, PairedDifference
 from .intervals import Estimate, Floats, detectable, difference, estimate, proportion, wilson
 
-__all__ = ["NO_VOTE", "accuracy", "by_label", "maj_at_k", "paired", "pass_at_k", "score", "vote_calibration", "wilson"]
+__all__ = ["accuracy", "by_label", "maj_at_k", "paired", "pass_at_k", "score", "vote_calibration", "wilson"]
 
 RESAMPLES = 10_000
-NO_VOTE = -1
 _CHUNK = 2**20  # numbers drawn at a time: 8 MB however many problems there are
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 
 from .. import problems, prompts, report
-from ..config import ConfigError, Decoding, ProblemsConfig
+from ..config import Decoding, ProblemsConfig
+from ..errors import ConfigError
 from ..results import queries
 from ..results.provenance import Origin, student_turns
 from ..results.wording import how_many

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import models
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
 from ..results.provenance import Origin, student_turns
 from ..runs import Run

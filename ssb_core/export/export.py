@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..results.provenance import Origin
 from ..runs import Run
 from ..store import exclusive

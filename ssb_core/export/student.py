@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import models
-from ..config import ConfigError
+from ..errors import ConfigError, StoreError
 from ..results.provenance import Origin
 from ..runs import Run
 from ..stages import distill
-from ..store import StoreError, sha256_file
+from ..store import sha256_file
 from .cards import Card
 
 WEIGHTS = "adapter_model.safetensors"

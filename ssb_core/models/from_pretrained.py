@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError
+from ..errors import ConfigError
 
 
 def load(loader: Callable[..., Any], source: Any, **options: Any) -> Any:

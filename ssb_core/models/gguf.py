@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
 from . import hub

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ConfigError
+from ..errors import ConfigError, StoreError
 from ..progress import Progress
 from ..prompts import Messages, encode, stop_tokens
-from ..store import StoreError, digest
+from ..store import digest
 from . import gguf, hub
 from .from_pretrained import empty, load
 from .head import backbone, head_weight, refuse_unsupported, soft_cap

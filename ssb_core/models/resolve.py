@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..config import ConfigError, ModelConfig
+from ..config import ModelConfig
 from ..config.frozen import Frozen
+from ..errors import ConfigError
 from . import gguf, hub
 
 AGAIN = "remedy: write the weights again with save_pretrained, which makes safetensors"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import IO, Any
 
-from ..config import ConfigError
+from ..errors import ConfigError
 
 LONGEST = 2**24  # bytes of one line: more is no row, but a file of another kind
 

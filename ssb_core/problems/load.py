@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import verify
-from ..config import ConfigError, ProblemsConfig
+from ..config import ProblemsConfig
+from ..errors import ConfigError
 from ..records import Problem, Rejection
 from ..verify import extract
 from . import jsonl, nano

@@ -16,7 +16,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..records import Problem
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # made once: it is called by the million

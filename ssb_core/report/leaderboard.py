@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from .. import report
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..results import queries
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import problems
-from ..config import Benchmark, ConfigError
+from ..config import Benchmark
+from ..errors import ConfigError
 from ..evaluation import statistics
 from ..records import PairedDifference, Problem, Sample, from_row
 from ..runs import Run

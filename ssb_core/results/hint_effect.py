@@ -14,7 +14,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..progress import Progress
 from ..records import TeacherTrace, from_row, schema
 from ..signal.marks import Mark, Marked, decoded, mark_one

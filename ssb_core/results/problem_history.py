@@ -16,7 +16,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import problems
-from ..config import ConfigError, ProblemsConfig
+from ..config import ProblemsConfig
+from ..errors import ConfigError
 from ..records import Problem, Rejection, Rollout, Sample, Selection, Status, TeacherTrace, Verdict, from_row
 from ..store import Manifest
 from . import queries

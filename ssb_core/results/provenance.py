@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import models, problems, prompts
-from ..config import Benchmark, ConfigError, ModelConfig, RunConfig
+from ..config import Benchmark, ModelConfig, RunConfig
+from ..errors import ConfigError
 from ..models import ResolvedModel
 from ..problems import ProblemSet
 from ..runs import Run

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..config import ConfigError
-from ..store import UNREADABLE, File, Manifest, Store, StoreError, lock, refuse_to_judge
+from ..errors import ConfigError, StoreError
+from ..store import UNREADABLE, File, Manifest, Store, lock, refuse_to_judge
 from ..store.audit import recipes
 from . import Run
 

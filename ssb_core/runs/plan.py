@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..errors import StoreError
 from ..stages import BASELINES, Spec, evaluate, finished, looking_once, rollouts, upstreams
 from ..stages.shards import shard_inputs
-from ..store import Store, StoreError
+from ..store import Store
 from .pipeline import Pipeline
 
 Status = Literal["cached", "partial", "missing", "stale", "waits"]

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import yaml
 
-from ..config import ConfigError, RunConfig
-from ..store import Manifest, Store, StoreError, replacing, sweep, write_json
+from ..config import RunConfig
+from ..errors import ConfigError, StoreError
+from ..store import Manifest, Store, replacing, sweep, write_json
 
 if TYPE_CHECKING:
     from ..stages import Spec

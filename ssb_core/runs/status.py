@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..store import UNREADABLE, File, Store, lock
 from ..store.audit import recipes
 from . import Run

@@ -12,8 +12,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .. import models
+from ..errors import StoreError
 from ..records import TeacherTrace
-from ..store import StoreError
 from .compatibility import MAX_MEAN_KL
 from .teachers import Teacher
 

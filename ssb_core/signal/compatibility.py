@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import models
-from ..store import StoreError
+from ..errors import StoreError
 
 MAX_MEAN_KL = 1e-2  # nats a token. A model computing in bfloat16 differs from itself in another batch by a tenth of
 # that (and by more than that at single tokens, hence the mean); an unsupported head or a shifted token is far above.

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..store import StoreError
+from ..errors import StoreError
 
 COLUMN = "signal"
 METADATA = "ssb_signal"

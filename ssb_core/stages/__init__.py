@@ -1,11 +1,11 @@
 """ssb_core.stages."""
 
+from ..errors import StoreError
 from .spec import (
     BASELINES,
     STAGES,
     Outcome,
     Spec,
-    StoreError,
     execute,
     finished,
     forget,

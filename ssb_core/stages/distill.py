@@ -17,8 +17,9 @@ from typing import Any, ClassVar, Literal
 from .. import models
 from ..config import DistillConfig, refuse_missing
 from ..engines import release
+from ..errors import StoreError
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, StoreError, digest, fsync, sha256_file
+from ..store import Entry, Manifest, Store, digest, fsync, sha256_file
 from ..store import work as unfinished
 from ..training import checkpoints, dataset
 from . import teach

@@ -15,10 +15,9 @@ import numpy as np
 from .. import problems, prompts, verify
 from ..config import Benchmark, Decoding, Example
 from ..engines import K, Request, Sampler, complete, draws, open_sampler
-from ..evaluation.statistics import NO_VOTE
 from ..models import ResolvedModel
 from ..progress import Progress
-from ..records import Problem, Sample, Verdict
+from ..records import NO_VOTE, Problem, Sample, Verdict
 from ..store import Store, digest
 from . import distill
 from .baselines import Student

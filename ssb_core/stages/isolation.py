@@ -26,10 +26,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .. import engines
-from ..config import ConfigError
+from ..errors import ConfigError, Damaged, StageError, StoreError, Unreachable
 from ..models import pick_device
 from ..progress import Progress
-from ..store import Damaged, Store, StoreError, Unreachable
+from ..store import Store
 from .__main__ import written
 from .spec import Outcome, Spec, execute, finished, required, upstreams
 
@@ -39,15 +39,6 @@ TAIL = 15  # lines of a dead process's log that its error shows
 COMPLAINT = re.compile(r"(?:^|\] )\s*((?:\w+\.)*\w*(?:Error|Exception): .*)")  # vLLM's processes put a prefix before
 GRACE = 30  # seconds in which an engine shuts down
 REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Damaged, "Unreachable": Unreachable}
-
-
-class StageError(RuntimeError):
-    """A stage's process died, failed or took too long; finished shards are kept. Holds the tail of its log."""
-
-    def __init__(self, message: str, transient: bool = False) -> None:
-        """`transient` says whether another try may get past it."""
-        super().__init__(message)
-        self.transient = transient
 
 
 def overdue(spec: Spec, tail: str = "") -> StageError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .. import verify
 from ..config import SelectConfig
 from ..progress import Progress
-from ..records import ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
+from ..records import AnswerForm, ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
 from ..store import Store
 from . import rollouts
 from .shards import Input, Work, downstream_inputs, run_shards
@@ -35,7 +35,7 @@ class Spec(BaseSpec):
     select: SelectConfig
 
     @property
-    def form(self) -> verify.AnswerForm:
+    def form(self) -> AnswerForm:
         """How completions hold their answers."""
         return self.rollouts.problems.completion_form
 

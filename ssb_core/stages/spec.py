@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Protocol
 
 from ..config.execution import Execution, StageName
 from ..config.frozen import Frozen
-from ..errors import refused
+from ..errors import StoreError, refused
 from ..progress import Progress
-from ..store import Manifest, Recipe, Store, StoreError, digest, work
+from ..store import Manifest, Recipe, Store, digest, work
 
 BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
 STAGES = tuple(s.value for s in StageName)

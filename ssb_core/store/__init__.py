@@ -16,8 +16,6 @@ when they are wanted; one in a directory alone (`local`) has the same methods. N
 
 from .files import (
     UNREADABLE,
-    Damaged,
-    StoreError,
     exclusive,
     fsync,
     refuse_to_judge,
@@ -27,20 +25,16 @@ from .files import (
     write_json,
 )
 from .manifest import Entry, File, Manifest, Recipe, Shard, digest
-from .remote_files import Unreachable
 from .store import Store
 
 __all__ = (
     "UNREADABLE",
-    "Damaged",
     "Entry",
     "File",
     "Manifest",
     "Recipe",
     "Shard",
     "Store",
-    "StoreError",
-    "Unreachable",
     "digest",
     "exclusive",
     "fsync",

@@ -14,25 +14,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import StoreError
+
 log = logging.getLogger(__name__)
 
 DAMAGED = ".damaged"
 TEMPORARY = ".tmp"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
 """What reading a damaged file may raise; see `refuse_to_judge`."""
-
-
-class StoreError(RuntimeError):
-    """Something the store should hold is not there or cannot be used."""
-
-
-class Damaged(StoreError):
-    """A file of the store was not what was once written. It is set aside, so that making it again is all it takes."""
-
-    def __init__(self, what: str) -> None:
-        """`what` names the file and what is wrong with it."""
-        self.what = what.partition("; ")[0]
-        super().__init__(f"{self.what}; it is set aside: run the same command again")
 
 
 def sha256_file(path: Path) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from .files import StoreError
+from ..errors import StoreError
 
 BEAT = 5.0
 """Seconds between signs of life."""

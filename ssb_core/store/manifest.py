@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from .files import UNREADABLE, StoreError
+from ..errors import StoreError
+from .files import UNREADABLE
 
 FORMAT = 1
 """How the store is laid out; bump it when a reader of older ones would misread it."""

@@ -21,7 +21,8 @@ from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from .files import StoreError, sha256_file
+from ..errors import StoreError
+from .files import sha256_file
 from .local import Local
 from .manifest import File
 from .remote_files import FileSystem

@@ -14,17 +14,12 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .files import DAMAGED, StoreError
+from ..errors import StoreError, Unreachable
+from .files import DAMAGED
 from .manifest import File
 
 S3 = {"config_kwargs": {"retries": {"max_attempts": 8, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 60}}
 """What S3's client is told, unless fsspec's own configuration does (the variable FSSPEC_S3, or ~/.config/fsspec)."""
-
-
-class Unreachable(StoreError):
-    """The file system did not do what it was asked; it may when it is asked again."""
-
-    transient = True
 
 
 class FileSystem:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
-from .files import StoreError
+from ..errors import StoreError
 from .lock import POLL, Owner, Wait, beating
 from .remote_files import FileSystem
 

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from ..errors import Damaged
 from . import lock, parquet
-from .files import UNREADABLE, Damaged, read_json, refuse_to_judge, replacing, sha256_file, sweep, write_json
+from .files import UNREADABLE, read_json, refuse_to_judge, replacing, sha256_file, sweep, write_json
 from .local import Local
 from .manifest import FORMAT, Entry, Manifest, Recipe, Shard, refuse_other_format, with_digest
 from .remote import Remote, remote_at

@@ -25,15 +25,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import ConfigError
-from ..errors import may_pass
+from ..errors import ConfigError, StageError, StoreError, may_pass
 from ..models import pick_device
 from ..progress import Progress
 from ..stages import distill
 from ..stages.__main__ import Told
-from ..stages.isolation import StageError
 from ..stages.spec import module
-from ..store import Store, StoreError, write_json
+from ..store import Store, write_json
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

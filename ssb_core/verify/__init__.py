@@ -1,7 +1,6 @@
 """ssb_core.verify."""
 
 from .verifier import (
-    AnswerForm,
     Verifier,
     extract,
     structure,
@@ -10,7 +9,6 @@ from .verifier import (
 )
 
 __all__ = (
-    "AnswerForm",
     "Verifier",
     "extract",
     "structure",

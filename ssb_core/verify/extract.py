@@ -7,9 +7,8 @@ so only an explicit marker counts: a box, ``####``, or the whole text when the p
 from __future__ import annotations
 
 import re
-from typing import Literal
 
-AnswerForm = Literal["boxed", "hash", "choice", "exact"]
+from ..records import AnswerForm
 
 # Escapes are tokens of their own: in \boxed{\{1,2\}} only the unescaped braces count.
 _TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)

@@ -19,14 +19,13 @@ from importlib import metadata
 from itertools import islice
 from typing import NamedTuple, Self
 
-from ..records import Status, Verdict
+from ..records import AnswerForm, Status, Verdict
 from . import extract, structure
 from .canonical import Reading
-from .extract import AnswerForm
 from .latex import OutOfBoundsError, UnreadableError
 from .sandbox import Reply, Request, Workers
 
-__all__ = ["VERIFY_VERSION", "AnswerForm", "Verifier", "unusable", "versions"]
+__all__ = ["VERIFY_VERSION", "Verifier", "unusable", "versions"]
 
 VERIFY_VERSION = 3
 """Hashed into recipes; bump it with any change that can change a verdict or a key."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.config import ConfigError, ProblemsConfig, presets
+from ssb_core.config import ProblemsConfig, presets
+from ssb_core.errors import ConfigError
 
 
 @pytest.mark.parametrize("preset", presets.names())

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from ssb_core import models
-from ssb_core.config import ConfigError, ModelConfig, ProblemsConfig, RunConfig, presets
+from ssb_core.config import ModelConfig, ProblemsConfig, RunConfig, presets
+from ssb_core.errors import ConfigError
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.store import Store

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from ssb_core import engines
-from ssb_core.config import ConfigError, RunConfig, presets
+from ssb_core.config import RunConfig, presets
 from ssb_core.config.execution import Execution, Workers
 from ssb_core.doctor import Check, Examination, disk, examinations, examine, installation, machine, model
 from ssb_core.doctor.context import TRAINING
+from ssb_core.errors import ConfigError
 from ssb_core.runs import Run, disk_estimate
 from ssb_core.runs.disk_estimate import Lengths, Sizes
 from ssb_core.runs.pipeline import Pipeline

@@ -21,10 +21,11 @@ import pytest
 from peft import LoraConfig, get_peft_model
 
 from ssb_core import models, problems, prompts, stages
-from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RolloutsConfig, presets
+from ssb_core.config import Decoding, ProblemsConfig, RolloutsConfig, presets
 from ssb_core.config.execution import Execution, ServerOptions
-from ssb_core.engines import EngineError, Request, open_sampler, seed_for, server_client, server_engine
+from ssb_core.engines import Request, open_sampler, seed_for, server_client, server_engine
 from ssb_core.engines.server_engine import ServerSampler
+from ssb_core.errors import ConfigError, EngineError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.stages import rollouts

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ssb_core.config import ConfigError
+from ssb_core.errors import ConfigError
 from ssb_core.evaluation import grading
 from ssb_core.progress import Progress
-from ssb_core.verify import AnswerForm
+from ssb_core.records import AnswerForm
 
 
 def write(path: Path, *rows: dict[str, Any]) -> Path:

@@ -11,7 +11,6 @@ from scipy import stats
 
 from ssb_core.evaluation.intervals import estimate
 from ssb_core.evaluation.statistics import (
-    NO_VOTE,
     accuracy,
     by_label,
     maj_at_k,
@@ -21,6 +20,7 @@ from ssb_core.evaluation.statistics import (
     vote_calibration,
     wilson,
 )
+from ssb_core.records import NO_VOTE
 
 
 def _score(correct, **others):

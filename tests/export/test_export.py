@@ -20,13 +20,13 @@ import yaml
 from safetensors.torch import load_file
 
 from ssb_core import models, problems, prompts, report, verify
-from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RunConfig
+from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.engines import Request, open_sampler
+from ssb_core.errors import ConfigError, StoreError
 from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
 from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
-from ssb_core.store import StoreError
 from ssb_core.training.dataset import Traces, lay_out
 from tests.conftest import run_stages
 from tests.report.test_report import copied

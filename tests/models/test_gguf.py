@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from ssb_core import models, prompts
-from ssb_core.config import ConfigError, ModelConfig
+from ssb_core.config import ModelConfig
+from ssb_core.errors import ConfigError
 from ssb_core.models import gguf
 from ssb_core.progress import Progress
 from tests.support.processes import ROOT

@@ -96,7 +96,7 @@ told = {}
 for source, revision in json.loads(sys.argv[1]):
     try:
         told[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
-    except config.ConfigError as e:
+    except ConfigError as e:
         told[source] = str(e)
 print(json.dumps(told))
 """
@@ -111,7 +111,7 @@ for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
         told[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
-    except config.ConfigError as e:
+    except ConfigError as e:
         told[source] = str(e)
 print(json.dumps(told))
 """
@@ -125,7 +125,7 @@ for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
         told[source] = str(models.load_model(model, "cpu"))
-    except config.ConfigError as e:
+    except ConfigError as e:
         told[source] = str(e)
 print(json.dumps(told))
 """

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from ssb_core import models, prompts
-from ssb_core.config import ConfigError, DistillConfig, ModelConfig, Objective
+from ssb_core.config import DistillConfig, ModelConfig, Objective
+from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models.head import refuse_unsupported
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.losses import divergence
 from ssb_core.signal.teachers import HiddenStates
-from ssb_core.store import StoreError
 from tests.support.tiny import CHATML, GEMMA, LLAMA3, OPEN, PHI, Family, save, sizes, tokenizer
 
 ASKED = prompts.tutor_messages("What is 2 + 3?")
@@ -360,7 +360,7 @@ def test_the_exact_loss_agrees_with_the_models_own_logits(config: Any, rows: int
 
 
 def test_a_forgotten_cap_is_noticed_by_the_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssb_core.store import StoreError
+    from ssb_core.errors import StoreError
 
     model = models.load_model(save(tmp_path, QWEN25, gemma(final_logit_softcapping=2.0)), "cpu")
     with torch.no_grad():

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from ssb_core import problems
-from ssb_core.config import ConfigError, ProblemsConfig, presets
+from ssb_core.config import ProblemsConfig, presets
+from ssb_core.errors import ConfigError
 from ssb_core.problems import problem_set
 from ssb_core.problems.problem_set import ProblemSet
 from ssb_core.records import Problem

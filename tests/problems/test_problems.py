@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ssb_core import problems
-from ssb_core.config import Benchmark, ConfigError, ProblemsConfig
+from ssb_core.config import Benchmark, ProblemsConfig
+from ssb_core.errors import ConfigError
 from ssb_core.records import Rejection
 
 

@@ -13,7 +13,8 @@ from tokenizers import models as kinds
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from ssb_core import models, prompts
-from ssb_core.config import ConfigError, Example
+from ssb_core.config import Example
+from ssb_core.errors import ConfigError
 from ssb_core.models import gguf
 from ssb_core.prompts import escape
 from ssb_core.stages import evaluate, rollouts

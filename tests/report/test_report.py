@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from ssb_core import problems, report
-from ssb_core.config import Benchmark, ConfigError, ProblemsConfig, RunConfig
+from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
+from ssb_core.errors import ConfigError
 from ssb_core.records import Rejection
 from ssb_core.report import charts
 from ssb_core.report.charts import canvas

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.config import Benchmark, ConfigError, RunConfig
+from ssb_core.config import Benchmark, RunConfig
+from ssb_core.errors import ConfigError
 from ssb_core.evaluation import statistics
 from ssb_core.problems import load
 from ssb_core.records import PairedDifference, Problem, Sample, Verdict

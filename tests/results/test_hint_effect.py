@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from ssb_core import models
-from ssb_core.config import ConfigError, RunConfig
+from ssb_core.config import RunConfig
+from ssb_core.errors import ConfigError, StoreError
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, from_row, schema
 from ssb_core.results import hint_effect
@@ -21,7 +22,7 @@ from ssb_core.runs import Run
 from ssb_core.signal import codecs, hint, layout, marks
 from ssb_core.signal.marks import Marked, pieces
 from ssb_core.signal.teachers import HiddenStates
-from ssb_core.store import Recipe, StoreError
+from ssb_core.store import Recipe
 from tests.conftest import run_stages
 from tests.report.test_report import copied
 

@@ -9,7 +9,8 @@ from typing import get_args
 import pytest
 
 from ssb_core import problems
-from ssb_core.config import ConfigError, RunConfig
+from ssb_core.config import RunConfig
+from ssb_core.errors import ConfigError
 from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherTrace, Verdict
 from ssb_core.results import problem_history, queries
 from ssb_core.runs import Run

@@ -12,12 +12,13 @@ import pytest
 
 from ssb_core import stages
 from ssb_core.config import ProblemsConfig, RunConfig, presets
+from ssb_core.errors import StoreError
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import distill
-from ssb_core.store import Store, StoreError
+from ssb_core.store import Store
 from tests.conftest import SMALL, run_stages
 
 
@@ -192,5 +193,5 @@ def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> No
     pipeline = Pipeline.of(small, tmp_path)
     wave = pipeline.next_wave([], 0)
     assert wave
-    with pytest.raises(stages.StoreError, match="run stage rollouts first"):
+    with pytest.raises(StoreError, match="run stage rollouts first"):
         stages.execute(wave.select, Store(tmp_path), Progress())

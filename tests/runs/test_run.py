@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.config import ConfigError
+from ssb_core.errors import ConfigError
 from ssb_core.runs import Run
 
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from ssb_core import models
+from ssb_core.errors import StoreError
 from ssb_core.records import TeacherTrace, Verdict, from_row, schema
 from ssb_core.runs import Run
 from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.teachers import HiddenStates
-from ssb_core.store import Recipe, Store, StoreError
+from ssb_core.store import Recipe, Store
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

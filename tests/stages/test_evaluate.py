@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ssb_core import config, models, problems, prompts, verify
+from ssb_core import models, problems, prompts, verify
 from ssb_core.config import RunConfig, presets
 from ssb_core.engines import seed_for
+from ssb_core.errors import ConfigError
 from ssb_core.evaluation import statistics
-from ssb_core.records import Sample
+from ssb_core.records import NO_VOTE, Sample
 from ssb_core.results import queries, summary
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
@@ -54,7 +55,7 @@ def test_a_sample_votes_for_its_key_and_one_without_an_answer_for_nothing(
     for votes, of_problem in zip(arrays["votes"], keys, strict=True):
         equal = [[a == b for b in of_problem] for a in of_problem]
         assert [[a == b for b in votes] for a in votes] == equal
-        assert [v == statistics.NO_VOTE for v in votes] == [key is None for key in of_problem]
+        assert [v == NO_VOTE for v in votes] == [key is None for key in of_problem]
 
 
 def test_the_summary_holds_every_estimate_of_every_model(quick_run: Run, evaluated: tuple[evaluate.Spec, ...]) -> None:
@@ -121,7 +122,7 @@ def test_the_context_is_checked_against_a_benchmarks_own_token_cap(small: RunCon
     (benchmark,) = small.evaluate.benchmarks
     wide = small.evaluate.model_copy(update={"benchmarks": (benchmark.model_copy(update={"max_new_tokens": 10**6}),)})
     pipeline = Pipeline.of(small.model_copy(update={"evaluate": wide}), tmp_path)
-    with pytest.raises(config.ConfigError, match=r"evaluate.max_new_tokens \(on nano-test\)"):
+    with pytest.raises(ConfigError, match=r"evaluate.max_new_tokens \(on nano-test\)"):
         pipeline.check_model()
 
 

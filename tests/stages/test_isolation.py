@@ -16,15 +16,15 @@ import pytest
 from pydantic import ValidationError
 
 from ssb_core import engines, stages
-from ssb_core.config import ConfigError, RunConfig
+from ssb_core.config import RunConfig
 from ssb_core.config.execution import Execution, StageName
-from ssb_core.errors import may_pass
+from ssb_core.errors import ConfigError, StageError, StoreError, may_pass
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline, Wave
 from ssb_core.stages import isolation
-from ssb_core.stages.isolation import Host, StageError, StageProcess, isolated
-from ssb_core.store import Store, StoreError
+from ssb_core.stages.isolation import Host, StageProcess, isolated
+from ssb_core.store import Store
 from tests.support.processes import FAULTY, gone
 from tests.support.served import until
 

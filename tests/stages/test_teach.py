@@ -9,6 +9,7 @@ import torch
 
 from ssb_core import models, verify
 from ssb_core.config import Decoding, RolloutsConfig
+from ssb_core.errors import StoreError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion, ContrastivePair, Problem, Rollout, TeacherTrace, Verdict, from_row
 from ssb_core.results.summary import signal_origins
@@ -17,7 +18,6 @@ from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.stages import rollouts, teach
-from ssb_core.store import StoreError
 from tests.support.fakes import FakeSampler, says
 
 PROBLEM = Problem("p", "What is 3 + 4?", "7")

@@ -17,10 +17,11 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from ssb_core.config import RunConfig
+from ssb_core.errors import StoreError
 from ssb_core.progress import Progress
 from ssb_core.runs import Run, garbage, status
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.store import Manifest, Recipe, Store, StoreError, audit, lock, work
+from ssb_core.store import Manifest, Recipe, Store, audit, lock, work
 from tests.conftest import run_stages
 
 RECIPE = Recipe("rollouts", {"version": 1})

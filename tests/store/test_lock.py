@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ssb_core import stages
+from ssb_core.errors import StoreError
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
@@ -208,7 +209,7 @@ def test_who_waited_takes_what_the_other_made(quick_run: Run, small, tmp_path: P
 def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     store, recipe = Store(tmp_path), Recipe("rollouts", {"version": 1})
     (tmp_path / "format.json").write_text('{"format": 99}')
-    with pytest.raises(stages.StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
+    with pytest.raises(StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
         store.writing(recipe).__enter__()
 
 

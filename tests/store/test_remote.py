@@ -14,8 +14,9 @@ import pyarrow as pa
 import pytest
 
 from ssb_core.config import RunConfig
+from ssb_core.errors import Damaged, StoreError, Unreachable
 from ssb_core.runs import Run
-from ssb_core.store import Damaged, Entry, Manifest, Recipe, Store, StoreError, Unreachable, remote_lock, sha256_file
+from ssb_core.store import Entry, Manifest, Recipe, Store, remote_lock, sha256_file
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem

@@ -14,20 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ssb_core.store import (
-    Damaged,
-    Entry,
-    Manifest,
-    Recipe,
-    Shard,
-    Store,
-    StoreError,
-    digest,
-    files,
-    sha256_file,
-    work,
-    write_json,
-)
+from ssb_core.errors import Damaged, StoreError
+from ssb_core.store import Entry, Manifest, Recipe, Shard, Store, digest, files, sha256_file, work, write_json
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 

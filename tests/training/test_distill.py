@@ -24,15 +24,14 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from ssb_core import config, models
 from ssb_core.config import DistillConfig, RunConfig
-from ssb_core.errors import may_pass
+from ssb_core.errors import ConfigError, StageError, StoreError, may_pass
 from ssb_core.progress import Progress
 from ssb_core.results.summary import signal_origins
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.signal import codecs, compatibility, layout
 from ssb_core.stages import distill, execute, required
-from ssb_core.stages.isolation import StageError
-from ssb_core.store import Store, StoreError
+from ssb_core.store import Store
 from ssb_core.training import checkpoints
 from ssb_core.training import distributed as together
 from ssb_core.training.dataset import Traces, collate, lay_out
@@ -604,5 +603,5 @@ def test_reports_whose_package_is_missing_are_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(config, "find_spec", lambda name: None)
     wanted = small.model_copy(update={"execution": small.execution.model_copy(update={"report_to": ("wandb",)})})
-    with pytest.raises(config.ConfigError, match=r"execution\.report_to: wandb is not installed"):
+    with pytest.raises(ConfigError, match=r"execution\.report_to: wandb is not installed"):
         Pipeline.of(wanted, store.root)

@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from ssb_core import problems, prompts, verify
-from ssb_core.config import ConfigError, GrpoConfig, ProblemsConfig, RunConfig
+from ssb_core.config import GrpoConfig, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution
 from ssb_core.engines.transformers_engine import TransformersSampler
+from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.report.charts.rewards import rewards
@@ -22,7 +23,7 @@ from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
 from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
-from ssb_core.store import Store, StoreError
+from ssb_core.store import Store
 from tasks.pages import grpo as grpo_task
 from tests.conftest import run_stages
 

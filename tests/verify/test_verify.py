@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from ssb_core.verify import AnswerForm, Verifier, unusable, versions
+from ssb_core.records import AnswerForm
+from ssb_core.verify import Verifier, unusable, versions
 from ssb_core.verify.extract import choice, final_answer, gold_answer
 from ssb_core.verify.latex import MAX_LENGTH
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.verify import AnswerForm, Verifier, unusable
+from ssb_core.records import AnswerForm
+from ssb_core.verify import Verifier, unusable
 from ssb_core.verify.extract import gold_answer
 
 REVIEWED = Path(__file__).with_name("math500_equal_golds.jsonl")

@@ -16,14 +16,15 @@ import psutil
 import pytest
 
 from ssb_core import models, problems, prompts, stages
-from ssb_core.config import ConfigError, Decoding, ProblemsConfig, RunConfig
+from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution, VllmOptions
 from ssb_core.engines import Request, Sampler, choose, open_sampler, seed_for
+from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages.isolation import Host, StageError
+from ssb_core.stages.isolation import Host
 from ssb_core.store import Manifest, Store
 from tests.conftest import sampled
 

@@ -22,13 +22,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ... import models, problems, prompts, verify
-from ...config import ConfigError, Example, GrpoConfig, ProblemsConfig
+from ...config import Example, GrpoConfig, ProblemsConfig
 from ...engines import release
+from ...errors import ConfigError, StoreError
 from ...models import ResolvedModel
 from ...problems.problem_set import ProblemSet
 from ...progress import Progress
 from ...records import Problem
-from ...store import Store, StoreError, digest
+from ...store import Store, digest
 from ...store import work as unfinished
 from ...training import checkpoints
 from .. import Outcome, distill
