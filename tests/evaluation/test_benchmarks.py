@@ -43,7 +43,7 @@ def test_a_result_is_partial_if_problems_of_the_benchmark_are_left_out(
     small: RunConfig, tmp_path: Path, limit: int | None, fields: dict[str, int], n: int
 ) -> None:
     asked = spec(small, tmp_path, limit, fields)
-    told = benchmarks.statement(asked, None)
+    told = benchmarks.describe(asked, None)
     assert len(asked.problem_set) == n
     assert (told["partial"], told["of"]) == (n < 256, 256)
 
@@ -71,7 +71,7 @@ def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunCon
 
 def test_of_a_hub_set_subset_and_split_are_stated(small: RunConfig) -> None:
     b = Benchmark(name="gsm8k", source="openai/gsm8k", subset="main", form="hash")
-    assert benchmarks._origin(b) == {"source": "openai/gsm8k", "subset": "main", "split": "test"}
+    assert benchmarks._source(b) == {"source": "openai/gsm8k", "subset": "main", "split": "test"}
 
 
 def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
