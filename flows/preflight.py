@@ -88,7 +88,7 @@ def notes(settings: RunConfig, where: str, to_stage: str = "evaluate") -> Iterat
             yield f"note: {_left_out(name, rejected, where)}"
     for b in asked:
         found = {"overlap": benchmarks.contaminated_ids(settings.problems, b)}
-        if told := wording.contaminated(b.name, found):
+        if told := wording.contamination_warning(b.name, found):
             yield f"warning: {told} {where} lists all"
 
 

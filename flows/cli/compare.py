@@ -12,7 +12,9 @@ from rich.table import Table
 
 from ssb_core.errors import ConfigError
 from ssb_core.report import compare_html
-from ssb_core.results.compare import Answered, Compared, Comparison, Flip, figures
+from ssb_core.report.tables import comparison_table
+from ssb_core.report.verdict import comparison_in_words
+from ssb_core.results.compare import BenchmarkComparison, Comparison, Flip, ProblemSamples, figures
 
 from . import console
 
@@ -33,7 +35,7 @@ def run(comparison: Comparison, top: int, as_json: bool, out: Path | None) -> No
     else:
         for part in told(comparison, top):
             console.console.print(part)
-    path = out or (None if as_json else compare_html.place(comparison))
+    path = out or (None if as_json else compare_html.default_path(comparison))
     if path:
         compare_html.write(comparison, path)
     if path and not as_json:
@@ -45,13 +47,13 @@ def told(comparison: Comparison, top: int) -> Iterator[Table | str]:
     sides = Table.grid(padding=(0, 2, 0, 0))
     sides.add_column(width=LABEL - 1)
     for name, side in (("first", comparison.first), ("second", comparison.second)):
-        sides.add_row(name, side.label, side.described)
+        sides.add_row(name, side.label, side.describe())
     yield sides
     yield from _notes(comparison.notes)
     for compared in comparison.benchmarks:
         yield f"\n{compared.benchmark}{' (partial)' if compared.partial else ''}"
         yield _paired(comparison, compared)
-        yield compare_html.in_words(compared, comparison.first, comparison.second)
+        yield comparison_in_words(compared, comparison.first, comparison.second)
         yield from _notes(compared.notes)
         for title, flips in (("Better", compared.improved), ("Worse", compared.worsened)):
             if flips and top:
@@ -63,8 +65,8 @@ def _notes(notes: Sequence[str]) -> Iterator[str]:
     yield from (f"note: {note}" for note in notes)
 
 
-def _paired(comparison: Comparison, compared: Compared) -> Table:
-    rows = compare_html.rows(compared, comparison.first, comparison.second)
+def _paired(comparison: Comparison, compared: BenchmarkComparison) -> Table:
+    rows = comparison_table(compared, comparison.first, comparison.second)
     table = Table(box=box.SIMPLE_HEAD)
     for name in rows[0]:
         side = name == "model"
@@ -91,7 +93,7 @@ def _flips(flips: Sequence[Flip]) -> Table:
     return table
 
 
-def _answered(answered: Answered) -> str:
+def _answered(answered: ProblemSamples) -> str:
     """How many samples are right and the most common answer, or of one sample whether it is right and its answer."""
     n = len(answered.samples)
     verdict = f"{answered.correct}/{n}" if n > 1 else "right" if answered.correct else "wrong"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 from ssb_core.config import RunConfig
-from ssb_core.doctor import Check, Examination, Status, examinations, examine, failure
+from ssb_core.doctor import Check, CheckStatus, Examination, examinations, examine, failure
 from ssb_core.errors import ConfigError
 
 from . import console
@@ -34,9 +34,9 @@ def run(store: Store, load: Callable[[], RunConfig] | None = None) -> bool:
     return all(c.status != "problem" for c in found)
 
 
-def summed_up(statuses: Sequence[Status]) -> str:
+def summed_up(statuses: Sequence[CheckStatus]) -> str:
     """The last line: how many problems and warnings there are."""
-    counts = {word: statuses.count(word) for word in get_args(Status)[::-1] if word != "ok"}
+    counts = {word: statuses.count(word) for word in get_args(CheckStatus)[::-1] if word != "ok"}
     told = [f"{n} {word}{'s' * (n > 1)}" for word, n in counts.items() if n]
     return ", ".join(told) or "everything is in order"
 

@@ -101,10 +101,12 @@ def show(
 ) -> None:
     """Tell one problem's whole story: its rollouts, verdicts, pair, taught solution, base and student answers."""
     with clean_errors():
-        from ssb_core.results import problem_history
+        from ssb_core.report import problem_history
+        from ssb_core.results import load_history
         from ssb_core.runs import Run
 
-        print(problem_history.render(problem_history.tell(Run.named(runs, run_name, open_store(store)), problem_id)))
+        chosen = Run.named(runs, run_name, open_store(store))
+        print(problem_history.render(load_history(chosen, problem_id)))
 
 
 @app.command()
@@ -188,7 +190,7 @@ def compare(
         from . import compare as compare_command
 
         held = open_store(store)
-        sides = [comparing.side(runs, text, model, held) for text in (first, second)]
+        sides = [comparing.load_side(runs, text, model, held) for text in (first, second)]
         compare_command.run(comparing.compare(*sides), top, as_json, out)
 
 

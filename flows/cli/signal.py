@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ssb_core.progress import PlainProgress
 from ssb_core.results import hint_effect
-from ssb_core.results.hint_effect import At, Certificates, Moment, Storage, Survey
+from ssb_core.results.hint_effect import Certificates, EffectAtTemperature, HintEffectStats, Storage, TokenInContext
 from ssb_core.runs import Run
 from ssb_core.signal.marks import Shift
 
@@ -26,11 +26,11 @@ WIDTHS = {"problem": 17, "after": 19, "token": 9, "raised": 16, "lowered": 16}  
 
 def run(chosen: Run, traces: int, top: int, as_json: bool) -> None:
     """Print what is stored at once, and the hint's effect when it is computed."""
-    stored, certified = hint_effect.storage(chosen), hint_effect.certificates(chosen)
+    stored, certified = hint_effect.load_storage(chosen), hint_effect.load_certificates(chosen)
     if not as_json:
         console.console.print(facts(stored, certified))
     with console.progress(PlainProgress()) as progress:
-        found = hint_effect.survey(chosen, traces, top, progress)
+        found = hint_effect.measure(chosen, traces, top, progress)
     if as_json:
         sizes = asdict(stored) | {"ratio": stored.ratio}
         figures = {"run": chosen.name, "storage": sizes, "certificates": asdict(certified), "survey": asdict(found)}
@@ -72,7 +72,7 @@ def facts(stored: Storage, certified: Certificates) -> Table:
     return table
 
 
-def effect(found: Survey, codec: str) -> list[Table | str]:
+def effect(found: HintEffectStats, codec: str) -> list[Table | str]:
     """What the hint changed, as distributions and token by token."""
     traces = f"{found.traces:,} of {_count(found.of, 'trace')}"
     rest = " (a seeded draw; --traces 0 takes all)" if found.traces < found.of else ""
@@ -95,7 +95,7 @@ def _of_what(codec: str) -> str:
     return "; what the codec left out is not counted" if codec.startswith("topk/") else ""
 
 
-def _spreads(at: Sequence[At]) -> Table:
+def _spreads(at: Sequence[EffectAtTemperature]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("nats a token")
     for heading in ("T", "mean", "median", "90%", "99%", "max"):
@@ -107,7 +107,7 @@ def _spreads(at: Sequence[At]) -> Table:
     return table
 
 
-def _moments(moments: Sequence[Moment]) -> Table:
+def _moments(moments: Sequence[TokenInContext]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("KL", justify="right")
     for heading, width in WIDTHS.items():

@@ -44,9 +44,8 @@ def verify(
     The last line counts what was read.
     """
     with clean_errors("interrupted; nothing is changed"):
-        from ssb_core.doctor.checks import size
         from ssb_core.progress import Progress
-        from ssb_core.results.wording import count
+        from ssb_core.results.wording import count, size
         from ssb_core.store import audit
 
         from . import console
@@ -84,9 +83,8 @@ def gc(
     Delete a run's folder first if you want its files to go.
     """
     with clean_errors("interrupted; what is deleted is deleted, the same command goes on"):
-        from ssb_core.doctor.checks import size
         from ssb_core.errors import ConfigError
-        from ssb_core.results.wording import count
+        from ssb_core.results.wording import count, size
         from ssb_core.runs import garbage
 
         from . import console
@@ -129,7 +127,7 @@ def _runs(found: list[RunStatus]) -> Table:
 
 
 def _stages(found: list[StageStatus]) -> Table:
-    from ssb_core.doctor.checks import size
+    from ssb_core.results.wording import size
 
     figures = ("recipes", "requests", "shards", "files", "size")
     table = _table("stage", *figures, "at work", right=figures)
@@ -140,7 +138,7 @@ def _stages(found: list[StageStatus]) -> Table:
 
 
 def _garbage(found: list[Garbage]) -> Table:
-    from ssb_core.doctor.checks import size
+    from ssb_core.results.wording import size
 
     figures = ("files", "size", "stay")
     table = _table("stage", "recipe", *figures, right=figures)

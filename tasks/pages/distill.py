@@ -11,7 +11,7 @@ from ..artifacts import Page
 
 def page(run: Run) -> Page | None:
     """What training came to in words, and its curves."""
-    figure = charts.training(run)
+    figure = charts.draw_training(run)
     if not figure:
         return None
     told = _facts(run)
@@ -19,7 +19,7 @@ def page(run: Run) -> Page | None:
 
 
 def _facts(run: Run) -> str:
-    facts, asked = run.manifests("distill")[0].facts, queries.configuration(run).distill
+    facts, asked = run.manifests("distill")[0].facts, queries.load_config(run).distill
     told = (
         f"{count(facts['traces'], 'trace')}, {count(facts['steps'], 'optimiser step')} in at most "
         f"{count(asked.epochs, 'epoch')}: loss {facts['first_loss']:.4g} at first, {facts['last_loss']:.4g} at last"

@@ -19,7 +19,7 @@ PICTURES = ("rounds", "costs", "votes", "lengths")
 
 def page(benchmarks: dict[str, Any], pictures: Mapping[str, bytes]) -> Page | None:
     """The verdict in words, the table with intervals and the plot of what is evaluated so far."""
-    figure = charts.accuracy(benchmarks)
+    figure = charts.draw_accuracy(benchmarks)
     if not figure:
         return None
     verdict = report.verdict_in_words({"benchmarks": benchmarks}).splitlines()

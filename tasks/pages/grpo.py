@@ -1,6 +1,6 @@
 """Artifact page of baseline grpo: its reward curve."""
 
-from ssb_core.report.charts.rewards import rewards
+from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.report.markdown import picture
 from ssb_core.runs import Run
 from ssb_core.stages import distill
@@ -17,5 +17,5 @@ def page(run: Run) -> Page:
         f"{facts['problems']:,} problems, {facts['tokens']:,} generated tokens: mean reward "
         f"{facts['first_reward']:.3f} to {facts['last_reward']:.3f}"
     )
-    curve = picture("reward curve", rewards(distill.read_log(log.parent)))
+    curve = picture("reward curve", draw_rewards(distill.read_log(log.parent)))
     return Page("ssb-5-training-grpo", told, f"# GRPO\n\n{curve}")

@@ -1,9 +1,8 @@
 """Artifact page of rollouts: what was sampled, by wave."""
 
-from ssb_core import report
 from ssb_core.report.markdown import escaped, table
 from ssb_core.results import queries
-from ssb_core.results.wording import count, percent
+from ssb_core.results.wording import count, duration, percent
 from ssb_core.runs import Run
 
 from ..artifacts import Page
@@ -11,7 +10,7 @@ from ..artifacts import Page
 
 def page(run: Run) -> Page:
     """Samples and tokens of every wave."""
-    waves = queries.waves(run)
+    waves = queries.load_wave_stats(run)
     samples, tokens = sum(w.samples for w in waves), sum(w.tokens for w in waves)
     told = f"{count(samples, 'rollout')} of {count(sum(w.problems for w in waves), 'problem')}, {tokens:,} tokens"
     rows = [_row(str(number), wave) for number, wave in enumerate(waves, start=1)]
@@ -21,7 +20,7 @@ def page(run: Run) -> Page:
     return Page("ssb-1-rollouts", told, body)
 
 
-def _row(number: str, wave: queries.Wave) -> dict[str, str]:
+def _row(number: str, wave: queries.WaveStats) -> dict[str, str]:
     mean, p95 = wave.lengths
     share = percent(wave.truncated / wave.samples) if wave.samples else "0.0"
     return {
@@ -32,7 +31,7 @@ def _row(number: str, wave: queries.Wave) -> dict[str, str]:
         "mean": f"{mean:,.0f}",
         "p95": f"{p95:,.0f}",
         "truncated": f"{wave.truncated:,} ({share}%)",
-        "this run": f"{wave.status} ({report.duration(wave.seconds)})",
+        "this run": f"{wave.status} ({duration(wave.seconds)})",
         "tokens/s": f"{wave.rate:,.0f}" if wave.rate else "",
         "sampled by": escaped(", ".join(wave.engines)),
     }

@@ -1,7 +1,9 @@
 """Artifact pages of teach: a taught solution, and the captured signal."""
 
 from ssb_core.report.markdown import code, fenced, table
-from ssb_core.results import hint_effect, problem_history
+from ssb_core.report.problem_history import describe_completion
+from ssb_core.results import hint_effect
+from ssb_core.results.problem_history import load_examples
 from ssb_core.results.wording import count
 from ssb_core.runs import Run
 
@@ -11,9 +13,9 @@ from . import select
 
 def solution(run: Run) -> Page | None:
     """The first taught solution below the two rollouts that it was written from."""
-    for told in problem_history.examples(run, 1):
+    for told in load_examples(run, 1):
         assert told.trace
-        caption = problem_history.answer(told.trace, told.trace.verdict).caption
+        caption = describe_completion(told.trace, told.trace.verdict).caption
         parts = [
             f"# A taught solution: {code(told.problem.id)}",
             select.pair(told),
@@ -29,7 +31,7 @@ def signal(run: Run) -> Page | None:
     """What the captured signal takes, and how exact its certificates say that it is."""
     if not any(m.facts.get("taught") for m in run.manifests("teach")):
         return None
-    stored, certified = hint_effect.storage(run), hint_effect.certificates(run)
+    stored, certified = hint_effect.load_storage(run), hint_effect.load_certificates(run)
     told = (
         f"{count(stored.tokens, 'token')} of {count(stored.traces, 'trace')}, "
         f"{certified.valid} of {count(certified.shards, 'shard')} certified"

@@ -63,7 +63,7 @@ def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunCon
     assert told["decoding"]["max_new_tokens"] == small.evaluate.max_new_tokens
     assert told["prompt"] == prompts.tutor_messages("{question}")
     page = Page(report.page(quick_run))
-    rows = dict(page.tables["stated-nano-test"])
+    rows = dict(page.tables["described-nano-test"])
     assert rows["problems"] == "48 of 512 problems" and rows["content digest"] == told["content"]
     assert rows["decoding"] == "temperature 0.8, top-k 50, at most 240 tokens, seed 0"
     assert prompts.TUTOR_SYSTEM in page.text
@@ -83,7 +83,7 @@ def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
 
 
 def test_charts_name_what_is_partial(quick_run: Run) -> None:
-    accuracy, lengths = charts.accuracy(quick_run.summary["benchmarks"]), charts.lengths(quick_run)
+    accuracy, lengths = charts.draw_accuracy(quick_run.summary["benchmarks"]), charts.draw_lengths(quick_run)
     assert accuracy and lengths
     ticks = [t.get_text() for t in accuracy.axes[0].get_xticklabels()]
     assert ticks == ["nano-test\npartial: 48 of 512 problems"]
@@ -103,6 +103,6 @@ def test_benchmark_problems_among_the_training_problems_are_counted_listed_and_t
     found = run.summary["benchmarks"]["held"]
     assert found["overlap"] == [{"id": "seen<b>", "training_id": seen.id}] and not found["partial"]
     html = report.page(run)
-    assert Page(html).tables["overlap-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
-    warning = f"Warning: 1 of held's problems stands among the training problems: 'seen<b>' (as {seen.id!r})."
+    assert Page(html).tables["contamination-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
+    warning = f"Warning: 1 of held's problems is also among the training problems: 'seen<b>' (as {seen.id!r})."
     assert warning in report.verdict_in_words(run.summary)

@@ -18,7 +18,9 @@ from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
 from ssb_core.errors import ConfigError
 from ssb_core.records import Rejection
 from ssb_core.report import charts
+from ssb_core.report import html as html_report
 from ssb_core.report.charts import canvas
+from ssb_core.report.tables import breakdown
 from ssb_core.results import hint_effect, problem_history, queries
 from ssb_core.runs import Run
 from ssb_core.signal.marks import Mark, Marked, Shift
@@ -78,7 +80,7 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
 
 
 def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html: str) -> None:
-    steps, counts = queries.funnel(quick_run), quick_run.summary["yield"]
+    steps, counts = queries.load_funnel(quick_run), quick_run.summary["yield"]
     assert [s.name for s in steps] == ["sampled", "mixed", "taught", "trained on"]
     assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
     for before, after in itertools.pairwise(steps):
@@ -115,8 +117,8 @@ def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: 
 
 
 def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run, html: str) -> None:
-    told = problem_history.flipped(quick_run, better=3, worse=2)
-    base, student = (e.manifest for e in queries.evaluations(quick_run))
+    told = problem_history.load_flipped(quick_run, better=3, worse=2)
+    base, student = (e.manifest for e in queries.load_evaluations(quick_run))
     tables = [quick_run.store.tables(m, ["problem_id", "verdict"]) for m in (base, student)]
     rows = [[r for t in of for r in t.to_pylist()] for of in tables]
     right = [Counter(r["problem_id"] for r in of if r["verdict"]["status"] == "correct") for of in rows]
@@ -180,7 +182,7 @@ def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: Run
         ["mixed-00002", "it is empty"],
         ["mixed-00003", "it holds no answer of form 'boxed'"],
     ]
-    told = problem_history.tell(run, "mixed-00003")
+    told = problem_history.load_history(run, "mixed-00003")
     assert told.rejection == Rejection("mixed-00003", "load", "it holds no answer of form 'boxed'")
     assert "reference answer: it holds no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
     assert "Which <b>?" in problem_history.render(told)
@@ -298,7 +300,7 @@ def test_majority_vote_and_pass_at_k_have_columns_only_where_problems_have_sever
 def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run, html: str) -> None:
     found = quick_run.summary["benchmarks"]["nano-test"]
     told = Page(html).tables
-    (title,) = report.breakdown(quick_run.summary)
+    (title,) = breakdown(quick_run.summary)
     assert title == "nano-test (partial: 48 of 512 problems) by level"
     heading, *rows = told[title.replace(" ", "-")]
     assert heading == ["level", "problems", "base", "ssb"]
@@ -355,8 +357,8 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
 
 def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:
     bench = quick_run.summary["benchmarks"]["nano-test"]
-    gold = {p.id: p.answer for p in problems.load(queries.configuration(quick_run).evaluate.benchmarks[0])}
-    for evaluation in queries.evaluations(quick_run):
+    gold = {p.id: p.answer for p in problems.load(queries.load_config(quick_run).evaluate.benchmarks[0])}
+    for evaluation in queries.load_evaluations(quick_run):
         tables = quick_run.store.tables(evaluation.manifest, ["problem_id", "verdict"])
         rows = [row for table in tables for row in table.to_pylist()]
         matches = [row["verdict"]["answer"] == gold[row["problem_id"]] for row in rows]
@@ -388,7 +390,7 @@ def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_pa
     result["paired"]["grpo-base"] = result["paired"]["ssb-base"]
     write_json(run.directory / "summary.json", summary)
     assert [r["model"] for r in report.results_table(run.summary)] == ["base", "ssb", "grpo"]
-    figure = charts.accuracy(run.summary["benchmarks"])
+    figure = charts.draw_accuracy(run.summary["benchmarks"])
     assert figure is not None
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
     models = run.summary["benchmarks"]["nano-test"]["models"]
@@ -445,7 +447,7 @@ def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: P
     assert "The taught solution to p<b>, coloured" in words and "It is 1.222 nats a token in the mean." in words
     assert "These are the first 6 of 900 tokens." in words
     assert "below 0.01 0.01 0.03 0.1 0.3 1 3 or more" in words
-    assert all(f".heat{step} {{" in html for step in range(len(report.HEAT) + 1))
+    assert all(f".heat{step} {{" in html for step in range(len(html_report.HEAT) + 1))
 
 
 def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no_heat_map(
@@ -453,11 +455,11 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
 ) -> None:
     run = copied(quick_run, tmp_path)
     mark_all(run, None)
-    assert hint_effect.marked(run) is None
+    assert hint_effect.load_annotated_solution(run) is None
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
     shards = hint_effect._shards(run.manifests("teach"))
     monkeypatch.setattr(hint_effect, "_shards", lambda manifests: [shards[0]] * 4)
     found = iter([Marked("most", 1, (hot("x", 0.5),)), None, Marked("least", 1, (hot("x", 0.1),))])
     monkeypatch.setattr(Marked, "load", lambda metadata: next(found, Marked("median", 1, (hot("x", 0.2),))))
-    shown = hint_effect.marked(run)
+    shown = hint_effect.load_annotated_solution(run)
     assert shown and shown.problem_id == "median"

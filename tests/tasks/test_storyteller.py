@@ -217,7 +217,7 @@ def told_by(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that are published when the last stage of a run is done."""
     seen: list[str] = []
     monkeypatch.setattr(Publisher, "publish", lambda self, pages: seen.extend(p.key for p in pages))
-    pipeline = Pipeline.of(queries.configuration(run), run.store.root)
+    pipeline = Pipeline.of(queries.load_config(run), run.store.root)
     specs = [request.spec for request in pipeline.walk(run.store, run.stages[-1].stage)]
     teller = storyteller.Storyteller(run)
     teller.go_on(specs, [replace(run.stages[-1], status="cached")])
