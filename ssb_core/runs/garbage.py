@@ -162,7 +162,7 @@ def _files(kept: Sequence[Manifest]) -> set[str]:
     """Files of these requests; a name that ends with a slash stands for all below it."""
     found = {f"{kind}/{m.fingerprint}.json" for m in kept for kind in ("manifests", "seconds")}
     found |= {f"{m.fingerprint}/" for m in kept}
-    tables = {e.path for m in kept for e in m.entries if e.path.endswith(".parquet")}
+    tables = {e.path for m in kept for e in m.files if e.path.endswith(".parquet")}
     return found | tables | {str(PurePosixPath(t).with_suffix(".json")) for t in tables}
 
 

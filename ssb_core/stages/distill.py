@@ -19,7 +19,7 @@ from ..config import DistillConfig, refuse_missing
 from ..engines import release
 from ..errors import StoreError
 from ..progress import Progress
-from ..store import Entry, Manifest, Store, digest, fsync, sha256_file
+from ..store import FileEntry, Manifest, Store, digest, fsync, sha256_file
 from ..store import work as unfinished
 from ..training import checkpoints, dataset
 from . import teach
@@ -101,9 +101,9 @@ def sort_targets(student: Any) -> None:
     adapted.target_modules = sorted(adapted.target_modules)
 
 
-def weights(manifest: Manifest) -> Entry:
+def weights(manifest: Manifest) -> FileEntry:
     """The file that stands for a finished student's, or merged model's, bytes: its first file of weights."""
-    return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
+    return next(e for e in manifest.files if e.path.endswith(".safetensors"))
 
 
 LayOut = Callable[[Spec, Store, Sequence[Manifest], Path], int]
@@ -144,22 +144,24 @@ def _commit(spec: Spec, store: Store, dataset: int, work: Path, checkpoint: Path
     """Make what was trained in `work` the request's result."""
     log = read_log(work / "result")
     refuse_divergence(log, "distill.learning_rate")
-    facts = {"traces": dataset, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
+    stats = {"traces": dataset, "steps": len(log), "first_loss": log[0]["loss"], "last_loss": log[-1]["loss"]}
     if held_out := [row["held_out_loss"] for row in log if "held_out_loss" in row]:
-        facts |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
-    return commit(spec, store, work, facts, checkpoints.step(checkpoint))
+        stats |= {"first_held_out_loss": held_out[0], "best_held_out_loss": min(held_out)}
+    return commit(spec, store, work, stats, checkpoints.step(checkpoint))
 
 
-def commit(spec: Any, store: Store, work: Path, facts: dict[str, Any], before: int) -> Outcome:
+def commit(spec: Any, store: Store, work: Path, stats: dict[str, Any], before: int) -> Outcome:
     """Make ``work/result`` the result of a request that trains; `before` of its steps were made earlier."""
     directory = spec.directory(store)
     if (work / "speed.json").exists():  # another machine may have noted it
         shutil.copy(work / "speed.json", work / "result" / "speed.json")
     place(work / "result", directory)
-    manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, entries(directory), sources(spec, store), facts)
+    manifest = Manifest(
+        spec.stage, spec.recipe.hash, spec.fingerprint, file_entries(directory), sources(spec, store), stats
+    )
     store.commit(spec.recipe, manifest)
     unfinished.drop_work(store, manifest)
-    return Outcome(manifest, facts["steps"] - before, before)
+    return Outcome(manifest, stats["steps"] - before, before)
 
 
 def place(result: Path, directory: Path) -> None:
@@ -171,10 +173,10 @@ def place(result: Path, directory: Path) -> None:
     fsync(directory.parent)
 
 
-def entries(directory: Path) -> tuple[Entry, ...]:
+def file_entries(directory: Path) -> tuple[FileEntry, ...]:
     """The files of a finished directory; those that differ between equal trainings are left out."""
     return tuple(
-        Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
+        FileEntry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
         for p in sorted(directory.rglob("*"))
         if p.is_file() and p.name != "speed.json" and p.parent.name != CURVES
     )

@@ -102,7 +102,7 @@ def answer(
         )
 
 
-def facts(table: pa.Table) -> dict[str, int]:
+def counts(table: pa.Table) -> dict[str, int]:
     """Counts of samples by verdict, and of tokens."""
     statuses = [v["status"] for v in table["verdict"].to_pylist()]
     tokens = sum(len(ids) for ids in table["completion_ids"].to_pylist())
@@ -130,7 +130,7 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
         return len(item.problems) * spec.samples
 
     label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
-    return Work(inputs, make, label, "samples", samples, ["verdict", "completion_ids"], facts)
+    return Work(inputs, make, label, "samples", samples, ["verdict", "completion_ids"], counts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:

@@ -68,7 +68,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     progress.advance()
     progress.end()
     distill.place(result, directory)
-    files = distill.entries(directory)
+    files = distill.file_entries(directory)
     manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
     unfinished.drop_work(store, manifest)
     return Outcome(manifest, 1, 0)

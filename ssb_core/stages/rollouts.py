@@ -96,7 +96,7 @@ def sample(
         )
 
 
-def facts(table: pa.Table) -> dict[str, int]:
+def counts(table: pa.Table) -> dict[str, int]:
     """Counts of samples, of tokens, and of samples that hit the token cap."""
     import pyarrow.compute as pc
 
@@ -124,7 +124,7 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
     def samples(item: Input) -> int:
         return len(item.problems) * spec.rollouts.samples
 
-    return Work(inputs, make, "rollouts", "samples", samples, ["completion_ids", "finish_reason"], facts)
+    return Work(inputs, make, "rollouts", "samples", samples, ["completion_ids", "finish_reason"], counts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:

@@ -99,7 +99,7 @@ def mixed(selected: pa.Table) -> int:
     return int(selected["dropped"].null_count)
 
 
-def facts(table: pa.Table) -> dict[str, int]:
+def counts(table: pa.Table) -> dict[str, int]:
     """How many problems were mixed, and how many were dropped for which reason."""
     return Counter(d or "mixed" for d in table["dropped"].to_pylist())
 
@@ -118,7 +118,7 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
                 yield item, to_table(found, Selection)
                 progress.advance(len(item.problems))
 
-    return Work(inputs, make, "select", "problems", lambda item: len(item.problems), ["dropped"], facts)
+    return Work(inputs, make, "select", "problems", lambda item: len(item.problems), ["dropped"], counts)
 
 
 def run(spec: Spec, store: Store, progress: Progress) -> Outcome:

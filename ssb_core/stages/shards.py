@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..problems import ProblemSet
 from ..progress import Progress
 from ..records import Problem, to_table
-from ..store import Entry, Manifest, Store
+from ..store import FileEntry, Manifest, Store
 from .spec import Outcome, Spec, sources
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Input:
 
     name: str
     problems: Sequence[Problem]
-    upstream: Entry | None = None
+    upstream: FileEntry | None = None
 
     @property
     def source(self) -> str | None:
@@ -44,7 +44,7 @@ class Work:
 
     `make` gets the inputs whose shards are missing (it is not called for none), takes the next when it has room for it,
     and yields each with its table, in the order in which they get done. Progress is told under `label` in a unit, of
-    which an input holds `units`. `facts` counts something in `columns` of one shard; a request's facts are the sums.
+    which an input holds `units`. `counts` counts something in `columns` of one shard; a request's stats are the sums.
     """
 
     inputs: Sequence[Input]
@@ -53,7 +53,7 @@ class Work:
     unit: str
     units: Callable[[Input], int]
     columns: list[str]
-    facts: Callable[[pa.Table], dict[str, int]]
+    counts: Callable[[pa.Table], dict[str, int]]
 
     def begin(self, missing: Sequence[Input], progress: Progress) -> None:
         """Tell that the work on what is missing begins."""
@@ -116,23 +116,23 @@ def run_shards(spec: Spec, store: Store, work: Work, progress: Progress) -> Outc
     whole = tuple(e for e in entries.values() if e)
     assert len(whole) == len(work.inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, whole, sources(spec, store))
-    facts = _sum_up(store, manifest, work)
-    manifest = replace(manifest, facts=facts)
+    stats = _sum_up(store, manifest, work)
+    manifest = replace(manifest, stats=stats)
     return Outcome(store.commit(recipe, manifest), len(missing), len(work.inputs) - len(missing))
 
 
 def _sum_up(store: Store, manifest: Manifest, work: Work) -> dict[str, Any]:
-    """The facts of a request, read from its shards one after the other; sampled ones name their engines."""
+    """The stats of a request, read from its shards one after the other; sampled ones name their engines."""
     counts: Counter[str] = Counter()
     engines: set[str] = set()
     for table in store.tables(manifest, work.columns):
-        counts.update(work.facts(table))
+        counts.update(work.counts(table))
         engines.add((table.schema.metadata or {}).get(ENGINE, b"").decode())
     noted = {"engines": sorted(engines - {""})} if engines - {""} else {}
     return dict(sorted(counts.items())) | noted
 
 
-def shard_inputs(problems: ProblemSet, size: int, upstream: Entry | None = None) -> list[Input]:
+def shard_inputs(problems: ProblemSet, size: int, upstream: FileEntry | None = None) -> list[Input]:
     """Inputs of `size` problems each, named by content; all of them also read the file `upstream`, if given."""
     return [Input(chunk.digest, chunk, upstream) for chunk in problems.chunks(size)]
 
@@ -143,7 +143,7 @@ def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Probl
     The upstream shards hold `problems` one after the other, whatever their sizes.
     """
     found, start = [], 0
-    for entry in upstream.entries:
+    for entry in upstream.files:
         stop = start + len(store.sidecar(upstream, entry).problem_ids)
         found.append(Input(Path(entry.path).stem, problems[start:stop], entry))
         start = stop

@@ -191,7 +191,7 @@ def _plain(text: str) -> str:
     return MARKUP.sub(" ", "".join(c for c in normalize("NFKC", text) if category(c) != "Cf"))
 
 
-def facts(table: pa.Table) -> dict[str, int]:
+def counts(table: pa.Table) -> dict[str, int]:
     """How many solutions were taught, and how many dropped for which reason; completion tokens of the taught."""
     dropped = table["dropped"].to_pylist()
     lengths = [len(ids) for ids in table["completion_ids"].to_pylist()]
@@ -215,7 +215,7 @@ def _writing(spec: Solutions, store: Store, progress: Progress) -> Work:
     """Shards of sampled and verified solutions, one for each shard of pairs."""
     selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
     inputs = downstream_inputs(selected, store, spec.select.rollouts.wave)
-    rolled = dict(zip(selected.entries, sampled.entries, strict=True))
+    rolled = dict(zip(selected.files, sampled.files, strict=True))
 
     def pairs(item: Input) -> list[ContrastivePair]:
         assert item.upstream
@@ -233,7 +233,7 @@ def _writing(spec: Solutions, store: Store, progress: Progress) -> Work:
             for item, traces in write(sampler, verifier, ((i, pairs(i)) for i in missing), spec, progress):
                 yield item, sampled_table(traces, TeacherTrace, sampler)
 
-    return Work(inputs, make, "teach", "solutions", mixed, ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, "teach", "solutions", mixed, ["dropped", "completion_ids"], counts)
 
 
 def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
@@ -252,7 +252,7 @@ def _capturing(spec: Spec, store: Store, progress: Progress) -> Work:
             yield item, signal_table(model, tokenizer, compatibility, traces, spec.execution.capture_tokens)
             progress.advance(len(item.problems))
 
-    return Work(inputs, make, "capture", "problems", lambda i: len(i.problems), ["dropped", "completion_ids"], facts)
+    return Work(inputs, make, "capture", "problems", lambda i: len(i.problems), ["dropped", "completion_ids"], counts)
 
 
 def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:

@@ -24,16 +24,16 @@ from .files import (
     sweep,
     write_json,
 )
-from .manifest import Entry, File, Manifest, Recipe, Shard, digest
+from .manifest import File, FileEntry, Manifest, Recipe, Sidecar, digest
 from .store import Store
 
 __all__ = (
     "UNREADABLE",
-    "Entry",
     "File",
+    "FileEntry",
     "Manifest",
     "Recipe",
-    "Shard",
+    "Sidecar",
     "Store",
     "digest",
     "exclusive",

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..progress import Progress
 from .files import DAMAGED, TEMPORARY, UNREADABLE
-from .manifest import Entry, File, Manifest, Recipe, Shard
+from .manifest import File, FileEntry, Manifest, Recipe, Sidecar
 from .store import Store
 
 HASH = 16  # letters of a recipe's hash, which names its folder
@@ -94,11 +94,11 @@ class _Recipe:
             manifest = self._parse(name, Manifest.read)
             if isinstance(manifest, Manifest):
                 self.found.manifests += 1
-                for entry in manifest.entries:
+                for entry in manifest.files:
                     self._entry(entry, self.folder / name)
         for name in sorted(n for n in self.files if n.startswith("shards/") and n.endswith(".json")):
-            shard = self._parse(name, Shard.read, (name.removesuffix(".json") + ".parquet",))
-            if isinstance(shard, Shard):  # of an unfinished request, or to be what the manifest says, too
+            shard = self._parse(name, Sidecar.read, (name.removesuffix(".json") + ".parquet",))
+            if isinstance(shard, Sidecar):  # of an unfinished request, or to be what the manifest says, too
                 self._entry(shard.entry, self.folder / name)
 
     def _recipe(self) -> None:
@@ -122,7 +122,7 @@ class _Recipe:
             self._note(name, f"is damaged ({e})", with_it)
         return None
 
-    def _entry(self, entry: Entry, named_by: Path) -> None:
+    def _entry(self, entry: FileEntry, named_by: Path) -> None:
         """A file that a manifest or sidecar names."""
         if entry.path not in self.read:
             self.read[entry.path] = self._hash(entry.path)

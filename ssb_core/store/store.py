@@ -15,7 +15,7 @@ from ..errors import Damaged
 from . import lock, parquet
 from .files import UNREADABLE, read_json, refuse_to_judge, replacing, sha256_file, sweep, write_json
 from .local import Local
-from .manifest import FORMAT, Entry, Manifest, Recipe, Shard, refuse_other_format, with_digest
+from .manifest import FORMAT, FileEntry, Manifest, Recipe, Sidecar, refuse_other_format, with_digest
 from .remote import Remote, remote_at
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ class Store:
                 self.write_json(path, content)
         return directory
 
-    def shard(self, recipe: Recipe, name: str, source: str | None) -> Shard | None:
+    def shard(self, recipe: Recipe, name: str, source: str | None) -> Sidecar | None:
         """The shard called `name` if it is whole and was made from `source`; a damaged one is set aside."""
         sidecar = self.directory(recipe) / "shards" / f"{name}.json"
         table = sidecar.with_suffix(".parquet")
         if not sidecar.exists():
             return None
         try:
-            shard = Shard.read(sidecar)
+            shard = Sidecar.read(sidecar)
             size = table.stat().st_size if table.is_file() else self.there.size(table)
             if size != shard.entry.bytes:
                 raise ValueError("it is gone" if size is None else f"{size} bytes, expected {shard.entry.bytes}")
@@ -132,13 +132,13 @@ class Store:
 
     def write_shard(
         self, recipe: Recipe, name: str, table: pa.Table, problem_ids: Sequence[str], source: str | None
-    ) -> Shard:
+    ) -> Sidecar:
         """Commit `table` as the shard called `name`."""
         path = self.directory(recipe) / "shards" / f"{name}.parquet"
         with replacing(path) as temporary:
             parquet.write(table, temporary)
-            entry = Entry(f"shards/{path.name}", temporary.stat().st_size, sha256_file(temporary), table.num_rows)
-        shard = Shard(entry, tuple(problem_ids), source)
+            entry = FileEntry(f"shards/{path.name}", temporary.stat().st_size, sha256_file(temporary), table.num_rows)
+        shard = Sidecar(entry, tuple(problem_ids), source)
         write_json(path.with_suffix(".json"), with_digest(asdict(shard)))
         self.there.push((path, path.with_suffix(".json")))
         return shard
@@ -160,7 +160,7 @@ class Store:
             log.warning("%s: damaged manifest (%s); it will be written anew", path, e)
             return None
         directory = str(path.parent.parent)
-        return manifest if all(self._whole(directory, e) for e in manifest.entries) else None
+        return manifest if all(self._whole(directory, e) for e in manifest.files) else None
 
     def committed(self, manifest: Manifest) -> float:
         """When a manifest was written, as Unix time in seconds."""
@@ -172,13 +172,13 @@ class Store:
         self.there.push(sorted(p for p in (directory / manifest.fingerprint).rglob("*") if p.is_file()))
         path = self._place(recipe.stage, recipe.hash, manifest.fingerprint)
         self.there.confirm(directory)
-        self.write_json(path, asdict(manifest) | {"digest": manifest.key})
+        self.write_json(path, manifest.content() | {"digest": manifest.key})
         return manifest
 
     def _place(self, stage: str, recipe_hash: str, fingerprint: str) -> Path:
         return self.root / stage / recipe_hash / "manifests" / f"{fingerprint}.json"
 
-    def _whole(self, directory: str, entry: Entry) -> bool:
+    def _whole(self, directory: str, entry: FileEntry) -> bool:
         """Whether a file of a manifest is there with its size, and its sidecar with its checksum.
 
         One stat and one read a shard, by plain strings: as path objects they take three times as long, of 100,000
@@ -203,10 +203,10 @@ class Store:
         Raises:
             Damaged: a shard is not what was written.
         """
-        for entry in manifest.entries:
+        for entry in manifest.files:
             yield self.table(manifest, entry, columns)
 
-    def table(self, manifest: Manifest, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+    def table(self, manifest: Manifest, entry: FileEntry, columns: list[str] | None = None) -> pa.Table:
         """One shard of a request as a table; as `tables`."""
         path = self.path(manifest, entry)
         try:
@@ -214,7 +214,7 @@ class Store:
         except (FileNotFoundError, ValueError) as e:
             raise self._damaged(path, e) from None
 
-    def schema(self, manifest: Manifest, entry: Entry) -> pa.Schema:
+    def schema(self, manifest: Manifest, entry: FileEntry) -> pa.Schema:
         """Columns and metadata of one shard; as `tables`."""
         path = self.path(manifest, entry)
         try:
@@ -228,7 +228,7 @@ class Store:
         Raises:
             Damaged: one is not what was written.
         """
-        for entry in manifest.entries:
+        for entry in manifest.files:
             path = self.path(manifest, entry)
             if path.suffix != ".parquet" and sha256_file(path) != entry.sha256:
                 raise self._damaged(path, ValueError("its checksum is another"))
@@ -237,12 +237,12 @@ class Store:
         """What to raise of a file that is not what was written; it is set aside."""
         sidecar = [path.with_suffix(".json")] if path.suffix == ".parquet" else []
         with contextlib.suppress(*UNREADABLE):
-            if sidecar and Shard.read(sidecar[0]).entry.sha256 == sha256_file(path):
+            if sidecar and Sidecar.read(sidecar[0]).entry.sha256 == sha256_file(path):
                 return Damaged(f"{path} was made anew while an older request read it")
         self.there.set_aside([path, *sidecar], f"damaged ({why})")
         return Damaged(f"{path} was damaged ({why})")
 
-    def path(self, manifest: Manifest, entry: Entry) -> Path:
+    def path(self, manifest: Manifest, entry: FileEntry) -> Path:
         """Where a file of a request is, on this machine; one that is only at the store's URL is fetched.
 
         Raises:
@@ -267,10 +267,10 @@ class Store:
                 self.there.fetch(found)
         return found
 
-    def _file(self, manifest: Manifest, entry: Entry) -> Path:
+    def _file(self, manifest: Manifest, entry: FileEntry) -> Path:
         return self.root / manifest.stage / manifest.recipe / entry.path
 
-    def sidecar(self, manifest: Manifest, entry: Entry) -> Shard:
+    def sidecar(self, manifest: Manifest, entry: FileEntry) -> Sidecar:
         """The sidecar of one shard of a request.
 
         Raises:
@@ -278,7 +278,7 @@ class Store:
         """
         path = self._file(manifest, entry)
         try:
-            return Shard.read(path.with_suffix(".json"))
+            return Sidecar.read(path.with_suffix(".json"))
         except UNREADABLE as e:
             refuse_to_judge(e)
             raise self._damaged(path, e) from None

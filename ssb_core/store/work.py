@@ -37,7 +37,7 @@ def forget(store: Store, manifest: Manifest) -> None:
     drop_work(store, manifest)
     directory = store.root / manifest.stage / manifest.recipe
     notes = [directory / kind / f"{manifest.fingerprint}.json" for kind in ("manifests", "seconds")]
-    files = [directory / entry.path for entry in manifest.entries]
+    files = [directory / entry.path for entry in manifest.files]
     store.there.delete([*notes, *(p for f in files for p in (f.with_suffix(".json"), f))])
 
 

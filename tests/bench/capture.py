@@ -69,7 +69,7 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.facts)
+    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.counts)
     sharded.run_shards(spec, store, work, Progress())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 

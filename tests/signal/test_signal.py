@@ -69,7 +69,7 @@ def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperatur
     quick_run: Run, nano: models.ResolvedModel
 ) -> None:
     manifest = quick_run.manifests("teach")[0]
-    rows = quick_run.store.table(manifest, manifest.entries[0], schema(TeacherTrace).names).to_pylist()
+    rows = quick_run.store.table(manifest, manifest.files[0], schema(TeacherTrace).names).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None][:1]
     model = models.load_model(nano, "cpu")
     head, origin = models.head_weight(model), {"codec": "topk/2", "k": 8, "temperature": 2.0}

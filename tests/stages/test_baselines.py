@@ -143,7 +143,7 @@ def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
 ) -> None:
     def silent(spec: Spec, store: Store) -> Manifest:
         found = required(spec, store)
-        return replace(found, facts=found.facts | {"taught": 0}) if spec.stage == "teach" and spec.names else found
+        return replace(found, stats=found.stats | {"taught": 0}) if spec.stage == "teach" and spec.names else found
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", silent)
     labels = [r.label for r in Pipeline.of(compared, run.store.root).walk(run.store)]
@@ -183,8 +183,8 @@ def test_a_student_of_a_baseline_is_made_in_several_processes_too(
 def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: Run, compared: RunConfig) -> None:
     costs = run.summary["costs"]
     assert list(costs) == ["ssb", "sft", "rft", "ssb-no-wrong"]
-    sampled = sum(m.facts["tokens"] for m in run.manifests("rollouts"))
-    written = sum(m.facts["written_tokens"] for m in run.manifests("teach"))
+    sampled = sum(m.stats["tokens"] for m in run.manifests("rollouts"))
+    written = sum(m.stats["written_tokens"] for m in run.manifests("teach"))
     assert costs["rft"]["tokens"] == sampled
     assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
     assert costs["ssb-no-wrong"]["tokens"] > sampled

@@ -236,7 +236,7 @@ def test_gc_keeps_old_shards_of_young_requests_and_those_of_requests_that_came_m
         replace(here, fingerprint="f" * 16),
     )
     garbage.delete(copy.store, found)
-    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.entries)
+    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.files)
 
 
 def test_gc_refuses_to_judge_where_a_run_cannot_be_read(copy: Run) -> None:

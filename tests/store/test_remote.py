@@ -16,7 +16,7 @@ import pytest
 from ssb_core.config import RunConfig
 from ssb_core.errors import Damaged, StoreError, Unreachable
 from ssb_core.runs import Run
-from ssb_core.store import Entry, Manifest, Recipe, Store, remote_lock, sha256_file
+from ssb_core.store import FileEntry, Manifest, Recipe, Store, remote_lock, sha256_file
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem
@@ -78,7 +78,7 @@ def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: 
     assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
     there.open(RECIPE)
     shard = there.shard(RECIPE, "a", "up")
-    assert shard and shard.entry == manifest.entries[0]
+    assert shard and shard.entry == manifest.files[0]
     assert list(there.recipes("rollouts")) == [RECIPE.content]
 
 
@@ -129,7 +129,7 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     assert not list(there.root.rglob("print-a.json"))
     assert commit(there) == manifest
     here.remote._pulled.clear()  # type: ignore[union-attr]
-    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.entries[0]).num_rows == 2
+    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.files[0]).num_rows == 2
 
 
 def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_which_is_made_again(
@@ -139,7 +139,7 @@ def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_whic
     assert there.manifest(RECIPE, "print-a") == manifest
     unfinished.forget(here, manifest)
     with pytest.raises(Damaged):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert there.manifest(RECIPE, "print-a") is None
     assert commit(there) == manifest
 
@@ -160,7 +160,7 @@ def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
 
     monkeypatch.setattr(there.remote.files, "download", miss)
     with pytest.raises(Damaged, match=r"a\.parquet is gone at s3://"):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert here.manifest(RECIPE, "print-a") == manifest
     assert not [name for name in there.remote.listing() if name.endswith(".damaged")]
 
@@ -215,14 +215,14 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
 
 def test_a_damaged_copy_in_the_cache_is_dropped_and_fetched_anew(here: Store, there: Store) -> None:
     manifest = commit(here)
-    path = there.path(manifest, manifest.entries[0])
+    path = there.path(manifest, manifest.files[0])
     raw = bytearray(path.read_bytes())
     raw[-20] ^= 1
     path.write_bytes(raw)
     with pytest.raises(Damaged):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert there.manifest(RECIPE, "print-a") == manifest
-    assert there.table(manifest, manifest.entries[0]).num_rows == 2
+    assert there.table(manifest, manifest.files[0]).num_rows == 2
 
 
 def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: Store) -> None:
@@ -231,7 +231,7 @@ def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: S
     directory.mkdir(parents=True)
     (directory / "w.safetensors").write_bytes(b"weights")
     (directory.parent / "speed.json").write_text("{}")
-    entry = Entry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
+    entry = FileEntry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
     manifest = here.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
     there.verify(manifest)
     assert (there.directory(RECIPE) / "print" / "adapter" / "w.safetensors").read_bytes() == b"weights"

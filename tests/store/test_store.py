@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from ssb_core.errors import Damaged, StoreError
-from ssb_core.store import Entry, Manifest, Recipe, Shard, Store, digest, files, sha256_file, work, write_json
+from ssb_core.store import FileEntry, Manifest, Recipe, Sidecar, Store, digest, files, sha256_file, work, write_json
 
 RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 
@@ -42,7 +42,7 @@ def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
 
 def test_equal_tables_make_equal_bytes(store: Store) -> None:
     first, second = commit(store, "a"), commit(store, "b")
-    assert first.entries[0].sha256 == second.entries[0].sha256
+    assert first.files[0].sha256 == second.files[0].sha256
 
 
 def test_a_shard_made_from_other_upstream_bytes_is_not_reused(store: Store) -> None:
@@ -54,7 +54,7 @@ def test_a_shard_made_from_other_upstream_bytes_is_not_reused(store: Store) -> N
 @pytest.mark.parametrize("damage", ["truncated", "deleted", "no sidecar", "broken sidecar"])
 def test_a_damaged_shard_is_not_believed(store: Store, damage: str) -> None:
     manifest = commit(store)
-    table = store.path(manifest, manifest.entries[0])
+    table = store.path(manifest, manifest.files[0])
     sidecar = table.with_suffix(".json")
     match damage:
         case "truncated":
@@ -71,7 +71,7 @@ def test_a_damaged_shard_is_not_believed(store: Store, damage: str) -> None:
 
 def test_a_flipped_bit_is_noticed_when_read_and_set_aside(store: Store) -> None:
     manifest = commit(store, values=tuple(range(1000)))
-    path = store.path(manifest, manifest.entries[0])
+    path = store.path(manifest, manifest.files[0])
     raw = bytearray(path.read_bytes())
     raw[200] ^= 1
     path.write_bytes(raw)
@@ -161,7 +161,7 @@ def test_a_damaged_shard_of_the_right_size_is_noticed_when_read_set_aside_and_ma
     store: Store, damage: str
 ) -> None:
     manifest, other = commit(store, "a", (1, 2)), commit(store, "b", (3, 4))
-    table, its = store.path(manifest, manifest.entries[0]), store.path(other, other.entries[0])
+    table, its = store.path(manifest, manifest.files[0]), store.path(other, other.files[0])
     sidecar, its_sidecar = table.with_suffix(".json"), its.with_suffix(".json")
     assert table.stat().st_size == its.stat().st_size
     raw = bytearray(table.read_bytes())
@@ -178,10 +178,10 @@ def test_a_damaged_shard_of_the_right_size_is_noticed_when_read_set_aside_and_ma
     noticed = store.shard(RECIPE, "a", "up") is None
     if not noticed:
         with pytest.raises(Damaged, match=r"shards/a.parquet was damaged \(its checksum is another\)"):
-            store.table(manifest, manifest.entries[0], ["x"])
+            store.table(manifest, manifest.files[0], ["x"])
     assert table.with_name("a.parquet.damaged").exists() and not table.exists()
     assert store.manifest(RECIPE, "print-a") is None
-    assert store.shard(RECIPE, "b", "up") and store.table(other, other.entries[0]).num_rows == 2
+    assert store.shard(RECIPE, "b", "up") and store.table(other, other.files[0]).num_rows == 2
 
 
 def test_a_manifest_under_anothers_name_is_not_believed(store: Store) -> None:
@@ -200,10 +200,10 @@ def test_no_flipped_bit_of_a_sidecar_or_manifest_passes(store: Store, kind: str)
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         try:
-            found = (Shard if kind == "shards" else Manifest).read(path)
+            found = (Sidecar if kind == "shards" else Manifest).read(path)
         except (ValueError, KeyError, TypeError):
             continue
-        if found != (store.sidecar(manifest, manifest.entries[0]) if kind == "shards" else manifest):
+        if found != (store.sidecar(manifest, manifest.files[0]) if kind == "shards" else manifest):
             believed.append(place)
     assert believed == []
 
@@ -219,7 +219,7 @@ def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> Non
     path = store.directory(RECIPE) / "print" / "adapter.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"weights")
-    entry = Entry("print/adapter.safetensors", 7, sha256_file(path))
+    entry = FileEntry("print/adapter.safetensors", 7, sha256_file(path))
     manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
     store.verify(manifest)
     path.write_bytes(b"weighty")

@@ -2,7 +2,7 @@
 
 The student sees the prompts of SSB's rollouts (with their worked examples, where there are any: a student that cannot
 box an answer would never be rewarded), answers each as often, and is rewarded with 1 for a correct verdict, else 0. One
-epoch over the same problems therefore costs as many samples as SSB's rollouts; the facts count problems and generated
+epoch over the same problems therefore costs as many samples as SSB's rollouts; the stats count problems and generated
 tokens, so that both budgets can be compared.
 
 What is TRL's and what is ours, `grpo_trainer` says. Training goes on from its last whole checkpoint, which holds the
@@ -134,7 +134,7 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     release()
     train(spec, store, asked, prompt_ids, work, checkpoint, progress)
     log = distill.read_log(work / "result")
-    return distill.commit(spec, store, work, facts(log, len({p.id for p in asked})), checkpoints.step(checkpoint))
+    return distill.commit(spec, store, work, stats(log, len({p.id for p in asked})), checkpoints.step(checkpoint))
 
 
 def train(
@@ -171,7 +171,7 @@ def log_rows(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def facts(log: Sequence[dict[str, Any]], asked: int) -> dict[str, Any]:
+def stats(log: Sequence[dict[str, Any]], asked: int) -> dict[str, Any]:
     """Budgets (problems, generated tokens), and the mean reward over the first and the last tenth of the steps."""
     tenth = max(1, len(log) // 10)
     rewards = [row["reward"] for row in log]

@@ -54,7 +54,7 @@ def _rows(spec: distill.Spec, store: Store, taught: Sequence[Manifest]) -> Itera
         chosen = request.solutions.select
         selected, sampled = required(chosen, store), required(chosen.rollouts, store)
         inputs = downstream_inputs(selected, store, chosen.rollouts.wave)
-        for item, shown, entry in zip(inputs, sampled.entries, manifest.entries, strict=True):
+        for item, shown, entry in zip(inputs, sampled.files, manifest.files, strict=True):
             assert item.upstream
             graded, rolled = store.table(selected, item.upstream), store.table(sampled, shown)
             correct = {p.problem.id: p.correct for p in select.pairs(graded, rolled, item.problems)}
