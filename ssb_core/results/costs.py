@@ -30,7 +30,7 @@ def cost(student: Student, store: Store) -> Cost:
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
     stats = {s.fingerprint: required(s, store).stats for s in parts}
-    seconds = round(sum(work.seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
+    seconds = round(sum(work.read_seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
     if student.method == "grpo":
         own = stats[student.fingerprint]
         return Cost(own["problems"], own["tokens"], None, seconds)

@@ -140,7 +140,7 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
         return {}
     student = students[0]  # those of further seeds are in the scores
     stats = required(student, store).stats
-    speed = store.beside(student.recipe, f"{student.fingerprint}/speed.json")
+    speed = store.unlisted_file(student.recipe, f"{student.fingerprint}/speed.json")
     rate = _rate(speed) if speed.exists() else 0.0
     told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
     return {name: stats[name] for name in told if name in stats} | {"tokens_per_second": round(rate, 1)}

@@ -118,9 +118,9 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
     """Train on what is laid out, or go on training, and commit the adapter."""
     refuse_missing(spec.execution)
     manifests = [required(t, store) for t in spec.teach]
-    store.open(spec.recipe)
+    store.prepare(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.
-    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
+    work = unfinished.work_dir(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     taught = lay_out(spec, store, manifests, work / DATA)
     if taught <= spec.distill.held_out:
         kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if taught else ""
@@ -136,7 +136,7 @@ def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out)
 
         distributed.train(spec, store, work, checkpoint, progress)
     else:
-        train(spec, store.there.keep, work, checkpoint, progress)
+        train(spec, store.backend.upload_part, work, checkpoint, progress)
     return _commit(spec, store, taught - spec.distill.held_out, work, checkpoint)
 
 
@@ -160,7 +160,7 @@ def commit(spec: Any, store: Store, work: Path, stats: dict[str, Any], before: i
         spec.stage, spec.recipe.hash, spec.fingerprint, file_entries(directory), sources(spec, store), stats
     )
     store.commit(spec.recipe, manifest)
-    unfinished.drop_work(store, manifest)
+    unfinished.delete_work(store, manifest)
     return Outcome(manifest, stats["steps"] - before, before)
 
 

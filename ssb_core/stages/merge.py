@@ -52,9 +52,9 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
     made_from = sources(spec, store)
     required(spec.student, store)
-    store.open(spec.recipe)
+    store.prepare(spec.recipe)
     base, directory = spec.student.teach[0].model, spec.directory(store)
-    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest(made_from))
+    work = unfinished.work_dir(store, spec.recipe, spec.fingerprint, digest(made_from))
     result = work / "result"
     shutil.rmtree(result, ignore_errors=True)
     progress.begin("merge", 1, "models")
@@ -70,5 +70,5 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
     distill.place(result, directory)
     files = distill.file_entries(directory)
     manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
-    unfinished.drop_work(store, manifest)
+    unfinished.delete_work(store, manifest)
     return Outcome(manifest, 1, 0)

@@ -94,8 +94,8 @@ def run_shards(spec: Spec, store: Store, work: Work, progress: Progress) -> Outc
     hand at most, which is what a kill can cost. What goes wrong in writing is raised as it is when the next is there.
     """
     recipe = spec.recipe
-    store.open(recipe)
-    found = ((i.name, store.shard(recipe, i.name, i.source)) for i in work.inputs)
+    store.prepare(recipe)
+    found = ((i.name, store.find_shard(recipe, i.name, i.source)) for i in work.inputs)
     entries = {name: shard and shard.entry for name, shard in found}  # ids are kept in the sidecars alone
     missing = [i for i in work.inputs if entries[i.name] is None]
 

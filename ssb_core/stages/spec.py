@@ -155,20 +155,20 @@ def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
 
 def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
     if manifest := finished(spec, store):
-        work.drop_work(store, manifest)
+        work.delete_work(store, manifest)
         return Outcome(manifest, 0, manifest.units)
-    with store.writing(spec.recipe, progress.wait):
+    with store.exclusive(spec.recipe, progress.wait):
         if manifest := finished(spec, store):  # another process made it while this one waited
             return Outcome(manifest, 0, manifest.units)
         for merged in (part for part in lineage(spec) if part.stage == "merge" and part is not spec):
             store.verify(required(merged, store))  # the base of a later round
         started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
-        told = sum(work.seconds(store, u.recipe, u.fingerprint) for u in parts)
+        told = sum(work.read_seconds(store, u.recipe, u.fingerprint) for u in parts)
         try:
             return module(spec.stage).run(spec, store, progress)
         finally:
             # What the parts note themselves is not counted twice.
-            told = sum(work.seconds(store, u.recipe, u.fingerprint) for u in parts) - told
+            told = sum(work.read_seconds(store, u.recipe, u.fingerprint) for u in parts) - told
             with contextlib.suppress(StoreError, OSError):  # what went wrong before is worth more than this note
                 work.add_seconds(store, spec.recipe, spec.fingerprint, time.monotonic() - started - told)
 
@@ -188,8 +188,8 @@ def forget(spec: Spec, store: Store, before: float = math.inf) -> None:
     """
     for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
         manifest = store.manifest(part.recipe, part.fingerprint)
-        if manifest and not before <= store.committed(manifest) <= time.time():
-            work.forget(store, manifest)
+        if manifest and not before <= store.committed_at(manifest) <= time.time():
+            work.delete_request(store, manifest)
 
 
 def required(spec: Spec, store: Store) -> Manifest:

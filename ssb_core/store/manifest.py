@@ -64,14 +64,14 @@ def _read_checked(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ListedFile:
     """A file that was listed: its bytes, and when it was written, as Unix time in seconds.
 
     `mark` is what changes when a file at a URL does.
     """
 
     bytes: int
-    written: float
+    modified: float
     mark: str = ""
 
 

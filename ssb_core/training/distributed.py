@@ -57,7 +57,7 @@ def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None,
             f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
             "  remedy: keep the store in a folder that all of them have, or train on one machine"
         )
-    with _heard(work / "progress", progress, store.there.keep) as pipe:
+    with _heard(work / "progress", progress, store.backend.upload_part) as pipe:
         try:
             if nodes > 1:
                 progress.note(

@@ -58,7 +58,7 @@ def made_up(wave: Wave) -> list[TeacherTrace]:
 def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
     """The traces of each shard, in the store as if the stages before had written them."""
     for spec in (wave.rollouts, wave.select):
-        store.open(spec.recipe)
+        store.prepare(spec.recipe)
         manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, (), stages.sources(spec, store))
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
@@ -78,7 +78,7 @@ def stage(wave: Wave, store: Store) -> float:
     clock = Clock()
     manifest = stages.execute(wave.teach, store, clock).manifest
     seconds = time.perf_counter() - clock.started
-    unfinished.forget(store, manifest)
+    unfinished.delete_request(store, manifest)
     return seconds
 
 

@@ -108,14 +108,14 @@ def store(folder: Path, n: int) -> dict[str, Any]:
 
 def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
     """Commit shards as a stage does."""
-    held.open(spec.recipe)
+    held.prepare(spec.recipe)
     for item in inputs:
         held.write_shard(spec.recipe, item.name, rows(item), [p.id for p in item.problems], None)
 
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
-    found = held.shard(spec.recipe, inputs[0].name, None)
+    found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
     whole = shards / Path(found.entry.path).name

@@ -57,7 +57,7 @@ def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> No
     spec = wave.rollouts
     work = rollouts.work(spec, store, Progress())
     scale.write(store, spec, work.inputs)
-    shards = [store.shard(spec.recipe, i.name, None) for i in work.inputs]
+    shards = [store.find_shard(spec.recipe, i.name, None) for i in work.inputs]
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(s.entry for s in shards if s))
     store.commit(spec.recipe, manifest)
     with looking_once():

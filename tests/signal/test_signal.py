@@ -27,7 +27,7 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     origin = {"codec": "hidden/2", "dtype": dtype, "hidden_size": 8}
     column = codecs.to_arrow([{"hidden": vectors["a"]}, None, {"hidden": vectors["c"]}], origin)
     store, recipe = Store(tmp_path), Recipe("teach", {})
-    store.open(recipe)
+    store.prepare(recipe)
     shard = store.write_shard(recipe, "0", pa.table({layout.COLUMN: column}), ["a", "b", "c"], None)
     stored = pq.read_table(store.directory(recipe) / shard.entry.path)[layout.COLUMN]
     for row, name in ((0, "a"), (2, "c")):

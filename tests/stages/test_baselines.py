@@ -209,11 +209,11 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
-    spent = work.seconds(store, spec.recipe, spec.fingerprint)
+    spent = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == spent > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == spent > 0
     forget(spec, store)
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == 0
 
     class Broken(Progress):
         def advance(self, n: int = 1) -> None:
@@ -221,9 +221,9 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
 
     with pytest.raises(InterruptedError):
         execute(spec, store, Broken())
-    broken = work.seconds(store, spec.recipe, spec.fingerprint)
+    broken = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) > broken > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) > broken > 0
 
 
 def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:

@@ -29,7 +29,7 @@ RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 HOLD = """
 import sys
 from ssb_core.store import Recipe, Store
-with Store.at(sys.argv[1]).writing(Recipe("rollouts", {"version": 1, "k": 4}), print):
+with Store.at(sys.argv[1]).exclusive(Recipe("rollouts", {"version": 1, "k": 4}), print):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -66,7 +66,7 @@ def there(s3: S3, tmp_path: Path) -> Store:
 
 
 def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
-    store.open(RECIPE)
+    store.prepare(RECIPE)
     shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
     return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
 
@@ -77,7 +77,7 @@ def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: 
     assert not list(there.root.rglob("*.parquet"))
     assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
     there.open(RECIPE)
-    shard = there.shard(RECIPE, "a", "up")
+    shard = there.find_shard(RECIPE, "a", "up")
     assert shard and shard.entry == manifest.files[0]
     assert list(there.recipes("rollouts")) == [RECIPE.content]
 
@@ -86,7 +86,7 @@ def test_a_shard_without_its_manifest_is_not_a_result_but_is_reused(here: Store,
     here.open(RECIPE)
     here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
     there.open(RECIPE)
-    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up")
+    assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up")
 
 
 def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
@@ -100,21 +100,21 @@ def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
     there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up") is None
-    assert here.shard(RECIPE, "a", "up")
-    assert there.shard(RECIPE, "a", "up") is None  # listed before
+    assert there.find_shard(RECIPE, "a", "up") is None
+    assert here.find_shard(RECIPE, "a", "up")
+    assert there.find_shard(RECIPE, "a", "up") is None  # listed before
     there.remote._pulled.clear()  # type: ignore[union-attr]
     there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up")
+    assert there.find_shard(RECIPE, "a", "up")
 
 
 def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cache(here: Store, there: Store) -> None:
     manifest = commit(here)
     list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     there.remote._pulled.clear()  # type: ignore[union-attr]
     there.open(RECIPE)
-    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up") is None
+    assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up") is None
 
 
 def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_manifest_was_known(
@@ -123,7 +123,7 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     manifest = commit(here)
     known = there.manifest(RECIPE, "print-a")
     assert known == manifest
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
     assert there.manifest(RECIPE, "print-a") is None
     assert not list(there.root.rglob("print-a.json"))
@@ -137,7 +137,7 @@ def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_whic
 ) -> None:
     manifest = commit(here)
     assert there.manifest(RECIPE, "print-a") == manifest
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     with pytest.raises(Damaged):
         there.table(manifest, manifest.files[0])
     assert there.manifest(RECIPE, "print-a") is None
@@ -149,7 +149,7 @@ def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
 ) -> None:
     manifest = commit(here)
     assert there.manifest(RECIPE, "print-a") == manifest and there.remote
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     download = there.remote.files.download
 
     def miss(name: str, path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
     with pytest.raises(Damaged, match=r"a\.parquet is gone at s3://"):
         there.table(manifest, manifest.files[0])
     assert here.manifest(RECIPE, "print-a") == manifest
-    assert not [name for name in there.remote.listing() if name.endswith(".damaged")]
+    assert not [name for name in there.remote.list_files() if name.endswith(".damaged")]
 
 
 @pytest.mark.parametrize("fault", ["refused", "lost"])
@@ -183,7 +183,7 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     assert here.manifest(RECIPE, "print-a") is None
     assert there.manifest(RECIPE, "print-a") == (manifest if fault == "lost" else None)
     here.open(RECIPE)
-    assert here.shard(RECIPE, "a", "up") == shard, "it is not made again"
+    assert here.find_shard(RECIPE, "a", "up") == shard, "it is not made again"
     assert here.commit(RECIPE, manifest) == here.manifest(RECIPE, "print-a") == manifest
     assert third.manifest(RECIPE, "print-a") == manifest
 
@@ -207,7 +207,7 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
             list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     assert there.manifest(RECIPE, "print-a") is None
     there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up") is None and there.shard(RECIPE, "b", "up")
+    assert there.find_shard(RECIPE, "a", "up") is None and there.find_shard(RECIPE, "b", "up")
     assert commit(there) == manifest
     third = there.manifest(RECIPE, "print-b")
     assert third == other
@@ -235,23 +235,23 @@ def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: S
     manifest = here.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
     there.verify(manifest)
     assert (there.directory(RECIPE) / "print" / "adapter" / "w.safetensors").read_bytes() == b"weights"
-    assert there.beside(RECIPE, "print/speed.json").read_text() == "{}"
+    assert there.unlisted_file(RECIPE, "print/speed.json").read_text() == "{}"
 
 
 def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_end(here: Store, there: Store) -> None:
     here.open(RECIPE)
     for n in (1, 2):
-        checkpoint = unfinished.work(here, RECIPE, "print", "v") / f"checkpoint-{n}"
+        checkpoint = unfinished.work_dir(here, RECIPE, "print", "v") / f"checkpoint-{n}"
         checkpoint.mkdir()
         (checkpoint / "state").write_text(str(n))
-        here.there.keep(checkpoint)
+        here.backend.upload_part(checkpoint)
     (here.directory(RECIPE) / "print.v.work" / "checkpoint-1" / "state").unlink()
-    here.there.keep(checkpoint)
+    here.backend.upload_part(checkpoint)
     there.open(RECIPE)
-    work = unfinished.work(there, RECIPE, "print", "v")
+    work = unfinished.work_dir(there, RECIPE, "print", "v")
     assert [str(p.relative_to(work)) for p in work.rglob("state")] == ["checkpoint-2/state"]
-    unfinished.drop_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
-    assert not there.remote.files.listing(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
+    unfinished.delete_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
+    assert not there.remote.files.list_files(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
 
 
 def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_while(
@@ -266,11 +266,11 @@ def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_whi
     assert first.stdout and first.stdout.readline() == "held\n"
     first.kill()
     first.wait()
-    with store.writing(RECIPE, told.append):
+    with store.exclusive(RECIPE, told.append):
         pass
     assert len(told) == 1 and f"waiting for process {first.pid}" in told[0]
     again: list[str] = []
-    with store.writing(RECIPE, again.append):  # which gave its lease back
+    with store.exclusive(RECIPE, again.append):  # which gave its lease back
         pass
     assert again == []
 
@@ -281,9 +281,9 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
     monkeypatch.setattr(remote_lock, "PATIENCE", 0.5)
     monkeypatch.setattr(remote_lock, "MARGIN", -60.0)  # found out by its next sign of life
     monkeypatch.setattr("ssb_core.store.lock.BEAT", 3.0)
-    with here.writing(RECIPE, lambda _: None):
+    with here.exclusive(RECIPE, lambda _: None):
         here.open(RECIPE)
-        with there.writing(RECIPE, lambda _: None):
+        with there.exclusive(RECIPE, lambda _: None):
             until(lambda: bool(here.remote.leases.lost), 60)  # type: ignore[union-attr]  by its next sign of life
             with pytest.raises(StoreError, match="was taken over by another process"):
                 here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
@@ -292,7 +292,7 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
 def test_a_look_writes_nothing_and_a_check_leaves_nothing(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here.remote
     here.check()
-    assert here.remote.listing() == {}
+    assert here.remote.list_files() == {}
     monkeypatch.setattr(FileSystem, "create", lambda *_: pytest.fail("it writes"))
     here.check(write=False)
 
@@ -321,7 +321,7 @@ def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_
 
     assert manifests(second.root) == manifests(quick_run.store.root)
     assert second.remote
-    left = [p for p in second.remote.files.listing("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
+    left = [p for p in second.remote.files.list_files("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
     assert left == []
 
 

@@ -127,8 +127,8 @@ def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
             f"{len(prompt_ids)} problems fill no step of grpo.prompts_per_step ({spec.grpo.prompts_per_step}); lower "
             "that, or sample more problems (problems.limit)"
         )
-    store.open(spec.recipe)
-    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest([]))
+    store.prepare(spec.recipe)
+    work = unfinished.work_dir(store, spec.recipe, spec.fingerprint, digest([]))
     checkpoint = checkpoints.last(work)
     shutil.rmtree(work / "result", ignore_errors=True)
     release()
@@ -151,7 +151,7 @@ def train(
 
     with verify.Verifier(spec.problems.completion_form) as verifier:
         trainer = Trainer(spec, asked, prompt_ids, verifier, work, progress)
-        trainer.keep = store.there.keep
+        trainer.keep = store.backend.upload_part
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     student: Any = trainer.model
     student.save_pretrained(work / "result" / "adapter")
