@@ -26,8 +26,8 @@ SECONDS = 60  # after which something that should have happened never will
 HOLD = """
 import sys, time
 from pathlib import Path
-from ssb_core.store import lease
-with lease.acquire(Path(sys.argv[1]), "rollouts", print):
+from ssb_core.store import lock
+with lock.acquire(Path(sys.argv[1]), "rollouts", print):
     print("held", flush=True)
     sys.stdin.read()
 """

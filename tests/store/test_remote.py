@@ -76,35 +76,35 @@ def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: 
     assert there.manifest(RECIPE, "print-a") == manifest
     assert not list(there.root.rglob("*.parquet"))
     assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     shard = there.find_shard(RECIPE, "a", "up")
     assert shard and shard.entry == manifest.files[0]
     assert list(there.recipes("rollouts")) == [RECIPE.content]
 
 
 def test_a_shard_without_its_manifest_is_not_a_result_but_is_reused(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up")
 
 
 def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
     here: Store, there: Store, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     monkeypatch.setattr(Remote, "push", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
     with pytest.raises(Unreachable):
         here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
     monkeypatch.undo()
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     assert there.find_shard(RECIPE, "a", "up") is None
     assert here.find_shard(RECIPE, "a", "up")
     assert there.find_shard(RECIPE, "a", "up") is None  # listed before
     there.remote._pulled.clear()  # type: ignore[union-attr]
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     assert there.find_shard(RECIPE, "a", "up")
 
 
@@ -113,7 +113,7 @@ def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cach
     list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     unfinished.delete_request(here, manifest)
     there.remote._pulled.clear()  # type: ignore[union-attr]
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up") is None
 
 
@@ -173,7 +173,7 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
     here, there, third = (machine(name, s3, tmp_path) for name in ("here", "there", "third"))
     here.remote.files.fs.retries = 1  # type: ignore[union-attr]  else it waits for seconds
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
     manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
     s3.fail(1, fault)
@@ -182,7 +182,7 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     s3.fail(0)
     assert here.manifest(RECIPE, "print-a") is None
     assert there.manifest(RECIPE, "print-a") == (manifest if fault == "lost" else None)
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     assert here.find_shard(RECIPE, "a", "up") == shard, "it is not made again"
     assert here.commit(RECIPE, manifest) == here.manifest(RECIPE, "print-a") == manifest
     assert third.manifest(RECIPE, "print-a") == manifest
@@ -206,7 +206,7 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
         with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum is another\)"):
             list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     assert there.manifest(RECIPE, "print-a") is None
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     assert there.find_shard(RECIPE, "a", "up") is None and there.find_shard(RECIPE, "b", "up")
     assert commit(there) == manifest
     third = there.manifest(RECIPE, "print-b")
@@ -226,7 +226,7 @@ def test_a_damaged_copy_in_the_cache_is_dropped_and_fetched_anew(here: Store, th
 
 
 def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     directory = here.directory(RECIPE) / "print" / "adapter"
     directory.mkdir(parents=True)
     (directory / "w.safetensors").write_bytes(b"weights")
@@ -239,7 +239,7 @@ def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: S
 
 
 def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_end(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     for n in (1, 2):
         checkpoint = unfinished.work_dir(here, RECIPE, "print", "v") / f"checkpoint-{n}"
         checkpoint.mkdir()
@@ -247,7 +247,7 @@ def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_e
         here.backend.upload_part(checkpoint)
     (here.directory(RECIPE) / "print.v.work" / "checkpoint-1" / "state").unlink()
     here.backend.upload_part(checkpoint)
-    there.open(RECIPE)
+    there.prepare(RECIPE)
     work = unfinished.work_dir(there, RECIPE, "print", "v")
     assert [str(p.relative_to(work)) for p in work.rglob("state")] == ["checkpoint-2/state"]
     unfinished.delete_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
@@ -282,7 +282,7 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
     monkeypatch.setattr(remote_lock, "MARGIN", -60.0)  # found out by its next sign of life
     monkeypatch.setattr("ssb_core.store.lock.BEAT", 3.0)
     with here.exclusive(RECIPE, lambda _: None):
-        here.open(RECIPE)
+        here.prepare(RECIPE)
         with there.exclusive(RECIPE, lambda _: None):
             until(lambda: bool(here.remote.leases.lost), 60)  # type: ignore[union-attr]  by its next sign of life
             with pytest.raises(StoreError, match="was taken over by another process"):

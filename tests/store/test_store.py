@@ -23,7 +23,7 @@ RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "store")
-    made.open(RECIPE)
+    made.prepare(RECIPE)
     return made
 
 
