@@ -23,7 +23,7 @@ from ..errors import ConfigError
 from ..problems import jsonl
 from ..progress import Progress
 from ..records import AnswerForm, Verdict
-from ..store import replacing
+from ..store import atomic_write
 from ..verify import extract
 from . import statistics
 
@@ -122,7 +122,7 @@ def output(path: Path | None) -> Iterator[Callable[[str], object]]:
         stdout = sys.stdout  # progress bars put another in its place
         yield lambda line: print(line, end="", file=stdout, flush=True)
         return
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
         yield file.write
 
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..store import Entry, Manifest, Store, fsync, sha256_file, unfinished
+from ..store import FileEntry, Manifest, Store, fsync, sha256_file, work
 from ..training.log import CURVES, SPEED
 from .execute import Outcome, required, sources
 from .spec import Spec
@@ -34,9 +34,9 @@ class TrainedSpec(DirectorySpec):
         return self.directory(store) / "adapter"
 
 
-def weights(manifest: Manifest) -> Entry:
+def weights(manifest: Manifest) -> FileEntry:
     """The file whose checksum stands for a student, or a merged model: its first file of weights."""
-    return next(e for e in manifest.entries if e.path.endswith(".safetensors"))
+    return next(e for e in manifest.files if e.path.endswith(".safetensors"))
 
 
 def commit_directory(
@@ -53,7 +53,7 @@ def commit_directory(
     files = _files(directory)
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from, stats or {})
     store.commit(spec.recipe, manifest)
-    unfinished.drop_work(store, manifest)
+    work.delete_work(store, manifest)
     return manifest
 
 
@@ -74,10 +74,10 @@ def _publish(result: Path, directory: Path) -> None:
     fsync(directory.parent)
 
 
-def _files(directory: Path) -> tuple[Entry, ...]:
+def _files(directory: Path) -> tuple[FileEntry, ...]:
     """The files of a finished directory, without those that differ between equal trainings."""
     return tuple(
-        Entry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
+        FileEntry(str(p.relative_to(directory.parent)), p.stat().st_size, sha256_file(p))
         for p in sorted(directory.rglob("*"))
         if p.is_file() and p.name != SPEED and p.parent.name != CURVES
     )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from ..config import DistillConfig, refuse_missing
 from ..errors import ConfigError, StoreError
-from ..store import Manifest, Store, digest, unfinished
+from ..store import Manifest, Store, digest, work
 from ..training import checkpoints, dataset, distributed
 from ..training.distill import DATA, train
 from ..training.job import TrainingJob
@@ -76,9 +76,9 @@ def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset 
     refuse_missing(spec.execution)
     _refuse_remote_nodes(spec, store)
     manifests = [required(t, store) for t in spec.teach]
-    store.open(spec.recipe)
+    store.prepare(spec.recipe)
     # The name holds the upstream bytes: a checkpoint that was made from others is not used.
-    work_dir = unfinished.work(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
+    work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     traces = write_dataset(spec, store, manifests, work_dir / DATA)
     if traces <= spec.distill.held_out:
         kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if traces else ""
@@ -90,7 +90,7 @@ def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset 
         shutil.rmtree(work_dir / "result", ignore_errors=True)
     runtime.engines.release()
     trainer = distributed.train if spec.execution.train_processes > 1 else train
-    trainer(spec.job, store.there.keep, work_dir, checkpoint, runtime.progress)
+    trainer(spec.job, store.backend.upload_part, work_dir, checkpoint, runtime.progress)
     stats = _stats(traces - spec.distill.held_out, work_dir / "result")
     return commit_training(spec, store, work_dir, stats, checkpoints.step(checkpoint))
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ..errors import StoreError, refused
-from ..store import Manifest, Store, unfinished
+from ..store import Manifest, Store, work
 from .runtime import Runtime
 from .spec import Spec, lineage, stage_module, upstreams
 
@@ -64,9 +64,9 @@ def execute(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
 
 def _execute(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     if manifest := finished(spec, store):
-        unfinished.drop_work(store, manifest)
+        work.delete_work(store, manifest)
         return Outcome(manifest, 0, manifest.units)
-    with store.writing(spec.recipe, runtime.progress.wait):
+    with store.exclusive(spec.recipe, runtime.progress.wait):
         if manifest := finished(spec, store):  # another process made it while this one waited
             return Outcome(manifest, 0, manifest.units)
         for merged in (u for u in lineage(spec) if u.stage == "merge" and u is not spec):
@@ -79,7 +79,7 @@ def _execute(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
             # The parts of a stage note their own time, which must not count twice.
             spent = time.monotonic() - started - (_seconds_of_parts(spec, store) - before)
             with contextlib.suppress(StoreError, OSError):  # an error before this one matters more
-                unfinished.add_seconds(store, spec.recipe, spec.fingerprint, spent)
+                work.add_seconds(store, spec.recipe, spec.fingerprint, spent)
 
 
 def parts(spec: Spec) -> list[Spec]:
@@ -88,7 +88,7 @@ def parts(spec: Spec) -> list[Spec]:
 
 
 def _seconds_of_parts(spec: Spec, store: Store) -> float:
-    return sum(unfinished.seconds(store, u.recipe, u.fingerprint) for u in parts(spec))
+    return sum(work.read_seconds(store, u.recipe, u.fingerprint) for u in parts(spec))
 
 
 def delete(spec: Spec, store: Store, before: float = math.inf) -> None:
@@ -98,5 +98,5 @@ def delete(spec: Spec, store: Store, before: float = math.inf) -> None:
     """
     for part in (spec, *parts(spec)):
         manifest = store.manifest(part.recipe, part.fingerprint)
-        if manifest and not before <= store.committed(manifest) <= time.time():
-            unfinished.forget(store, manifest)
+        if manifest and not before <= store.committed_at(manifest) <= time.time():
+            work.delete_request(store, manifest)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from .. import models
 from ..models import ResolvedModel
-from ..store import Store, digest, unfinished
+from ..store import Store, digest, work
 from . import distill
 from .directory import DirectorySpec, commit_directory
 from .execute import Outcome, sources
@@ -46,8 +46,8 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     from transformers import GenerationConfig
 
     made_from, base = sources(spec, store), spec.student.teach[0].model
-    store.open(spec.recipe)
-    work_dir = unfinished.work(store, spec.recipe, spec.fingerprint, digest(made_from))
+    store.prepare(spec.recipe)
+    work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest(made_from))
     result = work_dir / "result"
     shutil.rmtree(result, ignore_errors=True)
     runtime.progress.begin("merge", 1, "models")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..engines import LoadedEngine
 from ..progress import Progress
 from ..records import Problem
-from ..store import Entry, Store
+from ..store import FileEntry, Store
 from .spec import Spec
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Input:
 
     name: str
     problems: Sequence[Problem]
-    upstream: Entry | None = None
+    upstream: FileEntry | None = None
 
     @property
     def source(self) -> str | None:

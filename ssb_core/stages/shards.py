@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..problems import ProblemSet
 from ..records import Problem, to_table
-from ..store import Entry, Manifest, Store
+from ..store import FileEntry, Manifest, Store
 from .execute import Outcome, sources
 from .runtime import Input, Runtime, ShardPlan
 from .spec import Spec
@@ -37,8 +37,8 @@ def run_shards(spec: Spec, store: Store, plan: ShardPlan, runtime: Runtime) -> O
     a kill costs two shards at most. An error in writing is raised, as it is, when the next shard is made.
     """
     recipe = spec.recipe
-    store.open(recipe)
-    found = ((i.name, store.shard(recipe, i.name, i.source)) for i in plan.inputs)
+    store.prepare(recipe)
+    found = ((i.name, store.find_shard(recipe, i.name, i.source)) for i in plan.inputs)
     entries = {name: shard and shard.entry for name, shard in found}  # ids are kept in the sidecars alone
     missing = [i for i in plan.inputs if entries[i.name] is None]
 
@@ -59,8 +59,8 @@ def run_shards(spec: Spec, store: Store, plan: ShardPlan, runtime: Runtime) -> O
     whole = tuple(e for e in entries.values() if e)
     assert len(whole) == len(plan.inputs), "a stage left shards out"
     manifest = Manifest(spec.stage, recipe.hash, spec.fingerprint, whole, sources(spec, store))
-    facts = _sum_up(store, manifest, plan)
-    manifest = replace(manifest, facts=facts)
+    stats = _sum_up(store, manifest, plan)
+    manifest = replace(manifest, stats=stats)
     return Outcome(store.commit(recipe, manifest), len(missing), len(plan.inputs) - len(missing))
 
 
@@ -75,7 +75,7 @@ def _sum_up(store: Store, manifest: Manifest, plan: ShardPlan) -> dict[str, Any]
     return dict(sorted(counts.items())) | noted
 
 
-def shard_inputs(problems: ProblemSet, size: int, upstream: Entry | None = None) -> list[Input]:
+def shard_inputs(problems: ProblemSet, size: int, upstream: FileEntry | None = None) -> list[Input]:
     """Inputs of `size` problems each, named by their content. All of them also depend on the file `upstream`, if given."""
     return [Input(chunk.digest, chunk, upstream) for chunk in problems.chunks(size)]
 
@@ -86,7 +86,7 @@ def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Probl
     The upstream shards hold `problems` in order, in shards of any size.
     """
     found, start = [], 0
-    for entry in upstream.entries:
+    for entry in upstream.files:
         stop = start + len(store.sidecar(upstream, entry).problem_ids)
         found.append(Input(Path(entry.path).stem, problems[start:stop], entry))
         start = stop

@@ -120,7 +120,7 @@ def plan_shards(spec: Solutions, store: Store, runtime: Runtime) -> ShardPlan:
     progress = runtime.progress
     selected, sampled = required(spec.select, store), required(spec.select.rollouts, store)
     inputs = downstream_inputs(selected, store, spec.select.rollouts.load_wave())
-    rollouts_of = dict(zip(selected.entries, sampled.entries, strict=True))
+    rollouts_of = dict(zip(selected.files, sampled.files, strict=True))
 
     def pairs(item: Input) -> list[ContrastivePair]:
         assert item.upstream

@@ -32,7 +32,7 @@ def write_dataset(store: Store, taught: Sequence[Manifest], limit: int, path: Pa
 
     from ..signal import layout
 
-    shards = [(manifest, entry) for manifest in taught for entry in manifest.entries]
+    shards = [(manifest, entry) for manifest in taught for entry in manifest.files]
     schemas = [store.schema(*shard) for shard in shards]
     if not schemas:
         return 0

@@ -184,7 +184,7 @@ def test_the_data_set_holds_the_traces_that_were_trained_on_in_their_order(
     rows = pq.read_table(exports["dataset"] / "data").to_pylist()
     lay_out(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
     trained = Traces(tmp_path / "traces.arrow")
-    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].facts["traces"] == 24
+    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].stats["traces"] == 24
     by_id = {p.id: p for p in Origin.of(quick_run).asked()}
     for row, trace in zip(rows, (trained[i] for i in range(len(trained))), strict=True):
         assert row["student_prompt_ids"] == trace["prompt_ids"].tolist()

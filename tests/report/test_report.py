@@ -65,13 +65,13 @@ def poison(run: Run, stage: str, text: str) -> None:
     recipes = {Recipe(stage, how).hash: Recipe(stage, how) for how in run.store.recipes(stage)}
     for manifest in run.manifests(stage):
         recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.entries:
+        for entry in manifest.files:
             shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
             at = table.column_names.index("text")
             table = table.set_column(at, "text", pa.array([text] * table.num_rows))
             name = Path(entry.path).stem
             entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
-        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+        run.store.commit(recipe, replace(manifest, files=tuple(entries)))
 
 
 def mark_all(run: Run, marked: Marked | None) -> None:
@@ -79,13 +79,13 @@ def mark_all(run: Run, marked: Marked | None) -> None:
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     for manifest in run.manifests("teach"):
         recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.entries:
+        for entry in manifest.files:
             shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
             others = {k: v for k, v in table.schema.metadata.items() if k != marks.METADATA.encode()}
             table = table.replace_schema_metadata(others | (marked.dump() if marked else {}))
             name = Path(entry.path).stem
             entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
-        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+        run.store.commit(recipe, replace(manifest, files=tuple(entries)))
 
 
 def hot(text: str, kl: float) -> Mark:
@@ -142,7 +142,7 @@ def test_the_stage_table_is_the_summarys(quick_run: Run, html: str) -> None:
         assert rows[name][6] == (f"{stage['tokens']:,}" if "tokens" in stage else "")
         assert rows[name][7] == summary["fingerprints"][name]
     for name in ("rollouts", "evaluate"):
-        assert summary["stages"][name]["tokens"] == sum(m.facts["tokens"] for m in quick_run.manifests(name))
+        assert summary["stages"][name]["tokens"] == sum(m.stats["tokens"] for m in quick_run.manifests(name))
 
 
 def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from ...errors import ConfigError, StoreError
 from ...models import ResolvedModel
 from ...problems import ProblemSet, load_problems, load_unchanged
 from ...records import Problem
-from ...store import Store, digest, unfinished
+from ...store import Store, digest, work
 from ...training import checkpoints
 from ...training.job import TrainingJob
 from ...training.log import read_log
@@ -145,15 +145,15 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
             f"{len(prompt_ids)} problems fill no step of grpo.prompts_per_step ({spec.grpo.prompts_per_step}); lower "
             "that, or sample more problems (problems.limit)"
         )
-    store.open(spec.recipe)
-    work_dir = unfinished.work(store, spec.recipe, spec.fingerprint, digest([]))
+    store.prepare(spec.recipe)
+    work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest([]))
     checkpoint = checkpoints.last(work_dir)
     shutil.rmtree(work_dir / "result", ignore_errors=True)
     runtime.engines.release()
     with verify.Verifier(spec.problems.completion_form) as verifier:
         from ...training.grpo_trainer import train
 
-        train(spec.job, scheduled, prompt_ids, verifier, store.there.keep, work_dir, checkpoint, runtime.progress)
+        train(spec.job, scheduled, prompt_ids, verifier, store.backend.upload_part, work_dir, checkpoint, runtime.progress)
     stats = count(read_log(work_dir / "result"), len({p.id for p in scheduled}))
     return commit_training(spec, store, work_dir, stats, checkpoints.step(checkpoint))
 

@@ -56,7 +56,7 @@ def _rows(spec: distill.Spec, store: Store, taught: Sequence[Manifest]) -> Itera
         selection = request.solutions.select
         selected, sampled = required(selection, store), required(selection.rollouts, store)
         inputs = downstream_inputs(selected, store, selection.rollouts.load_wave())
-        for item, rollouts, entry in zip(inputs, sampled.entries, manifest.entries, strict=True):
+        for item, rollouts, entry in zip(inputs, sampled.files, manifest.files, strict=True):
             assert item.upstream
             selections = store.records(selected, item.upstream, Selection)
             pairs = select.pairs(selections, store.records(sampled, rollouts, Rollout), item.problems)
