@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import problems, prompts, verify
 from ..config import Benchmark, Decoding, Example
-from ..engines import K, Request, Sampler, complete, draws, open_sampler
+from ..engines import K, Sampler, SampleRequest, complete, open_sampler, requests_for
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import NO_VOTE, Problem, Sample, Verdict
@@ -85,9 +85,9 @@ def answer(
 ) -> Iterator[tuple[K, list[Sample]]]:
     """`samples` graded answers to every shard's problems, in order; shards as they get done."""
 
-    def ask(problem: Problem) -> list[Request]:
+    def ask(problem: Problem) -> list[SampleRequest]:
         shown = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, shown, "evaluate", spec.decoding.seed, problem.id, spec.samples)
+        return requests_for(sampler, shown, "evaluate", spec.decoding.seed, problem.id, spec.samples)
 
     groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
     for (key, wanted), completed in complete(sampler, groups, spec.decoding, progress):

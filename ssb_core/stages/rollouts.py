@@ -14,7 +14,7 @@ from pydantic import SerializeAsAny, field_validator
 
 from .. import problems, prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, Request, Sampler, complete, draws, open_sampler
+from ..engines import K, Sampler, SampleRequest, complete, open_sampler, requests_for
 from ..models import ResolvedModel
 from ..problems.problem_set import ProblemSet
 from ..progress import Progress
@@ -80,9 +80,9 @@ def sample(
     """The rollouts of every shard's problems, in order; shards as they get done."""
     config = spec.rollouts
 
-    def ask(problem: Problem) -> list[Request]:
+    def ask(problem: Problem) -> list[SampleRequest]:
         shown = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, shown, "rollouts", config.seed, problem.id, config.samples)
+        return requests_for(sampler, shown, "rollouts", config.seed, problem.id, config.samples)
 
     groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
     for (key, wanted), completed in complete(sampler, groups, config, progress):

@@ -17,7 +17,7 @@ from unicodedata import category, normalize
 
 from .. import models, prompts, verify
 from ..config import Decoding, Example, TeachConfig
-from ..engines import K, Request, Sampler, complete, draws, open_sampler, release
+from ..engines import K, Sampler, SampleRequest, complete, open_sampler, release, requests_for
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, TeacherTrace, Verdict, from_row, to_table
 from ..store import Store, digest
@@ -137,9 +137,9 @@ def write(
 ) -> Iterator[tuple[K, list[TeacherTrace]]]:
     """One hinted solution for each pair of every shard, verified, with the reason if it cannot be used."""
 
-    def ask(pair: ContrastivePair) -> list[Request]:
+    def ask(pair: ContrastivePair) -> list[SampleRequest]:
         shown = spec.shown(pair.problem.question, pair.correct.text, pair.wrong.text)
-        return draws(sampler, shown, "teach", spec.decoding.seed, pair.problem.id, 1)
+        return requests_for(sampler, shown, "teach", spec.decoding.seed, pair.problem.id, 1)
 
     groups = (((key, pairs), [r for p in pairs for r in ask(p)]) for key, pairs in shards)
     for (key, pairs), completed in complete(sampler, groups, spec.decoding, progress):
