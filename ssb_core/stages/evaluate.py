@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import prompts, verify
 from ..config import Benchmark, Decoding, Example
-from ..engines import K, Request, Sampler, draws
+from ..engines import K, SampleRequest, Sampler, requests_for
 from ..models import ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
@@ -23,7 +23,7 @@ from .baselines import Student
 from .directory import weights
 from .execute import Outcome, required
 from .runtime import Input, Runtime, ShardPlan
-from .sampling import sample_and_grade
+from .sampling import Sampled, sample_and_grade
 from .shards import run_shards, sampled_table, shard_inputs
 from .spec import Spec as BaseSpec
 
@@ -95,31 +95,31 @@ def answer(
 ) -> Iterator[tuple[K, list[Sample]]]:
     """`samples` graded answers to every shard's problems, in order. Shards come as they get done."""
 
-    def requests_for(problem: Problem) -> list[Request]:
+    def ask(problem: Problem) -> list[SampleRequest]:
         messages = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, messages, "evaluate", spec.decoding.seed, problem.id, spec.samples)
+        return requests_for(sampler, messages, "evaluate", spec.decoding.seed, problem.id, spec.samples)
 
     def gold(problem: Problem) -> str:
         return problem.answer
 
-    for key, samples in sample_and_grade(sampler, shards, requests_for, spec.decoding, progress, verifier, gold):
-        rows = []
-        for s in samples:
-            assert s.verdict
-            c, prompt_hash = s.completion, digest(s.request.prompt_ids)
-            rows.append(
-                Sample(
-                    s.item.id,
-                    s.index,
-                    s.request.seed,
-                    prompt_hash,
-                    c.completion_ids,
-                    c.text,
-                    c.finish_reason,
-                    s.verdict,
-                )
-            )
-        yield key, rows
+    for key, samples in sample_and_grade(sampler, shards, ask, spec.decoding, progress, verifier, gold):
+        yield key, [_sample(s) for s in samples]
+
+
+def _sample(sampled: Sampled[Problem]) -> Sample:
+    request, c = sampled.request, sampled.completion
+    prompt_hash, problem_id = digest(request.prompt_ids), sampled.item.id
+    assert sampled.verdict
+    return Sample(
+        problem_id,
+        sampled.index,
+        request.seed,
+        prompt_hash,
+        c.completion_ids,
+        c.text,
+        c.finish_reason,
+        sampled.verdict,
+    )
 
 
 def count(table: pa.Table) -> dict[str, int]:

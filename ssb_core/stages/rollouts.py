@@ -13,7 +13,7 @@ from pydantic import SerializeAsAny, field_serializer, field_validator
 
 from .. import prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, Request, Sampler, draws
+from ..engines import K, SampleRequest, Sampler, requests_for
 from ..models import ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
@@ -22,7 +22,7 @@ from ..store import Store, digest
 from .directory import weights
 from .execute import Outcome, required
 from .runtime import Input, Runtime, ShardPlan
-from .sampling import sample_and_grade
+from .sampling import Sampled, sample_and_grade
 from .shards import run_shards, sampled_table, shard_inputs
 from .spec import Spec as BaseSpec
 
@@ -88,21 +88,18 @@ def sample(
     """The rollouts of every shard's problems, in order. Shards come as they get done."""
     config = spec.rollouts
 
-    def requests_for(problem: Problem) -> list[Request]:
+    def ask(problem: Problem) -> list[SampleRequest]:
         messages = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, messages, "rollouts", config.seed, problem.id, config.samples)
+        return requests_for(sampler, messages, "rollouts", config.seed, problem.id, config.samples)
 
-    for key, samples in sample_and_grade(sampler, shards, requests_for, config, progress):
-        yield (
-            key,
-            [
-                Rollout(
-                    s.item.id, s.index, s.request.prompt_ids, c.completion_ids, c.text, c.finish_reason, s.request.seed
-                )
-                for s in samples
-                for c in [s.completion]
-            ],
-        )
+    for key, samples in sample_and_grade(sampler, shards, ask, config, progress):
+        yield key, [_rollout(s) for s in samples]
+
+
+def _rollout(sample: Sampled[Problem]) -> Rollout:
+    request, c = sample.request, sample.completion
+    prompt_ids, seed = request.prompt_ids, request.seed
+    return Rollout(sample.item.id, sample.index, prompt_ids, c.completion_ids, c.text, c.finish_reason, seed)
 
 
 def count(table: pa.Table) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..config import Decoding
-from ..engines import K, Request, Sampler, complete
+from ..engines import K, SampleRequest, Sampler, complete
 from ..progress import Progress
 from ..records import Completion, Verdict
 from ..verify import Verifier
@@ -21,7 +21,7 @@ class Sampled(Generic[Item]):
 
     item: Item
     index: int
-    request: Request
+    request: SampleRequest
     completion: Completion
     verdict: Verdict | None
 
@@ -29,17 +29,19 @@ class Sampled(Generic[Item]):
 def sample_and_grade(
     sampler: Sampler,
     shards: Iterable[tuple[K, Sequence[Item]]],
-    requests_for: Callable[[Item], Sequence[Request]],
+    ask: Callable[[Item], Sequence[SampleRequest]],
     decoding: Decoding,
     progress: Progress,
     verifier: Verifier | None = None,
     gold: Callable[[Item], str] = str,
 ) -> Iterator[tuple[K, list[Sampled[Item]]]]:
-    """Every shard's key with the completions of its items, in their order; shards come as they get done.
+    """Ask for every item's requests, and yield every shard's key with the completions of its items.
+
+    Items keep their order; shards come as they get done.
 
     With a `verifier` each completion is graded against the ``gold(item)`` answer.
     """
-    groups = ((key, [(i, n, r) for i in items for n, r in enumerate(requests_for(i))]) for key, items in shards)
+    groups = ((key, [(i, n, r) for i in items for n, r in enumerate(ask(i))]) for key, items in shards)
     requests = (((key, group), [r for *_, r in group]) for key, group in groups)
     for (key, group), completed in complete(sampler, requests, decoding, progress):
         verdicts: Sequence[Verdict | None] = [None] * len(group)

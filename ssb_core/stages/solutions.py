@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import prompts, verify
 from ..config import Decoding, Example
-from ..engines import K, Request, Sampler, draws
+from ..engines import K, SampleRequest, Sampler, requests_for
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, Rollout, Selection, TeacherTrace, Verdict
 from ..store import Store, digest
@@ -69,14 +69,14 @@ def write(
 ) -> Iterator[tuple[K, list[TeacherTrace]]]:
     """One hinted solution for each pair of every shard, verified, with the reason if it is dropped."""
 
-    def requests_for(pair: ContrastivePair) -> list[Request]:
+    def ask(pair: ContrastivePair) -> list[SampleRequest]:
         messages = spec.messages(pair.problem.question, pair.correct.text, pair.wrong.text)
-        return draws(sampler, messages, "teach", spec.decoding.seed, pair.problem.id, 1)
+        return requests_for(sampler, messages, "teach", spec.decoding.seed, pair.problem.id, 1)
 
     def gold(pair: ContrastivePair) -> str:
         return pair.problem.answer
 
-    for key, samples in sample_and_grade(sampler, shards, requests_for, spec.decoding, progress, verifier, gold):
+    for key, samples in sample_and_grade(sampler, shards, ask, spec.decoding, progress, verifier, gold):
         yield key, [_trace(sampler, sample) for sample in samples]
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from ssb_core import models, problems, prompts, report, verify
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
@@ -87,7 +87,7 @@ def ours(quick_run: Run, asked: tuple[problems.Problem, ...]) -> list[str]:
     origin = Origin.of(quick_run)
     adapter = student.find(quick_run).weights.parent
     with open_sampler(origin.model, origin.config.execution, adapter) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
     return [c.text for c in completions]
 

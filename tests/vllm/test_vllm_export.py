@@ -13,7 +13,7 @@ import pytest
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
 from tests.conftest import sampled
@@ -44,7 +44,7 @@ def ours(nano: models.ResolvedModel, quick_run: Run, chats: list[prompts.Message
     """Greedy answers of the run's student through transformers."""
     execution = Execution(engine="transformers", device="cpu")
     with open_sampler(nano, execution, student.find(quick_run).weights.parent) as sampler:
-        requests = [Request(sampler.encode(turns), 0) for turns in chats]
+        requests = [SampleRequest(sampler.encode(turns), 0) for turns in chats]
         return [c.text for c in sampled(sampler, requests, GREEDY)]
 
 

@@ -1,4 +1,4 @@
-"""Baseline ssb-no-wrong: the teacher sees the correct rollout only. The gain of SSB over it comes from the wrong one."""
+"""Baseline ssb-no-wrong: the teacher sees the correct rollout only. The gain of SSB over it is due to the wrong one."""
 
 from __future__ import annotations
 
