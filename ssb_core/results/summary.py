@@ -169,7 +169,7 @@ def results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
             by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
     trained = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
     return {
-        name: _benchmark(store, evaluated) | benchmarks.statement(evaluated[0], trained)
+        name: _benchmark(store, evaluated) | benchmarks.describe(evaluated[0], trained)
         for name, evaluated in by_benchmark.items()
     }
 

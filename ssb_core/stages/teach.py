@@ -41,7 +41,7 @@ class Spec(BaseSpec):
     def of(
         cls, selected: select.Spec, config: TeachConfig, temperature: float, few_shot: tuple[Example, ...] = ()
     ) -> Spec:
-        """The request for the pairs of one selection. `temperature` is the one at which the student will be distilled."""
+        """The request for the pairs of one selection; the student will be distilled at `temperature`."""
         decoding = Decoding.model_validate(config.recipe)
         execution = selected.execution
         written = Solutions(select=selected, decoding=decoding, few_shot=few_shot, execution=execution)

@@ -2,7 +2,7 @@
 
 A setting that is neither here nor in `GrpoConfig` is TRL's default: its token-level loss (`dapo`), advantages scaled by
 the spread of each group, clipping at 0.2, one update for each generation. The optimiser is that of the public recipes
-which `GrpoConfig` names: AdamW with beta2 0.99 and weight decay 0.1, a tenth of the steps to warm up, then cosine decay.
+named by `GrpoConfig`: AdamW with beta2 0.99 and weight decay 0.1, a tenth of the steps to warm up, then cosine decay.
 """
 
 from __future__ import annotations

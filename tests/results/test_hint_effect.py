@@ -24,7 +24,7 @@ from ssb_core.signal.marks import Marked, pieces
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe
 from tests.conftest import run_stages
-from tests.report.test_report import copied
+from tests.support.runs import copied
 
 
 @pytest.fixture(scope="module")
