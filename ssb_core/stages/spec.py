@@ -102,7 +102,7 @@ class Stage(Protocol):
 
 def module(stage: str) -> Stage:
     """The module of a stage, imported when asked for."""
-    package = "ssb_core.stages.baselines" if stage in BASELINES else __name__
+    package = "ssb_core.stages.baselines" if stage in BASELINES else "ssb_core.stages"
     return importlib.import_module(f"{package}.{stage.replace('-', '_')}")  # type: ignore[return-value]
 
 

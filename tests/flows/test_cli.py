@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flows import cli
+from flows.cli import main as cli
 from ssb_core.models import NANO
 from tests.support.processes import SSB, cpu_of_children, run_ssb
 

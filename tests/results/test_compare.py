@@ -10,6 +10,7 @@ import pytest
 
 from ssb_core.config import Benchmark, ConfigError, RunConfig
 from ssb_core.evaluation import statistics
+from ssb_core.problems import load
 from ssb_core.records import PairedDifference, Problem, Sample, Verdict
 from ssb_core.report import compare_html
 from ssb_core.results import compare
@@ -110,7 +111,7 @@ def test_problems_with_the_same_id_and_another_question_are_not_compared(
     with pytest.raises(ConfigError, match="no benchmark to compare on: first:base was evaluated on pens; quick:ssb"):
         compare.compare(first, Side(run, "ssb"))
     asked(tmp_path / "a.jsonl", 3, 9)
-    compare.problems._read_as.cache_clear()
+    load._read_as.cache_clear()
     with pytest.raises(ConfigError, match=r"a\.jsonl is no longer what run first read.*\n  remedy"):
         compare.compare(first, second)
 
