@@ -12,7 +12,7 @@ import typer
 
 from ssb_core.config.execution import StageName
 
-from .. import preflight
+from ssb_core.api import preflight
 from . import prefect
 from . import run as launch
 from . import store as store_commands
@@ -62,9 +62,9 @@ def run(
     with clean_errors():
         settings = load(preset, config, overrides, limit)
         part = from_stage.value, to_stage.value, [f.value for f in force or []]
-        preflight.refuse_bad_part(*part)
+        preflight.refuse_bad_stages(*part)
         origin = preset or (config.stem if config else "custom")
-        directory = runs / preflight.name_of(name, origin, settings)
+        directory = runs / preflight.run_name(name, origin, settings)
         preflight.refuse_bad_input(settings, open_store(store), runs, from_stage.value)
         _note(preflight.notes(settings, str(directory / "report.html"), to_stage.value))
         launch.tell(launch.start(settings, store, runs, name, origin, *part), directory)
@@ -120,7 +120,7 @@ def report(
 
         chosen = Run.named(runs, run_name, open_store(store))
         reports.write(chosen)
-        launch.tell(chosen.summary, chosen.directory)
+        launch.tell(chosen.load_summary(), chosen.directory)
 
 
 @app.command()
@@ -232,7 +232,7 @@ def export(
         targets = {kind: target for kind, target in asked.items() if target}
         chosen = Run.named(runs, run_name, open_store(store))
         written = exports.export(chosen, targets, signal=signal, overwrite=overwrite)
-        print(export_command.told(written, reports.verdict_in_words(chosen.summary)))
+        print(export_command.told(written, reports.verdict_in_words(chosen.load_summary())))
 
 
 @app.command()

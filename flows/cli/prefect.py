@@ -12,7 +12,7 @@ import typer
 
 from ssb_core.config.execution import StageName
 
-from .. import preflight
+from ssb_core.api import preflight
 from .errors import clean_errors
 from .options import ConfigOption, LimitOption, NameOption, PoolTypeName, PresetOption, SetOption, load
 
@@ -92,9 +92,9 @@ def parameters(
     with clean_errors():
         settings = load(preset, config, overrides, limit)
         stages = [f.value for f in force or []]
-        preflight.refuse_bad_part(from_stage.value, to_stage.value, stages)
+        preflight.refuse_bad_stages(from_stage.value, to_stage.value, stages)
         origin = preset or (config.stem if config else "custom")
-        preflight.name_of(name, origin, settings)
+        preflight.run_name(name, origin, settings)
         given = {
             "config": settings.model_dump(mode="json"),
             "name": name,

@@ -32,9 +32,8 @@ def start(
     from ssb_core.config.execution import StageName
     from ssb_core.errors import StageError
     from ssb_core.progress import PlainProgress
-    from tasks.run_stage import listener
 
-    from ..ssb import ssb
+    from ..ssb import listener, ssb
     from . import console
 
     if determine_server_type() == ServerType.EPHEMERAL:

@@ -235,7 +235,7 @@ def rendered(template: str, content: dict[str, Any]) -> str:
 
 def _content(run: Run) -> dict[str, Any]:
     """What the template shows."""
-    summary = run.summary
+    summary = run.load_summary()
     config = queries.configuration(run)
     stories = problem_history.examples(run, STORIES)
     images = {name: base64.b64encode(png).decode() for name, png in draw_charts(run).items()}
@@ -253,9 +253,9 @@ def _content(run: Run) -> dict[str, Any]:
         "images": images,
         "stories": [(s, problem_history.chapters(s)) for s in stories],
         "flipped": [(s, problem_history.chapters(s)) for s in problem_history.flipped(run)],
-        "requests": run.stages,
+        "requests": run.load_stages(),
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
-        "environment": run.environment,
+        "environment": run.load_environment(),
         "order": STAGES,
     }
 

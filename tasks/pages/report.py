@@ -39,5 +39,5 @@ def _stages(run: Run) -> list[dict[str, str]]:
             "rows": f"{stage['rows']:,}",
             "tokens": f"{stage['tokens']:,}" if "tokens" in stage else "",
         }
-        for name, stage in run.summary["stages"].items()
+        for name, stage in run.load_summary()["stages"].items()
     ]

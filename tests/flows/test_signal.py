@@ -29,8 +29,8 @@ def test_all_figures_as_json_and_nothing_is_written(quick_run: Run, alone: dict[
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["run"] == "quick"
-    assert figures["storage"]["tokens"] == quick_run.summary["signal"]["tokens"] and figures["storage"]["ratio"] > 1
-    assert figures["certificates"]["max_kl_error"] == quick_run.summary["signal"]["max_kl_error"]
+    assert figures["storage"]["tokens"] == quick_run.load_summary()["signal"]["tokens"] and figures["storage"]["ratio"] > 1
+    assert figures["certificates"]["max_kl_error"] == quick_run.load_summary()["signal"]["max_kl_error"]
     assert (figures["survey"]["traces"], len(figures["survey"]["moments"])) == (3, 2)
     assert "survey: 3/3 traces" in done.stderr
     assert files() == before and list(tmp_path.iterdir()) == []

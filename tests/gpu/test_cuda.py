@@ -38,8 +38,8 @@ def test_greedy_completions_agree_with_the_cpu(nano: models.ResolvedModel) -> No
 def test_the_small_pipeline_runs_and_certifies_its_signal(small: RunConfig, tmp_path: Path) -> None:
     on_gpu = small.model_copy(update={"execution": small.execution.model_copy(update={"device": "cuda"})})
     run: Run = run_stages(on_gpu, Store(tmp_path / "store"), tmp_path / "run")
-    assert run.summary["yield"]["taught"] >= 24
-    assert run.summary["signal"]["max_kl_error"] < 1e-4
+    assert run.load_summary()["yield"]["taught"] >= 24
+    assert run.load_summary()["signal"]["max_kl_error"] < 1e-4
 
 
 def free() -> int:

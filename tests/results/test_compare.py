@@ -53,7 +53,7 @@ def answered(rights: str, answers: str = "") -> Answered:
 
 def test_accuracy_intervals_and_difference_are_those_of_the_summary(quick_run: Run) -> None:
     (found,) = compare.compare(*sides(quick_run)).benchmarks
-    told = quick_run.summary["benchmarks"]["nano-test"]
+    told = quick_run.load_summary()["benchmarks"]["nano-test"]
     for score, model in ((found.first, "base"), (found.second, "ssb")):
         of = told["models"][model]
         assert (score.accuracy, list(score.ci95), score.samples) == (of["accuracy"], of["ci95"], told["samples"])

@@ -275,7 +275,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     sampled = sum(m.stats["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")
     assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
-    (benchmark,) = run.summary["benchmarks"].values()
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
     assert rewards(log).startswith(b"\x89PNG")
