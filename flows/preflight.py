@@ -81,7 +81,7 @@ def notes(settings: RunConfig, where: str, to_stage: str = "evaluate") -> Iterat
     from ssb_core.evaluation import benchmarks
     from ssb_core.results import wording
 
-    asked = settings.evaluate.asked if to_stage == "evaluate" else ()
+    asked = settings.evaluate.limited_benchmarks() if to_stage == "evaluate" else ()
     sets: dict[str, ProblemsConfig] = {settings.problems.source: settings.problems}
     for name, problem_set in (sets | {f"benchmark {b.name}": b for b in asked}).items():
         if rejected := problems.rejections(problem_set):

@@ -20,7 +20,7 @@ def statement(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str,
     `training` is the problem set that the student may have learned from, if there is one.
     """
     benchmark, asked = spec.benchmark, spec.problem_set
-    total = problems.total(benchmark)
+    total = problems.count_verifiable(benchmark)
     return {
         "partial": len(asked) < total,
         "of": total,
@@ -41,6 +41,6 @@ def contamination(training: ProblemsConfig, benchmark: ProblemsConfig) -> list[d
 
 
 def _origin(benchmark: Benchmark) -> dict[str, Any]:
-    hub = problems.on_hub(benchmark)
+    hub = problems.is_on_hub(benchmark)
     names = {"subset": benchmark.subset, "split": benchmark.split} if hub else {"subset": None, "split": None}
     return {"source": benchmark.source, **names}

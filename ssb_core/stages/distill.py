@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from .. import models
-from ..config import DistillConfig, refuse_missing
+from ..config import DistillConfig, require_packages
 from ..engines import release
 from ..errors import StoreError
 from ..progress import Progress
@@ -116,7 +116,7 @@ def lay_out(spec: Spec, store: Store, taught: Sequence[Manifest], path: Path) ->
 
 def run(spec: Spec, store: Store, progress: Progress, lay_out: LayOut = lay_out) -> Outcome:
     """Train on what is laid out, or go on training, and commit the adapter."""
-    refuse_missing(spec.execution)
+    require_packages(spec.execution)
     manifests = [required(t, store) for t in spec.teach]
     store.open(spec.recipe)
     # Checkpoints of other upstream bytes must not be gone on with.

@@ -56,7 +56,7 @@ class Spec(BaseSpec):
 
     @property
     def problem_set(self) -> problems.ProblemSet:
-        return problems.load(self.benchmark)
+        return problems.load_problems(self.benchmark)
 
     def how(self) -> dict[str, Any]:
         return {

@@ -67,7 +67,7 @@ class Spec(BaseSpec):
     @property
     def wave(self) -> ProblemSet:
         """The problems asked for."""
-        return problems.load(self.problems).part(self.start, self.stop)
+        return problems.load_problems(self.problems).part(self.start, self.stop)
 
     @property
     def samples_with(self) -> str:

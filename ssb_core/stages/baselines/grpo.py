@@ -65,7 +65,7 @@ class Spec(distill.Trained):
     @property
     def wave(self) -> ProblemSet:
         """The problems asked for."""
-        return problems.load(self.problems).part(self.start, self.stop)
+        return problems.load_problems(self.problems).part(self.start, self.stop)
 
     @property
     def names(self) -> dict[str, Any]:
