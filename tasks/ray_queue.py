@@ -1,4 +1,4 @@
-"""The desk between a stage's task and its workers (see `workers`): names of shards go out, tables come back."""
+"""The queue between a stage's task and its workers (see `ray_workers`): shard names go out, tables come back."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROOM = 2  # tables that lie on the desk
-LINES = 1000  # of logs that lie there; more are lost, for no worker waits to be heard
+MAX_TABLES = 2  # finished tables that the queue holds; put_result waits while it is full
+MAX_LINES = 1000  # log lines that the queue holds; further lines are dropped, because no worker waits for a reader
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a worker tells: a line of its log, or the table of a shard."""
+    """A message from a worker: a line of its log, or the table of a finished shard."""
 
     worker: int
     line: str = ""
@@ -26,55 +26,58 @@ class Event:
     table: Any = None
 
 
-class Desk:
-    """An actor between a stage's task and its workers. Every name is waiting, with one worker, or handed in."""
+class ShardQueue:
+    """An actor between a stage's task and its workers. Every shard is waiting, assigned to one worker, or finished."""
 
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
-        self.held: dict[int, set[str]] = {}
-        self.first = 0
+        self.assigned: dict[int, set[str]] = {}
+        self.first_worker = 0
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.room = asyncio.Semaphore(ROOM)
+        self.table_slots = asyncio.Semaphore(MAX_TABLES)
 
-    async def lay(self, names: Sequence[str], first: int) -> None:
-        """Lay out what is to be made, by workers from number `first` on; whatever there was is forgotten."""
-        self.waiting, self.held, self.first = deque(names), {}, first
-        self.events, self.room = asyncio.Queue(), asyncio.Semaphore(ROOM)
+    async def put_all(self, names: Sequence[str], first_worker: int) -> None:
+        """Start a new request: replace everything in the queue by these shards, for workers from `first_worker` on."""
+        self.waiting, self.assigned, self.first_worker = deque(names), {}, first_worker
+        self.events, self.table_slots = asyncio.Queue(), asyncio.Semaphore(MAX_TABLES)
 
-    async def take(self, worker: int) -> str | None:
-        """The name of a shard to make; None when no more are waiting, or the worker is of an earlier request."""
-        if not self.waiting or worker < self.first:
+    async def get(self, worker: int) -> str | None:
+        """The next shard to make, or None if none is waiting or the worker belongs to an earlier request."""
+        if not self.waiting or worker < self.first_worker:
             return None
         name = self.waiting.popleft()
-        self.held.setdefault(worker, set()).add(name)
+        self.assigned.setdefault(worker, set()).add(name)
         return name
 
-    async def hand_in(self, worker: int, name: str, table: pa.Table) -> None:
-        """Take a shard that is done; returns when there is room for it."""
-        room = self.room
-        await room.acquire()
-        if name in self.held.get(worker, ()):  # else its worker was believed dead, and another has it
-            self.held[worker].remove(name)
+    async def put_result(self, worker: int, name: str, table: pa.Table) -> None:
+        """Accept a finished shard. Waits while the queue holds `MAX_TABLES` tables."""
+        slots = self.table_slots
+        await slots.acquire()
+        if name in self.assigned.get(worker, ()):
+            self.assigned[worker].remove(name)
             self.events.put_nowait(Event(worker, shard=name, table=table))
-        else:
-            room.release()
+        else:  # the worker was taken for dead, and another one makes this shard
+            slots.release()
 
-    async def tell(self, worker: int, line: str) -> None:
-        """Take a line; nothing waits for it to be read, or the desk would be full of who waits."""
-        if self.events.qsize() < LINES:
+    async def put_line(self, worker: int, line: str) -> None:
+        """Accept a log line. Never waits for it to be read: waiting workers would fill the queue."""
+        if self.events.qsize() < MAX_LINES:
             self.events.put_nowait(Event(worker, line))
 
-    async def next(self, seconds: float) -> Event | None:
-        """The next event, if there is one in time."""
+    async def next_event(self, seconds: float) -> Event | None:
+        """The next event, or None if there is none within `seconds`."""
         with suppress(TimeoutError):
             event = await asyncio.wait_for(self.events.get(), seconds)
             if event.shard:
-                self.room.release()
+                self.table_slots.release()
             return event
         return None
 
     async def give_back(self, worker: int) -> tuple[list[str], int]:
-        """Put what a worker that ended has in hand in front of what is waiting; its names, and how many wait then."""
-        lost = sorted(self.held.pop(worker, ()))
+        """Put the shards of a worker that ended at the front of the queue.
+
+        Returns their names, and how many shards are waiting now.
+        """
+        lost = sorted(self.assigned.pop(worker, ()))
         self.waiting.extendleft(lost)
         return lost, len(self.waiting)

@@ -1,8 +1,8 @@
 """Shards that many workers make: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
 
-A worker loads one engine for a request and then makes shard after shard. It takes their names from a *desk* and hands
-the tables in there; the stage's task collects them and stays the only one that commits. What a worker that died had in
-its hands goes back to the desk, and another worker is started.
+A worker loads one engine for a request and then makes shard after shard. It gets their names from a
+`ShardQueue` and puts the tables into it; the stage's task collects them and stays the only one that commits. The
+shards of a worker that died go back to the queue, and another worker is started.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ssb_core.stages.isolation import overdue
 from ssb_core.stages.shards import Input, Made, Work, alone, hands
 from ssb_core.store import Store
 
-from .ray_queue import Desk, Event
+from .ray_queue import Event, ShardQueue
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,21 +45,21 @@ PATIENCE = 5.0  # seconds in which the last lines of a log arrive
 
 
 @task(name="worker", description="Make shards of a stage, one after the other.", persist_result=False)
-def make_shards(job: dict[str, Any], desk: Any, number: int) -> None:
-    """Make what is waiting on the desk; runs on Ray."""
+def make_shards(job: dict[str, Any], queue: Any, number: int) -> None:
+    """Make the shards that are waiting in the queue; runs on Ray."""
     import ray
 
-    names = iter(lambda: ray.get(desk.take.remote(number)), None)
+    names = iter(lambda: ray.get(queue.get.remote(number)), None)
     first = next(names, None)
     if first is None:  # others were faster: no engine is loaded for nothing
         return
-    with overheard(lambda line: desk.tell.remote(number, line)):
+    with overheard(lambda line: queue.put_line.remote(number, line)):
         spec, store = read(job)
         module: Any = stages.module(spec.stage)
         work: Work = module.work(spec, store, Noted())
         inputs = {i.name: i for i in work.inputs}
         for item, table in work.make(inputs[name] for name in itertools.chain([first], names)):
-            ray.get(desk.hand_in.remote(number, item.name, table))
+            ray.get(queue.put_result.remote(number, item.name, table))
 
 
 def refuse_unheard(execution: Execution) -> None:
@@ -151,10 +151,10 @@ def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Ray cluster at hand: what submits to it, its desk on this machine, and numbers for workers."""
+    """A Ray cluster at hand: what submits to it, its queue on this machine, and numbers for workers."""
 
     runner: RayTaskRunner
-    desk: Any
+    queue: Any
     numbers: Iterator[int]
 
 
@@ -167,7 +167,7 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     workers = execution.workers
-    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come by way of the desk
+    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come through the queue
     if workers.address is None:
         cores = workers.count * workers.num_cpus  # else Ray starts no more workers than there are cores
         how |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
@@ -175,11 +175,11 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
         how |= {"address": workers.address}
     with RayTaskRunner(init_kwargs=how) as runner:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        desk: Any = ray.remote(Desk).options(num_cpus=0, scheduling_strategy=here).remote()
+        queue: Any = ray.remote(ShardQueue).options(num_cpus=0, scheduling_strategy=here).remote()
         try:
-            yield Cluster(runner, desk, itertools.count(1))
+            yield Cluster(runner, queue, itertools.count(1))
         finally:
-            ray.kill(desk)
+            ray.kill(queue)
 
 
 class Team:
@@ -218,10 +218,10 @@ class Team:
         import ray
 
         deadline = time.monotonic() + 3600 * self.spec.execution.hours(self.spec.stage)
-        ray.get(self.cluster.desk.lay.remote(list(self.missing), next(self.cluster.numbers)))
+        ray.get(self.cluster.queue.put_all.remote(list(self.missing), next(self.cluster.numbers)))
         self._hire(min(self.spec.execution.workers.count, len(self.missing)))
         while self.missing or self.working:
-            event: Event | None = ray.get(self.cluster.desk.next.remote(EVERY if self.missing else 0.05))
+            event: Event | None = ray.get(self.cluster.queue.next_event.remote(EVERY if self.missing else 0.05))
             if event and event.shard:
                 yield self.missing.pop(event.shard), event.table
             elif event:
@@ -237,7 +237,7 @@ class Team:
         for number in itertools.islice(self.cluster.numbers, more):
             called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
             with remote_options(**self._needs()), temporary_settings({PREFECT_API_URL: _server()}):
-                told = {"job": self.job, "desk": self.cluster.desk, "number": number}
+                told = {"job": self.job, "queue": self.cluster.queue, "number": number}
                 self.working[number] = self.cluster.runner.submit(called, told)
 
     def _needs(self) -> dict[str, Any]:
@@ -266,7 +266,7 @@ class Team:
         for number in [n for n, f in self.working.items() if f.wrapped_future in ended]:
             future = self.working.pop(number)
             death = _death(future)
-            lost, waiting = ray.get(self.cluster.desk.give_back.remote(number))
+            lost, waiting = ray.get(self.cluster.queue.give_back.remote(number))
             if death:
                 self._bury(number, future, death, lost)
                 self._hire(min(waiting, 1))

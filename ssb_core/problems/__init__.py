@@ -12,6 +12,7 @@ from .load import (
     count_verifiable,
     is_on_hub,
     load_problems,
+    load_unchanged,
     rejections,
     unverifiable,
 )
@@ -25,6 +26,7 @@ __all__ = (
     "count_verifiable",
     "is_on_hub",
     "load_problems",
+    "load_unchanged",
     "rejections",
     "unverifiable",
 )

@@ -49,6 +49,19 @@ def load_problems(config: ProblemsConfig) -> ProblemSet:
     return _read(config)[0]
 
 
+def load_unchanged(config: ProblemsConfig, digest: str, start: int = 0, stop: int | None = None) -> ProblemSet:
+    """Problems `start` to `stop` of a set that was read before and then had this content `digest`.
+
+    Raises:
+        ConfigError: the content has changed since.
+    """
+    problems = load_problems(config)
+    part = problems if stop is None else problems.part(start, stop)
+    if part.digest != digest:
+        raise ConfigError(f"{config.source}: its problems changed during the run\n  remedy: run the same command again")
+    return part
+
+
 def count_verifiable(config: ProblemsConfig) -> int:
     """How many verifiable problems the whole set has, before `skip` and `limit`. Raises as `load_problems` does."""
     return _read(config)[2]

@@ -1,4 +1,4 @@
-"""The desk between a stage's task and its workers, as an object of its own."""
+"""ShardQueue, the queue between a stage's task and its Ray workers, tested as a plain object without Ray."""
 
 from __future__ import annotations
 
@@ -9,73 +9,73 @@ from typing import Any
 
 import pytest
 
-from tasks.ray_queue import LINES, ROOM, Desk
+from tasks.ray_queue import MAX_LINES, MAX_TABLES, ShardQueue
 
 SECONDS = 10
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """In a thread of its own: that of the tests may have a loop already, for the browser."""
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a thread of its own: the tests' thread may already have an event loop, for the browser."""
     with ThreadPoolExecutor() as thread:
-        return thread.submit(asyncio.run, work).result(SECONDS)
+        return thread.submit(asyncio.run, coroutine).result(SECONDS)
 
 
-def test_no_number_of_lines_keeps_a_table_from_the_desk() -> None:
-    async def talk() -> tuple[int, list[str]]:
-        desk = Desk()
-        await desk.lay(["a"], 0)
-        assert await desk.take(1) == "a"
-        for n in range(3 * LINES):
-            await desk.tell(1, f"line {n}")
-        await desk.hand_in(1, "a", "table of a")
-        events = [await desk.next(1) for _ in range(LINES + 1)]
+def test_log_lines_never_block_a_table() -> None:
+    async def fill_with_lines() -> tuple[int, list[str]]:
+        queue = ShardQueue()
+        await queue.put_all(["a"], 0)
+        assert await queue.get(1) == "a"
+        for n in range(3 * MAX_LINES):
+            await queue.put_line(1, f"line {n}")
+        await queue.put_result(1, "a", "table of a")
+        events = [await queue.next_event(1) for _ in range(MAX_LINES + 1)]
         return sum(bool(e and e.line) for e in events), [e.shard for e in events if e and e.shard]
 
-    assert run(talk()) == (LINES, ["a"])
+    assert run(fill_with_lines()) == (MAX_LINES, ["a"])
 
 
-def test_tables_wait_for_room_and_what_waits_is_still_in_hand() -> None:
-    async def fill() -> None:
-        desk = Desk()
-        names = [str(n) for n in range(ROOM + 1)]
-        await desk.lay(names, 0)
+def test_put_result_waits_for_a_slot_and_the_shard_stays_assigned_until_then() -> None:
+    async def fill_with_tables() -> None:
+        queue = ShardQueue()
+        names = [str(n) for n in range(MAX_TABLES + 1)]
+        await queue.put_all(names, 0)
         for _ in names:
-            await desk.take(1)
-        waiting = [asyncio.create_task(desk.hand_in(1, name, name)) for name in names]
+            await queue.get(1)
+        puts = [asyncio.create_task(queue.put_result(1, name, name)) for name in names]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert [t.done() for t in waiting] == [True] * ROOM + [False]
-        assert await desk.give_back(1) == ([names[-1]], 1)  # its worker died: another makes it
-        for _ in range(ROOM):
-            await desk.next(1)
-        await waiting[-1]
-        assert await desk.next(0.01) is None
+        assert [t.done() for t in puts] == [True] * MAX_TABLES + [False]
+        assert await queue.give_back(1) == ([names[-1]], 1)  # its worker died: another makes it
+        for _ in range(MAX_TABLES):
+            await queue.next_event(1)
+        await puts[-1]
+        assert await queue.next_event(0.01) is None
 
-    run(fill())
+    run(fill_with_tables())
 
 
 @pytest.mark.parametrize("worker", [1, 2])
 def test_a_worker_of_an_earlier_request_gets_nothing(worker: int) -> None:
-    async def take() -> str | None:
-        desk = Desk()
-        await desk.lay(["a"], 2)
-        return await desk.take(worker)
+    async def get() -> str | None:
+        queue = ShardQueue()
+        await queue.put_all(["a"], 2)
+        return await queue.get(worker)
 
-    assert run(take()) == (None if worker < 2 else "a")
+    assert run(get()) == (None if worker < 2 else "a")
 
 
-def test_what_a_dead_worker_had_in_hand_goes_to_the_next_one_and_is_taken_once() -> None:
-    async def day() -> None:
-        desk = Desk()
-        await desk.lay(["a", "b", "c"], 0)
-        assert [await desk.take(1), await desk.take(2)] == ["a", "b"]
-        assert await desk.give_back(1) == (["a"], 2)
-        await desk.hand_in(1, "a", "table")  # sent before it died, read afterwards
-        assert await desk.next(0.1) is None
-        assert [await desk.take(2), await desk.take(2), await desk.take(2)] == ["a", "c", None]
-        await desk.hand_in(2, "a", "table")
-        event = await desk.next(0.1)
+def test_shards_of_a_dead_worker_go_to_the_next_one_and_are_accepted_once() -> None:
+    async def lose_a_worker() -> None:
+        queue = ShardQueue()
+        await queue.put_all(["a", "b", "c"], 0)
+        assert [await queue.get(1), await queue.get(2)] == ["a", "b"]
+        assert await queue.give_back(1) == (["a"], 2)
+        await queue.put_result(1, "a", "table")  # sent before it died, read afterwards
+        assert await queue.next_event(0.1) is None
+        assert [await queue.get(2), await queue.get(2), await queue.get(2)] == ["a", "c", None]
+        await queue.put_result(2, "a", "table")
+        event = await queue.next_event(0.1)
         assert event and (event.worker, event.shard) == (2, "a")
-        assert await desk.give_back(2) == (["b", "c"], 2)
+        assert await queue.give_back(2) == (["b", "c"], 2)
 
-    run(day())
+    run(lose_a_worker())
