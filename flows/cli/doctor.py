@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, get_args
-from urllib.parse import urlsplit
 
 from ssb_core.config import RunConfig
+from ssb_core.config.secrets import without_password
 from ssb_core.doctor import Check, Examination, Status, examinations, examine, failure
 from ssb_core.errors import ConfigError
 
@@ -79,12 +79,6 @@ def versions(server: str, client: str) -> Check:
     if theirs.major != ours.major:
         return Check("version", "problem", found, remedy)
     return Check("version", "warning", found, remedy) if theirs < ours else Check("version", "ok", found)
-
-
-def without_password(url: str) -> str:
-    """An address as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _temporary(allowed: bool) -> Check:

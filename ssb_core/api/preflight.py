@@ -75,7 +75,7 @@ def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str
 
     `where` says where the whole lists are.
     """
-    limited = config.evaluate.asked if stop == "evaluate" else ()
+    limited = config.evaluate.limited_benchmarks() if stop == "evaluate" else ()
     sets: dict[str, ProblemsConfig] = {config.problems.source: config.problems}
     for name, problem_set in (sets | {f"benchmark {b.name}": b for b in limited}).items():
         if rejections := problems.rejections(problem_set):

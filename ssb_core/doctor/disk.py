@@ -74,14 +74,14 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
     from ..runs.disk_estimate import Sizes
 
     config, here = patient.config, TRAINING in patient.sets
-    questions = (p.question for p in problems.load(config.problems)) if here else ("?" * QUESTION,)
+    questions = (p.question for p in problems.load_problems(config.problems)) if here else ("?" * QUESTION,)
     asked = (tutor_messages(question, config.prompts.few_shot) for question in questions)
     lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in asked]
     to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
-        evaluated=sum(counts[b.name] for b in config.evaluate.asked),
-        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.asked),
+        evaluated=sum(counts[b.name] for b in config.evaluate.limited_benchmarks()),
+        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.limited_benchmarks()),
         prompt_bytes=sum(lengths) // len(lengths),
         hidden_size=shape.hidden_size,
         vocabulary=shape.vocabulary,

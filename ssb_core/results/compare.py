@@ -203,7 +203,7 @@ def answers(side: Side, benchmark: str) -> dict[str, Answered]:
         ConfigError: the problem set cannot be read, or has changed since.
         StoreError: the store no longer holds the samples.
     """
-    asked = next(b for b in queries.configuration(side.run).evaluate.asked if b.name == benchmark)
+    asked = next(b for b in queries.configuration(side.run).evaluate.limited_benchmarks() if b.name == benchmark)
     by_id = {p.id: p for p in _asked(side, asked)}
     evaluation = next(e for e in queries.evaluations(side.run) if (e.benchmark, e.model) == (benchmark, side.model))
     samples: dict[str, list[Sample]] = {i: [] for i in by_id}
@@ -214,7 +214,7 @@ def answers(side: Side, benchmark: str) -> dict[str, Answered]:
 
 
 def _asked(side: Side, benchmark: Benchmark) -> problems.ProblemSet:
-    found = problems.load(benchmark)
+    found = problems.load_problems(benchmark)
     if problems.content_digest(found) != side.benchmarks[benchmark.name]["content"]:
         raise ConfigError(
             f"{benchmark.source} is no longer what run {side.run.name} read: its problems have changed\n"

@@ -62,7 +62,7 @@ class Wave:
 
 def configuration(run: Run) -> RunConfig:
     """The configuration the run was started with."""
-    return presets.load(file=run.directory / "config.yaml")
+    return presets.load_config(file=run.directory / "config.yaml")
 
 
 def evaluations(run: Run) -> list[Evaluation]:

@@ -77,7 +77,7 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
     for spec in specs:
         if isinstance(spec, rollouts.Spec):
             total["problems"] += spec.stop - spec.start
-            total["bad_gold"] = len(problems.left_out(spec.problems))  # the same set in every wave
+            total["bad_gold"] = len(problems.unverifiable(spec.problems))  # the same set in every wave
         stats = required(spec, store).stats
         total.update({k: stats[k] for k in _COUNTED.get(spec.stage, ()) if k in stats})
     names = (
@@ -184,7 +184,7 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     return {
         "n": first.n,
         "samples": first.samples,
-        "bad_gold": len(problems.left_out(benchmark)),
+        "bad_gold": len(problems.unverifiable(benchmark)),
         "models": {
             m: _model(s)
             | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import engines, models, problems, prompts
-from ..config import RunConfig, refuse_missing
+from ..config import RunConfig, require_packages
 from ..stages import STAGES, Spec, distill, evaluate, merge, required, rollouts, select, teach
 from ..stages.baselines import ABLATIONS, Student, grpo, ssb_no_wrong
 from ..store import Store
@@ -57,7 +57,7 @@ class Pipeline:
         Raises:
             ConfigError: the model, the problems or a benchmark cannot be read.
         """
-        refuse_missing(config.execution)
+        require_packages(config.execution)
         if "grpo" in config.baselines:
             grpo.refuse_missing_trl()
         pipeline = cls(config, models.resolve(config.model, store_root), problems.load_problems(config.problems))
@@ -205,7 +205,7 @@ class Pipeline:
                 few_shot=c.prompts.few_shot if b.few_shot else (),
                 execution=c.execution,
             )
-            for b in c.evaluate.asked
+            for b in c.evaluate.limited_benchmarks()
         ]
 
 

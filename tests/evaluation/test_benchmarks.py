@@ -56,7 +56,7 @@ def test_a_limit_changes_which_problems_are_asked_and_not_how(small: RunConfig, 
 
 def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunConfig) -> None:
     told = quick_run.load_summary()["benchmarks"]["nano-test"]
-    asked = problems.load(small.evaluate.benchmarks[0])
+    asked = problems.load_problems(small.evaluate.benchmarks[0])
     assert told["content"] == problems.content_digest(asked) and told["n"] == len(asked)
     assert (told["source"], told["subset"], told["split"]) == ("nano-test", None, None)
     assert (told["form"], told["answer_form"], told["overlap"]) == ("boxed", "boxed", [])
@@ -93,7 +93,7 @@ def test_charts_name_what_is_partial(quick_run: Run) -> None:
 def test_benchmark_problems_among_the_training_problems_are_counted_listed_and_told(
     quick_run: Run, small: RunConfig, tmp_path: Path
 ) -> None:
-    seen = problems.load(small.problems)[3]
+    seen = problems.load_problems(small.problems)[3]
     rows = [{"id": "seen<b>", "question": seen.question.upper(), "answer": seen.answer}]
     rows += [{"id": "new", "question": "Mia has 3 pens. How many pens does Mia have now?", "answer": "3"}]
     (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

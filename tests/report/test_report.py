@@ -178,11 +178,11 @@ def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: Run
     assert page.tables[""][:3] == [
         ["problem", "its reference answer"],
         ["mixed-00002", "it is empty"],
-        ["mixed-00003", "it holds no answer of form 'boxed'"],
+        ["mixed-00003", "it has no answer of form 'boxed'"],
     ]
     told = problem_history.tell(run, "mixed-00003")
-    assert told.rejection == Rejection("mixed-00003", "load", "it holds no answer of form 'boxed'")
-    assert "reference answer: it holds no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
+    assert told.rejection == Rejection("mixed-00003", "load", "it has no answer of form 'boxed'")
+    assert "reference answer: it has no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
     assert "Which <b>?" in problem_history.render(told)
 
 
@@ -355,7 +355,7 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
 
 def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:
     bench = quick_run.load_summary()["benchmarks"]["nano-test"]
-    gold = {p.id: p.answer for p in problems.load(queries.configuration(quick_run).evaluate.benchmarks[0])}
+    gold = {p.id: p.answer for p in problems.load_problems(queries.configuration(quick_run).evaluate.benchmarks[0])}
     for evaluation in queries.evaluations(quick_run):
         tables = quick_run.store.tables(evaluation.manifest, ["problem_id", "verdict"])
         rows = [row for table in tables for row in table.to_pylist()]

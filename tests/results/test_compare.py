@@ -113,7 +113,7 @@ def test_problems_with_the_same_id_and_another_question_are_not_compared(
     with pytest.raises(ConfigError, match="no benchmark to compare on: first:base was evaluated on pens; quick:ssb"):
         compare.compare(first, Side(run, "ssb"))
     asked(tmp_path / "a.jsonl", 3, 9)
-    load._read_as.cache_clear()
+    load._read_version.cache_clear()
     with pytest.raises(ConfigError, match=r"a\.jsonl is no longer what run first read.*\n  remedy"):
         compare.compare(first, second)
 

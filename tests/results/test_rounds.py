@@ -28,7 +28,7 @@ TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epoc
 
 @pytest.fixture(scope="module")
 def twice() -> RunConfig:
-    return presets.load("quickstart", overrides=TWO)
+    return presets.load_config("quickstart", overrides=TWO)
 
 
 @pytest.fixture(scope="module")

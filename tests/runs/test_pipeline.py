@@ -55,7 +55,7 @@ def test_a_lost_shard_is_made_again_alone_and_the_rest_is_kept(
 
 def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     store = copy(quick_run, tmp_path / "store")
-    more = presets.load("quickstart", overrides=[*SMALL, "problems.limit=96", "target_traces=48"])
+    more = presets.load_config("quickstart", overrides=[*SMALL, "problems.limit=96", "target_traces=48"])
     again = run_stages(more, store, tmp_path / "more", stop="teach")
     rollouts = again.load_summary()["stages"]["rollouts"]
     assert rollouts["shards_reused"] == quick_run.load_summary()["stages"]["rollouts"]["shards"]
@@ -70,7 +70,7 @@ def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small
     assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
-    wide = Pipeline.of(presets.load("quickstart", overrides=["target_traces=100"]), tmp_path)
+    wide = Pipeline.of(presets.load_config("quickstart", overrides=["target_traces=100"]), tmp_path)
     start = wide.next_wave([], 0)
     assert start and start.rollouts.stop == 128
     poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
@@ -155,11 +155,11 @@ def test_the_plan_says_cached_partial_missing_and_stale(small: RunConfig, quick_
 
 
 def test_the_plan_names_the_field_that_changed(quick_run: Run) -> None:
-    warmer = presets.load("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
+    warmer = presets.load_config("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
     rows = statuses(warmer, quick_run.store)
     assert rows["rollouts wave 1"] == ("stale", "rollouts.temperature: 0.8 -> 1.0")
     assert rows["select wave 1"] == ("stale", "rollouts changed upstream")
-    longer = presets.load("quickstart", overrides=[*SMALL, "distill.epochs=3"])
+    longer = presets.load_config("quickstart", overrides=[*SMALL, "distill.epochs=3"])
     assert statuses(longer, quick_run.store)["distill"] == ("stale", "distill.epochs: 2 -> 3")
 
 

@@ -28,7 +28,7 @@ from tests.support.pages import Page
 
 @pytest.fixture(scope="module")
 def compared() -> RunConfig:
-    return presets.load("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]"])
+    return presets.load_config("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]"])
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_seconds_count_every_request_that_a_method_needs(run: Run, compared: Run
 def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
+    spec = students(presets.load_config(file=run.directory / "config.yaml"), store)["sft", 0]
     spent = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
     assert work.read_seconds(store, spec.recipe, spec.fingerprint) == spent > 0

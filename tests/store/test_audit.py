@@ -198,7 +198,7 @@ def test_gc_keeps_what_is_young_what_an_unfinished_run_began_and_what_somebody_w
 def copy_config(run: Run) -> RunConfig:
     from ssb_core.config import presets
 
-    return presets.load(None, run.directory / "config.yaml")
+    return presets.load_config(None, run.directory / "config.yaml")
 
 
 def test_gc_keeps_what_a_run_had_made_before_it_began_again(copy: Run) -> None:
