@@ -259,7 +259,7 @@ def describe_signal(model: Any, tokenizer: Any, spec: Spec) -> dict[str, Any]:
     """What the captured numbers are, for the schema metadata of every shard."""
     from ..signal import compatibility, layout
 
-    shared = compatibility.shared(model, tokenizer)
+    shared = compatibility.shared_properties(model, tokenizer)
     if spec.kept:
         shared |= {**spec.kept, "k": min(spec.k, shared["vocabulary"])}
     return {
@@ -277,7 +277,8 @@ def signal_table(
     """The traces with their signal column; in the schema metadata its certificate, and the hint's effect on one."""
     import pyarrow as pa
 
-    from ..signal import capture, codecs, hint, layout
+    from ..signal import capture, codecs, layout
+    from ..signal.shards import annotated_solution
 
     kept = [t for t in traces if t.dropped is None]
     head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
@@ -298,5 +299,5 @@ def signal_table(
     table = table.append_column(layout.COLUMN, column)
     noted = {layout.METADATA.encode(): json.dumps({**compatibility, **certificate}, sort_keys=True).encode()}
     if kept:  # for the report
-        noted |= hint.sample(model, tokenizer, kept[0], signal[kept[0].problem_id], compatibility).dump()
+        noted |= annotated_solution(model, tokenizer, kept[0], signal[kept[0].problem_id], compatibility).dump()
     return table.replace_schema_metadata(noted)
