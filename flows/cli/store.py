@@ -58,7 +58,7 @@ def verify(
         for finding in found.findings:
             print(f"{finding.path}: {finding.what}")
         if repair:
-            audit.mend(held, found.findings)
+            audit.set_aside(held, found.findings)
         left = f"; {count(found.leftovers, 'file')} set aside or left behind (ssb gc)" if found.leftovers else ""
         bad = f"{len(found.findings):,} damaged or missing" if found.findings else "all whole"
         remedy = (", set aside: the next run makes them again" if repair else "; --repair") if found.findings else ""

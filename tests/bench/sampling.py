@@ -54,7 +54,7 @@ def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
         outcome = stages.execute(spec, store, Progress())
-        return int(outcome.manifest.facts["tokens"]), time.perf_counter() - started
+        return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 
 def prompts_of(spec: rollouts.Spec) -> list[list[int]]:

@@ -160,7 +160,7 @@ def test_a_student_is_sampled_as_an_adapter_or_merged(
     adapters: str, nano: models.ResolvedModel, quick_run: Run, requests: list[SampleRequest]
 ) -> None:
     manifest = quick_run.manifests("distill")[0]
-    adapter = quick_run.store.path(manifest, manifest.entries[0]).parent
+    adapter = quick_run.store.path(manifest, manifest.files[0]).parent
     assert (adapter / "adapter_config.json").exists()
     options = VllmOptions.model_validate({**QUICK.model_dump(), "adapters": adapters})
     with open_sampler(nano, VLLM.model_copy(update={"vllm": options}), adapter) as sampler:
