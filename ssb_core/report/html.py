@@ -26,7 +26,7 @@ from ..results.wording import (
     points,
     significant,
 )
-from ..signal.marks import Mark, Marked, Shift
+from ..signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ..stages import STAGES
 from ..store import atomic_write
 from .charts import draw_charts
@@ -260,11 +260,11 @@ def _content(run: Run) -> dict[str, Any]:
     }
 
 
-def heat_map(marked: Marked | None) -> dict[str, Any] | None:
+def heat_map(marked: AnnotatedSolution | None) -> dict[str, Any] | None:
     """A solution with the heat of every token, 0 to ``len(HEAT)``, and the tokens that the hint changed most."""
     if marked is None:
         return None
-    marks = [_hot(m) for m in marked.marks]
+    marks = [_hot(m) for m in marked.effects]
     return {
         "problem_id": marked.problem_id,
         "tokens": marked.tokens,
@@ -275,7 +275,7 @@ def heat_map(marked: Marked | None) -> dict[str, Any] | None:
     }
 
 
-def _hot(mark: Mark) -> dict[str, Any]:
+def _hot(mark: TokenEffect) -> dict[str, Any]:
     """A token, its heat, and what changed in words; tokens are quoted as Python does, so that blanks show."""
     return {
         "text": mark.text,

@@ -15,7 +15,7 @@ from ssb_core.progress import Progress
 from ssb_core.results import hint_effect
 from ssb_core.results.hint_effect import Moment
 from ssb_core.runs import Run
-from ssb_core.signal.marks import Mark, Shift
+from ssb_core.signal.marks import Shift, TokenEffect
 from tests.support.processes import run_ssb
 
 
@@ -42,7 +42,7 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
     found = hint_effect.survey(quick_run, 8, 3, Progress())
     hostile = Shift("\x1b[2J\n" + "x" * 50, 0.1234, 0.995)
     long = Moment(
-        "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", Mark("\r", 1.5, hostile, hostile)
+        "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", TokenEffect("\r", 1.5, hostile, hostile)
     )
     monkeypatch.setattr(
         hint_effect, "survey", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))

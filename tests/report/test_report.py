@@ -21,7 +21,7 @@ from ssb_core.report import charts
 from ssb_core.report.charts import canvas
 from ssb_core.results import hint_effect, problem_history, queries
 from ssb_core.runs import Run
-from ssb_core.signal.marks import Mark, Marked, Shift
+from ssb_core.signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ssb_core.store import Store, write_json
 from tests.conftest import run_stages
 from tests.support.pages import Page
@@ -48,8 +48,8 @@ def benchmark(
     return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired, **whole}}}
 
 
-def hot(text: str, kl: float) -> Mark:
-    return Mark(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
+def hot(text: str, kl: float) -> TokenEffect:
+    return TokenEffect(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +424,7 @@ def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: P
     run = copied(quick_run, tmp_path)
     hostile = HOSTILE.replace("</pre>", "")  # where this page's text is looked for below
     shown = [hot("It is", 0.004), hot("\n", 0.01), hot("", 0.02), hot("é", 0.3), hot(hostile, 7.0), hot("\n\ufffd", 0)]
-    mark_all(run, Marked("p<b>", 900, tuple(shown)))
+    mark_all(run, AnnotatedSolution("p<b>", 900, tuple(shown)))
     html = report.page(run)
     page = Page(html)
     (solution,) = re.findall(r'<pre class="heat" id="heat">(.*?)</pre>', html, re.DOTALL)
@@ -457,7 +457,11 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
     shards = hint_effect._shards(run.manifests("teach"))
     monkeypatch.setattr(hint_effect, "_shards", lambda manifests: [shards[0]] * 4)
-    found = iter([Marked("most", 1, (hot("x", 0.5),)), None, Marked("least", 1, (hot("x", 0.1),))])
-    monkeypatch.setattr(Marked, "load", lambda metadata: next(found, Marked("median", 1, (hot("x", 0.2),))))
+    found = iter(
+        [AnnotatedSolution("most", 1, (hot("x", 0.5),)), None, AnnotatedSolution("least", 1, (hot("x", 0.1),))]
+    )
+    monkeypatch.setattr(
+        AnnotatedSolution, "load", lambda metadata: next(found, AnnotatedSolution("median", 1, (hot("x", 0.2),)))
+    )
     shown = hint_effect.marked(run)
     assert shown and shown.problem_id == "median"
