@@ -47,7 +47,7 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         hint_effect, "survey", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))
     )
-    signal_command.run(quick_run, 8, 3, as_json=False)
+    signal_command.print_signal(quick_run, 8, 3, as_json=False)
     shown = narrow.file.getvalue()  # type: ignore[attr-defined]
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 100

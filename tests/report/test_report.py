@@ -385,7 +385,7 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
     narrow = Console(width=width, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
     rows = report.results_table(quick_run.summary)
-    narrow.print(console.results(rows))
+    narrow.print(console.results_table(rows))
     printed = narrow.file.getvalue()  # type: ignore[attr-defined]
     heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
     shown = [name for name in rows[0] if name not in spared]
