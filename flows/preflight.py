@@ -87,7 +87,7 @@ def notes(settings: RunConfig, where: str, to_stage: str = "evaluate") -> Iterat
         if rejected := problems.rejections(problem_set):
             yield f"note: {_left_out(name, rejected, where)}"
     for b in asked:
-        found = {"overlap": benchmarks.contamination(settings.problems, b)}
+        found = {"overlap": benchmarks.contaminated_ids(settings.problems, b)}
         if told := wording.contaminated(b.name, found):
             yield f"warning: {told} {where} lists all"
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from ssb_core import config, models, stages
 from ssb_core.config import Decoding, RunConfig, presets
-from ssb_core.engines import Request, Sampler
+from ssb_core.engines import Sampler, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.results import summary
@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places[item.path])
 
 
-def sampled(sampler: Sampler, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
+def sampled(sampler: Sampler, requests: Sequence[SampleRequest], decoding: Decoding) -> list[Completion]:
     """One completion for each request."""
     ((_, completions),) = sampler.sample([("all", requests)], decoding, Progress())
     return completions

@@ -71,7 +71,7 @@ def verify(
         for finding in result.findings:
             print(f"{finding.path}: {finding.what}")
         if repair:
-            audit.mend(opened, result.findings)
+            audit.set_aside(opened, result.findings)
         left = f"; {count(result.leftovers, 'file')} set aside or left behind (ssb gc)" if result.leftovers else ""
         bad = f"{len(result.findings):,} damaged or missing" if result.findings else "all whole"
         remedy = (", set aside: the next run makes them again" if repair else "; --repair") if result.findings else ""

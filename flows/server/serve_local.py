@@ -86,8 +86,8 @@ class Processes:
     def stop(self) -> None:
         """End all processes and their children, the server last. Those that do not end in time are killed."""
         server = [p for name, p in self.running.items() if name == SERVER]
-        workers = [p for p in self.running.values() if p not in server]
-        for processes in (workers, server):
+        others = [p for p in self.running.values() if p not in server]
+        for processes in (others, server):
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
@@ -105,7 +105,7 @@ def _kill_group(leader: subprocess.Popen[bytes]) -> None:
 
 
 def serve(home: Path, host: str, port: int, report: Callable[[str], None]) -> None:
-    """Serve until interrupted, with `home` as the working folder of all runs. `report` gets a line of text at each step.
+    """Serve until interrupted, with `home` as the working folder of all runs. `report` gets a line for each step.
 
     Raises:
         ConfigError: another program uses the port, or the server refuses a deployment.

@@ -101,7 +101,7 @@ def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
         with looking_once():
             for request in pipeline.walk(store):
                 manifest = finished(request.spec, store)
-                kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
+                kept += sum(entry.bytes for entry in manifest.files) if manifest else 0
                 whole = whole and manifest is not None
     except StoreError:  # the last wave is not taught yet, so what follows is not known
         whole = False

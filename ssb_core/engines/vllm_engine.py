@@ -30,7 +30,7 @@ from ..progress import Progress
 from ..records import Completion
 from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .sampler import K, Request
+from .sampler import K, SampleRequest
 from .seeded_draw import draw, uniforms
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
@@ -75,9 +75,9 @@ class VllmSampler(BaseSampler):
         return f"vllm {vllm.__version__}"
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        async def complete(request: Request, tell: Tell) -> Completion:
+        async def complete(request: SampleRequest, tell: Tell) -> Completion:
             prompt = tokens_input(list(request.prompt_ids))
             params = sampling_params(request.seed, decoding, self.stop_ids)
             try:

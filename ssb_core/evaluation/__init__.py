@@ -1,1 +1,1 @@
-"""ssb_core.evaluation."""
+"""How models are judged: benchmarks, contamination, grading, and the statistics of accuracies."""

@@ -1,5 +1,4 @@
-"""What a benchmark is, as results state it beside every number: where its problems are from and which they are, how
-they are asked, and which of them stand among the training problems."""
+"""What results say about a benchmark beside its scores: source, prompt, decoding, and overlap with training."""
 
 from __future__ import annotations
 
@@ -9,38 +8,39 @@ from .. import problems, prompts
 from ..config import Benchmark, ProblemsConfig
 from ..stages import evaluate
 from ..store import digest
-from . import contamination as overlap
+from . import contamination
 
 QUESTION = "{question}"
 
 
-def statement(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str, Any]:
-    """A benchmark's part of summary.json, but for its scores; of a local file or an embedded set split is null.
+def describe(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str, Any]:
+    """A benchmark's part of summary.json, without its scores. `split` is None for a local file or an embedded set.
 
     `training` is the problem set that the student may have learned from, if there is one.
     """
-    benchmark, asked = spec.benchmark, spec.problem_set
+    benchmark, problem_set = spec.benchmark, spec.problem_set
     total = problems.total(benchmark)
     return {
-        "partial": len(asked) < total,
+        "partial": len(problem_set) < total,
         "of": total,
-        "content": problems.content_digest(asked),
-        **_origin(benchmark),
+        "content": problems.content_digest(problem_set),
+        **_source(benchmark),
         "form": benchmark.form,
         "answer_form": benchmark.completion_form,
         "prompt": prompts.tutor_messages(QUESTION, spec.few_shot),
-        "prompt_digest": digest(prompts.tutor_messages("", spec.few_shot)),  # as the recipe holds it
+        "prompt_digest": digest(prompts.tutor_messages("", spec.few_shot)),  # the same as in the recipe
         "decoding": spec.decoding.recipe,
-        "overlap": contamination(training, benchmark) if training else [],
+        "overlap": contaminated_ids(training, benchmark) if training else [],
     }
 
 
-def contamination(training: ProblemsConfig, benchmark: ProblemsConfig) -> list[dict[str, str]]:
-    """Ids of the benchmark's problems that stand among the training problems, each with the one it stands there as."""
-    return [{"id": o.benchmark_id, "training_id": o.training_id} for o in overlap.between(training, benchmark)]
+def contaminated_ids(training: ProblemsConfig, benchmark: ProblemsConfig) -> list[dict[str, str]]:
+    """The benchmark's problems that are also training problems, as rows of `id` and `training_id`."""
+    found = contamination.between(training, benchmark)
+    return [{"id": c.benchmark_id, "training_id": c.training_id} for c in found]
 
 
-def _origin(benchmark: Benchmark) -> dict[str, Any]:
-    hub = problems.on_hub(benchmark)
-    names = {"subset": benchmark.subset, "split": benchmark.split} if hub else {"subset": None, "split": None}
-    return {"source": benchmark.source, **names}
+def _source(benchmark: Benchmark) -> dict[str, Any]:
+    on_hub = problems.on_hub(benchmark)
+    parts = {"subset": benchmark.subset, "split": benchmark.split} if on_hub else {"subset": None, "split": None}
+    return {"source": benchmark.source, **parts}

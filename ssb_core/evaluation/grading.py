@@ -2,8 +2,8 @@ r"""Grading completions against gold answers, for anyone who has both as JSON li
 
     {"gold": "1/2", "completion": "so \\boxed{0.5}"}  ->  {"status": "correct", "answer": "0.5", ...}
 
-Verdicts come in input order while the input is read. A gold that nothing can be verified against is no completion's
-fault: its pair is told apart (``rejected``, with the reason) and counts as neither right nor wrong.
+Verdicts come in input order while the input is still being read. If nothing can be verified against a gold answer, the
+completion is not to blame: the pair gets the status ``rejected`` and a reason, and counts as neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -23,67 +23,68 @@ from ..errors import ConfigError
 from ..problems import jsonl
 from ..progress import Progress
 from ..records import AnswerForm, Verdict
-from ..store import replacing
+from ..store import atomic_write
 from ..verify import extract
 from . import statistics
 
 STDIN = Path("-")
-SHOWN = 5  # bad golds told one by one
+SHOWN = 5  # unverifiable golds that the summary lists one by one
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One line of the input. `gold` is the answer in its gold field, `unusable` why nothing can be verified against it.
+    """One line of the input.
 
-    `copied` goes into the output as it is: the id, if there is one.
+    `gold` is the answer in the gold field; `unverifiable` is the reason why nothing can be verified against it, if
+    there is one. `copied` holds the fields that the output repeats: the id, if the line has one.
     """
 
     line: int
     gold: str
     completion: str
-    unusable: str | None
+    unverifiable: str | None
     copied: dict[str, Any]
 
 
 @dataclass
 class Tally:
-    """What the verdicts come to. `bad_golds` has the line and reason of each unusable gold; no status counts those."""
+    """Counts over all verdicts. `unverifiable` has the line and reason of each such gold; `statuses` skips those."""
 
     form: AnswerForm
     statuses: Counter[str] = field(default_factory=Counter)
     string_matches: int = 0
-    bad_golds: list[tuple[int, str]] = field(default_factory=list)
+    unverifiable: list[tuple[int, str]] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, pair: Pair, verdict: Verdict) -> None:
-        if pair.unusable:
-            self.bad_golds.append((pair.line, pair.unusable))
+        if pair.unverifiable:
+            self.unverifiable.append((pair.line, pair.unverifiable))
         else:
             self.statuses[verdict.status] += 1
             self.string_matches += verdict.matches_literally(pair.gold)
 
     def __str__(self) -> str:
         n = self.statuses.total()
-        told = {"graded": f"{n:,} of {n + len(self.bad_golds):,} pairs, form {self.form}"}
+        lines = {"graded": f"{n:,} of {n + len(self.unverifiable):,} pairs, form {self.form}"}
         if n:
             low, high = statistics.wilson(self.statuses["correct"], n)
-            told["accuracy"] = f"{self.statuses['correct'] / n:.1%}, 95% interval {low:.1%} to {high:.1%} (Wilson)"
-            told["string match"] = f"{self.string_matches / n:.1%} if answers had to be written just as the gold is"
-            told["verdicts"] = ", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())
-            told["speed"] = f"{n / self.seconds:,.0f} verdicts/s"
-        if self.bad_golds:
-            first = ", ".join(f"line {line} ({why})" for line, why in self.bad_golds[:SHOWN])
-            more = ", ..." if len(self.bad_golds) > SHOWN else ""
-            told["bad golds"] = f"{len(self.bad_golds):,}, counted as neither right nor wrong: {first}{more}"
-        told["versions"] = ", ".join(f"{name} {version}" for name, version in verify.versions().items())
-        return "\n".join(f"{name:<12}  {words}" for name, words in told.items())
+            lines["accuracy"] = f"{self.statuses['correct'] / n:.1%}, 95% interval {low:.1%} to {high:.1%} (Wilson)"
+            lines["string match"] = f"{self.string_matches / n:.1%} if answers had to be written exactly as the gold is"
+            lines["verdicts"] = ", ".join(f"{count:,} {status}" for status, count in self.statuses.most_common())
+            lines["speed"] = f"{n / self.seconds:,.0f} verdicts/s"
+        if self.unverifiable:
+            first = ", ".join(f"line {line} ({reason})" for line, reason in self.unverifiable[:SHOWN])
+            more = ", ..." if len(self.unverifiable) > SHOWN else ""
+            lines["unverifiable"] = f"{len(self.unverifiable):,}, counted as neither right nor wrong: {first}{more}"
+        lines["versions"] = ", ".join(f"{name} {version}" for name, version in verify.versions().items())
+        return "\n".join(f"{name:<12}  {words}" for name, words in lines.items())
 
 
 def check(source: Path, form: AnswerForm, out: Path | None) -> int | None:
-    """How many pairs a file holds, after a look at each; None for standard input or a pipe, which is read only once.
+    """Check every pair of a file and count them. Returns None for standard input or a pipe: they can be read only once.
 
     Raises:
-        ConfigError: the source is missing or empty, one of its lines is no pair, or `out` is not to be replaced.
+        ConfigError: the source is missing or empty, one of its lines is not a pair, or `out` must not be replaced.
     """
     if out and out.exists() and (not out.is_file() or (source.exists() and out.samefile(source))):
         raise ConfigError(f"--out {out} is {'the input' if out.is_file() else 'not a file'}; give another name")
@@ -99,7 +100,7 @@ def run(source: Path, form: AnswerForm, total: int | None, write: Callable[[str]
     """Grade the pairs of a file, or of standard input, and `write` a line of JSON for each.
 
     Raises:
-        ConfigError: what could not be checked beforehand is empty, or a line of it is no pair.
+        ConfigError: the input could not be checked beforehand, and it is empty or one of its lines is not a pair.
     """
     tally, started = Tally(form), time.perf_counter()
     progress.begin("grade", total or 0, "pairs")
@@ -117,20 +118,20 @@ def run(source: Path, form: AnswerForm, total: int | None, write: Callable[[str]
 
 @contextmanager
 def output(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes to standard output at once, or to the file `path`, which is not there before all is written."""
+    """A function that writes lines: to standard output at once, or to the file `path`, which appears when complete."""
     if path is None:
-        stdout = sys.stdout  # progress bars put another in its place
+        stdout = sys.stdout  # progress bars replace sys.stdout
         yield lambda line: print(line, end="", file=stdout, flush=True)
         return
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
         yield file.write
 
 
 def pairs(lines: Iterable[bytes], name: str, form: AnswerForm) -> Iterator[Pair]:
-    """The pairs in JSON lines; `name` is the file's, for errors.
+    """Read pairs from JSON lines; errors call the file `name`.
 
     Raises:
-        ConfigError: there are none, or a line is no JSON object with the fields gold and completion.
+        ConfigError: there are none, or a line is not a JSON object with the fields gold and completion.
     """
     pair = None
     for row, number in jsonl.json_lines(lines, name):
@@ -149,49 +150,51 @@ def _pair(row: dict[str, Any], number: int, where: str, form: AnswerForm) -> Pai
             )
     if not isinstance(row["completion"], str):
         raise ConfigError(f"{where}: field 'completion' must be text, found {row['completion']!r:.60}")
-    gold = reference(jsonl.text(row["gold"], "gold", where), form)
+    gold = reference_answer(jsonl.text(row["gold"], "gold", where), form)
     copied = {"id": row["id"]} if "id" in row else {}
     return Pair(number, gold, row["completion"], verify.unusable(gold, form), copied)
 
 
-def reference(raw: str, form: AnswerForm) -> str:
-    """The answer in a gold field: what its box or its #### line holds, else all of it, whatever form completions have.
+def reference_answer(raw: str, form: AnswerForm) -> str:
+    """The answer in a gold field: the content of its box or of its #### line, otherwise the whole text.
 
-    >>> reference("3 + 4 = 7\\n#### 7", "boxed")
+    The completions may have another form.
+
+    >>> reference_answer("3 + 4 = 7\\n#### 7", "boxed")
     '7'
     """
     bare = raw.strip()
     if form == "exact":
         return bare
-    ways: tuple[AnswerForm, ...] = (form, "boxed", "hash")
-    found = (extract.gold_answer(raw, way) for way in ways)
-    return next((answer for answer in found if answer not in (None, bare)), None) or bare
+    forms: tuple[AnswerForm, ...] = (form, "boxed", "hash")
+    answers = (extract.gold_answer(raw, f) for f in forms)
+    return next((answer for answer in answers if answer not in (None, bare)), None) or bare
 
 
-def grade(asked: Iterable[Pair], form: AnswerForm) -> Iterator[tuple[Pair, Verdict, str | None]]:
-    """Every pair with its verdict and the key of its gold, lazily and in order."""
-    waiting: deque[Pair] = deque()  # read by the verifier or passed over, not yet given out
+def grade(pairs: Iterable[Pair], form: AnswerForm) -> Iterator[tuple[Pair, Verdict, str | None]]:
+    """Yield every pair with its verdict and the key of its gold answer, lazily and in order."""
+    waiting: deque[Pair] = deque()  # pairs that were read and not yielded yet
 
-    def usable() -> Iterator[tuple[str, str]]:
-        for pair in asked:
+    def verifiable() -> Iterator[tuple[str, str]]:
+        for pair in pairs:
             waiting.append(pair)
-            if not pair.unusable:
+            if not pair.unverifiable:
                 yield pair.completion, pair.gold
 
     with verify.Verifier(form) as verifier:
-        for verdict in verifier.grade(usable()):
-            while waiting[0].unusable:
+        for verdict in verifier.grade(verifiable()):
+            while waiting[0].unverifiable:
                 yield waiting.popleft(), Verdict("rejected"), None
             pair = waiting.popleft()
             gold_key = verifier.key(pair.gold)
             if gold_key is None and verdict.unverified:
-                pair = replace(pair, unusable="it could not be computed")
+                pair = replace(pair, unverifiable="it could not be computed")
             yield pair, verdict, gold_key
         yield from ((pair, Verdict("rejected"), None) for pair in waiting)
 
 
 def _line(pair: Pair, verdict: Verdict, gold_key: str | None) -> str:
-    """One line of output, all ASCII: half a surrogate pair in an answer must not break it."""
-    found = {"status": verdict.status, "answer": verdict.answer, "key": verdict.key, "gold_key": gold_key}
-    reason = {"reason": pair.unusable} if pair.unusable else {}
-    return json.dumps({**pair.copied, **found, "seconds": round(verdict.seconds, 6), **reason}) + "\n"
+    """One line of output in ASCII, because an answer may contain half a surrogate pair."""
+    graded = {"status": verdict.status, "answer": verdict.answer, "key": verdict.key, "gold_key": gold_key}
+    reason = {"reason": pair.unverifiable} if pair.unverifiable else {}
+    return json.dumps({**pair.copied, **graded, "seconds": round(verdict.seconds, 6), **reason}) + "\n"

@@ -1,11 +1,13 @@
 """95% intervals of means over problems and over training seeds (pure; numpy, scipy.special).
 
-Problems are sampled, and so are training seeds; the samples of one problem are not independent observations. What one
-problem scores in the mean is therefore one value, and with several seeds the two factors are crossed: every seed meets
-the same problems. Intervals are Student's, as percentile bootstraps over problems cover too little where problems are
-few: 92% for 64 problems with a mean of 9%, where `proportion` covers 95%. Near 0 and 1 few problems say little: at a
-mean of 3% it covers 92% (the bootstrap 87%), Wilson's for 30 problems at 5% covers 93%. Simulations:
-`tests/evaluation/test_coverage.py`.
+Problems are a sample, and so are training seeds; the samples of one problem are not independent observations. The mean
+score of a problem is therefore one value. With several seeds the two factors are crossed: every seed is evaluated on
+the same problems.
+
+Intervals use Student's t, because percentile bootstraps over problems cover too little if there are few problems: 92%
+for 64 problems with a mean of 9%, where `proportion` covers 95%. Near 0 and 1 a few problems contain little
+information: at a mean of 3% `proportion` covers 92% (the bootstrap 87%), and Wilson's interval for 30 problems at 5%
+covers 93%. The simulations are in `tests/evaluation/test_coverage.py`.
 """
 
 from __future__ import annotations
@@ -20,27 +22,27 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 _Z = 1.959963984540054  # the standard normal's 97.5% quantile
-LEAST = 5e-13  # smallest tail that is told apart from none
+LEAST = 5e-13  # smaller tails count as this one
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean, and what varies in it: each component's variance of the mean (above 0) and its degrees of freedom."""
+    """A mean and its variance components: each one's variance of the mean (above 0) and its degrees of freedom."""
 
     mean: float
     components: tuple[tuple[float, float], ...]
 
     @property
     def standard_error(self) -> float:
-        """0 where every problem and seed is alike."""
+        """0 if all problems and seeds score the same."""
         return math.sqrt(sum(variance for variance, _ in self.components))
 
     def reach(self, tail: float) -> float:
-        """How far from the mean an interval goes that leaves out `tail` on either side.
+        """Half the width of the interval that has a probability of `tail` outside on either side.
 
-        ``sqrt(sum t(df)^2 variance)`` over the components: Howe 1974 (JASA 69, 789) for a sum of means; Student's t for
-        one component. With 3 seeds 95% intervals cover 93.5-97% whether seeds differ or not, where Satterthwaite's
-        common degrees of freedom give 92% (simulated).
+        ``sqrt(sum t(df)^2 variance)`` over the components: Howe 1974 (JASA 69, 789) for a sum of means, and Student's t
+        for one component. In simulations with 3 seeds, 95% intervals cover 93.5-97% whether seeds differ or not;
+        Satterthwaite's common degrees of freedom cover 92%.
         """
         from scipy.special import stdtrit  # scipy.stats takes far longer to import
 
@@ -48,7 +50,7 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, against a mean of 0: what an interval that just excludes 0 leaves out; at least 1e-12."""
+        """Two-sided, against a mean of 0: 1 minus the coverage of the interval that just reaches 0; at least 1e-12."""
         from scipy.optimize import brentq
 
         distance = abs(self.mean)
@@ -58,13 +60,13 @@ class Estimate:
 
 
 def estimate(per_problem: Floats, sides: Sequence[Floats]) -> Estimate:
-    """The mean of one value per problem; `sides` are the (seeds, problems) arrays from which the values were made.
+    """The mean of one value per problem; `sides` are the (seeds, problems) arrays that the values were computed from.
 
-    With one seed a side, ``SE^2 = var(values) / n``: the problem-clustered standard error, as samples and seeds are
-    averaged within a problem first (Miller 2024, arXiv 2411.00640), with n - 1 degrees of freedom. Each side of S > 1
-    seeds adds ``max(0, MS_seed - MS_residual) / (S n)``, with S - 1: the seed component of a two-way random-effects
-    analysis of variance, of seeds crossed with problems. A side of one seed shows no spread: then the interval is for
-    that one training.
+    With one seed per side, ``SE^2 = var(values) / n`` with n - 1 degrees of freedom: the problem-clustered standard
+    error, because samples and seeds are averaged within a problem first (Miller 2024, arXiv 2411.00640). Each side of
+    S > 1 seeds adds ``max(0, MS_seed - MS_residual) / (S n)`` with S - 1 degrees of freedom: the seed component of a
+    two-way random-effects analysis of variance, with seeds crossed with problems. One seed shows no spread, so then the
+    interval is for that one training.
     """
     n = len(per_problem)
     components = [(float(per_problem.var(ddof=1)) / n, n - 1.0)] if n > 1 else []
@@ -75,7 +77,7 @@ def estimate(per_problem: Floats, sides: Sequence[Floats]) -> Estimate:
 
 
 def _mean_squares(side: Floats) -> tuple[float, float]:
-    """Mean squares of seeds, and of what neither seed nor problem explains."""
+    """Mean squares of seeds, and of the residual that neither seed nor problem explains."""
     seeds, n = side.shape
     by_seed, by_problem = side.mean(axis=1, keepdims=True), side.mean(axis=0)
     residual = ((side - by_seed - by_problem + side.mean()) ** 2).sum() / max(1, (seeds - 1) * (n - 1))
@@ -99,9 +101,10 @@ def wilson(successes: float, n: float, z: float = _Z) -> tuple[float, float]:
 def proportion(of: Estimate, problems: int, observations: int) -> tuple[float, float]:
     """95% interval of an accuracy whose `observations` are clustered in `problems`.
 
-    Wilson's with the effective sample size ``p (1 - p) / SE^2`` (Korn and Graubard 1998, Survey Methodology 24; with
-    Wilson's interval, Dean and Pagano 2015) and Student's t for z. That size is never above `observations`, as samples
-    of one problem cannot agree less than independent ones, and is `problems` where all score alike.
+    This is Wilson's interval with the effective sample size ``p (1 - p) / SE^2`` (Korn and Graubard 1998, Survey
+    Methodology 24; with Wilson's interval, Dean and Pagano 2015) and Student's t for z. The effective size is at most
+    `observations`, because samples of one problem cannot agree less than independent ones; it is `problems` if all
+    problems score the same.
     """
     if not of.components:
         return wilson(of.mean * problems, problems)
@@ -110,9 +113,10 @@ def proportion(of: Estimate, problems: int, observations: int) -> tuple[float, f
 
 
 def difference(of: Estimate, problems: int) -> tuple[float, float]:
-    """95% interval of a difference of accuracies, by Student's t; never of zero width.
+    """95% interval of a difference of accuracies by Student's t; its width is never zero.
 
-    Where all problems differ alike nothing varies: then it reaches as far as Wilson's bound for 0 of `problems` unlike.
+    If all problems have the same difference, nothing varies. Then the half-width is Wilson's upper bound for 0 of
+    `problems` differing.
     """
     half = of.reach(0.025) if of.components else wilson(0, problems)[1]
     return max(-1.0, of.mean - half), min(1.0, of.mean + half)
@@ -121,9 +125,10 @@ def difference(of: Estimate, problems: int) -> tuple[float, float]:
 def detectable(of: Estimate, problems: int) -> float:
     """Minimum detectable effect of a paired comparison (Bloom 1995, Evaluation Review 19), at most 1.
 
-    The true difference that a two-sided 5% test finds with 80% power: ``(t.975 + t.8) SE`` of the paired differences.
-    It is never below that of the SE that Wilson's bound for 0 of `problems` unlike stands for, as few discordant
-    problems by chance do not make a benchmark sharper: about 6 of n for one sample, which is what McNemar's test needs.
+    It is the true difference that a two-sided 5% test finds with 80% power: ``(t.975 + t.8) SE`` of the paired
+    differences. The standard error is at least the one that Wilson's bound for 0 of `problems` differing implies,
+    because a few discordant problems by chance do not make a benchmark sharper. For one sample this floor is about 6 of
+    n problems, which McNemar's test needs too.
     """
     least = Estimate(of.mean, (((wilson(0, problems)[1] / _Z) ** 2, math.inf),))
     return min(1.0, max(e.reach(0.025) + e.reach(0.2) for e in (of, least)))

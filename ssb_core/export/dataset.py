@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
 from ..results.provenance import Origin, student_turns
 from ..runs import Run
-from ..store import Entry, Manifest
+from ..store import FileEntry, Manifest
 from .cards import Card
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ def find(origin: Origin) -> Traces:
     """
     run = origin.run
     taught = run.manifests("teach")
-    if not sum(m.facts.get("taught", 0) for m in taught):
+    if not sum(m.stats.get("taught", 0) for m in taught):
         raise ConfigError(
             f"run {run.name} taught no traces: it ended after {list(run.summary['stages'])[-1]}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`"
         )
     trained = run.manifests("distill")
-    limit = trained[0].facts["traces"] if trained else origin.config.target_traces
+    limit = trained[0].stats["traces"] if trained else origin.config.target_traces
     waves = zip(run.manifests("rollouts"), run.manifests("select"), taught, strict=True)
     return Traces(tuple(waves), limit, bool(trained), {p.id: p for p in origin.asked()})
 
@@ -108,15 +108,15 @@ def tables(origin: Origin, traces: Traces, tokenizer: Any, signal: bool = False)
             yield table.replace_schema_metadata(metadata)
 
 
-def _shards(traces: Traces) -> Iterator[tuple[Any, Entry, Entry, Entry]]:
+def _shards(traces: Traces) -> Iterator[tuple[Any, FileEntry, FileEntry, FileEntry]]:
     """The wave, and its shards of rollouts, selections and taught solutions that are about the same problems."""
     for wave in traces.waves:
-        for entries in zip(*(m.entries for m in wave), strict=True):
+        for entries in zip(*(m.files for m in wave), strict=True):
             yield wave, *entries
 
 
 def _joined(
-    run: Run, wave: Sequence[Manifest], entries: Sequence[Entry], asked: dict[str, Problem], tokenizer: Any
+    run: Run, wave: Sequence[Manifest], entries: Sequence[FileEntry], asked: dict[str, Problem], tokenizer: Any
 ) -> list[dict[str, Any] | None]:
     """A row for each solution of a shard, None for those that were rejected."""
     shown = {(r.problem_id, r.index): r for r in _records(run, wave[0], entries[0], Rollout)}
@@ -127,7 +127,7 @@ def _joined(
     ]
 
 
-def _records(run: Run, manifest: Manifest, entry: Entry, record: type[R]) -> list[R]:
+def _records(run: Run, manifest: Manifest, entry: FileEntry, record: type[R]) -> list[R]:
     columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
     return [from_row(record, row) for row in run.store.table(manifest, entry, columns).to_pylist()]
 
@@ -176,7 +176,7 @@ def _signal_origin(run: Run, traces: Traces) -> dict[str, Any]:
     return {name: value for name, value in found[0].items() if all(o.get(name) == value for o in found)}
 
 
-def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: Entry, kept: Sequence[int]) -> pa.Table:
+def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: FileEntry, kept: Sequence[int]) -> pa.Table:
     """The table with a column for each field of the signal, under the field's own name."""
     from ..signal.layout import COLUMN
 

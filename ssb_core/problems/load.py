@@ -60,6 +60,19 @@ def load(config: ProblemsConfig) -> ProblemSet:
     return _read(config)[0]
 
 
+def load_unchanged(config: ProblemsConfig, digest: str, start: int = 0, stop: int | None = None) -> ProblemSet:
+    """Problems `start` to `stop` of a set that has been read before, when their content had this `digest`.
+
+    Raises:
+        ConfigError: the content is another now.
+    """
+    problems = load_problems(config)
+    part = problems if stop is None else problems.part(start, stop)
+    if part.digest != digest:
+        raise ConfigError(f"{config.source}: its problems changed during the run\n  remedy: run the same command again")
+    return part
+
+
 def total(config: ProblemsConfig) -> int:
     """How many usable problems the whole set holds, whatever `skip` and `limit` leave of it; as `load`."""
     return _read(config)[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import report
 from ..results import problem_history, wording
 from ..results.compare import Compared, Comparison, Flip, Score, Side
-from ..store import replacing
+from ..store import atomic_write
 
 TEMPLATE = "compare.html.j2"
 
@@ -64,7 +64,7 @@ def place(comparison: Comparison) -> Path:
 def write(comparison: Comparison, path: Path) -> None:
     """Write the self-contained page with both texts of every flipped problem side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page(comparison), encoding="utf-8")
 
 

@@ -28,7 +28,7 @@ from ..results.wording import (
 )
 from ..signal.marks import Mark, Marked, Shift
 from ..stages import STAGES
-from ..store import replacing
+from ..store import atomic_write
 from .charts import draw_charts
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _formatting(ours: dict[str, Any], literal: dict[str, Any]) -> str:
 def write(run: Run) -> Path:
     """Write report.html into the run's directory."""
     path = run.directory / "report.html"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page(run), encoding="utf-8")
     return path
 

@@ -29,13 +29,13 @@ def cost(student: Student, store: Store) -> Cost:
     rft needs no teacher: that it is given the problems which were taught only makes it comparable.
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
-    facts = {s.fingerprint: required(s, store).facts for s in parts}
-    seconds = round(sum(work.seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
+    stats = {s.fingerprint: required(s, store).stats for s in parts}
+    seconds = round(sum(work.read_seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
     if student.method == "grpo":
-        own = facts[student.fingerprint]
+        own = stats[student.fingerprint]
         return Cost(own["problems"], own["tokens"], None, seconds)
     asked = [s for s in parts if isinstance(s, rollouts.Spec)]
-    written = sum(facts[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
-    sampled = sum(facts[s.fingerprint]["tokens"] for s in asked)
-    traces = facts[student.fingerprint]["traces"]
+    written = sum(stats[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
+    sampled = sum(stats[s.fingerprint]["tokens"] for s in asked)
+    traces = stats[student.fingerprint]["traces"]
     return Cost(sum(s.stop - s.start for s in asked), sampled + written, traces, seconds)

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..progress import Progress
 from ..records import TeacherTrace, from_row, schema
 from ..signal.marks import Mark, Marked, decoded, mark_one
-from ..store import Entry, Manifest
+from ..store import FileEntry, Manifest
 from .summary import signal_origins
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..runs import Run
     from ..signal.hint import Effect
 
-Shard = tuple[Manifest, Entry]
+Shard = tuple[Manifest, FileEntry]
 
 SEED = 0  # of the traces that are examined
 CONTEXT = 24  # tokens shown before one that is singled out
@@ -138,12 +138,12 @@ def storage(run: Run) -> Storage:
     manifests = taught(run)
     origin = next(signal_origins(run.store, manifests[0]))
     shards = _shards(manifests)
-    tokens = sum(m.facts["tokens"] for m in manifests)
+    tokens = sum(m.stats["tokens"] for m in manifests)
     return Storage(
         codec=origin["codec"],
         fields={name: f"{f.width} {f.dtype}" for name, f in layout.fields(origin).items()},
         shards=len(shards),
-        traces=sum(m.facts["taught"] for m in manifests),
+        traces=sum(m.stats["taught"] for m in manifests),
         tokens=tokens,
         raw_bytes=tokens * layout.bytes_per_token(origin),
         stored_bytes=sum(_signal_bytes(pq.read_metadata(run.store.path(*s))) for s in shards),
@@ -189,7 +189,7 @@ def taught(run: Run) -> list[Manifest]:
         ConfigError: the run did not get that far, or taught nothing.
         StoreError: the store no longer holds it.
     """
-    found = [m for m in run.manifests("teach") if m.facts.get("taught")]
+    found = [m for m in run.manifests("teach") if m.stats.get("taught")]
     if found:
         return found
     stages = run.summary["stages"]
@@ -218,7 +218,7 @@ def marked(run: Run) -> Marked | None:
 
 
 def _shards(manifests: Sequence[Manifest]) -> list[Shard]:
-    return [(manifest, entry) for manifest in manifests for entry in manifest.entries]
+    return [(manifest, entry) for manifest in manifests for entry in manifest.files]
 
 
 def survey(run: Run, limit: int, top: int, progress: Progress) -> Survey:

@@ -182,7 +182,7 @@ def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: 
 
     columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
     for manifest in manifests:
-        for entry in manifest.entries:
+        for entry in manifest.files:
             if problem_id in run.store.sidecar(manifest, entry).problem_ids:
                 table = run.store.table(manifest, entry, columns)
                 mine = table.filter(pc.equal(table["problem_id"], problem_id))

@@ -90,7 +90,7 @@ class Origin:
         """
         usable, start = problems.load(self.config.problems), 0
         for wave in self.run.manifests("rollouts"):
-            stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.entries)
+            stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.files)
             if wave.fingerprint != digest([wave.recipe, [problems.content_digest(usable[start:stop])]]):
                 raise _changed(self.config.problems.source, self.run)
             start = stop

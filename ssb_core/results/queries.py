@@ -83,15 +83,15 @@ def waves(run: Run) -> list[Wave]:
 def _wave(run: Run, manifest: Manifest, status: str, seconds: float) -> Wave:
     import numpy as np
 
-    facts, tokens = manifest.facts, lengths(run, manifest)
+    stats, tokens = manifest.stats, lengths(run, manifest)
     sampled = tokens[tokens > 0]  # a prompt that is too long for the model has rows without any
     return Wave(
-        problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.entries),
-        samples=facts["samples"],
-        tokens=facts["tokens"],
+        problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.files),
+        samples=stats["samples"],
+        tokens=stats["tokens"],
         lengths=(float(sampled.mean()), float(np.quantile(sampled, 0.95))) if len(sampled) else (0.0, 0.0),
-        truncated=facts["truncated"],
-        engines=tuple(facts.get("engines", ())),
+        truncated=stats["truncated"],
+        engines=tuple(stats.get("engines", ())),
         status=status,
         seconds=seconds,
     )
@@ -109,7 +109,7 @@ def lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
 def funnel(run: Run) -> list[Step]:
     """From the problems sampled to the traces trained on, as far as the run went."""
     selected, taught = (_counts(run.manifests(stage)) for stage in ("select", "teach"))
-    trained = sum(m.facts["traces"] for m in run.manifests("distill")[:1])
+    trained = sum(m.stats["traces"] for m in run.manifests("distill")[:1])
     steps = [Step("sampled", sum(selected.values()), {})] if selected else []
     for name, counts in (("mixed", selected), ("taught", taught)):
         if counts:
@@ -123,15 +123,15 @@ def funnel(run: Run) -> list[Step]:
 
 
 def _counts(manifests: list[Manifest]) -> Counter[str]:
-    """Problems by outcome: what became of them is among the facts of a manifest."""
+    """Problems by outcome: what became of them is among the stats of a manifest."""
     outcomes = {"mixed", "taught", *get_args(Drop)}
     total: Counter[str] = Counter()
     for manifest in manifests:
-        total.update({k: n for k, n in manifest.facts.items() if k in outcomes})
+        total.update({k: n for k, n in manifest.stats.items() if k in outcomes})
     return total
 
 
 def training_log(run: Run) -> list[dict[str, Any]]:
     """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
-    paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.entries]
+    paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.files]
     return [row for path in paths if path.name == distill.LOG for row in distill.read_log(path.parent)]

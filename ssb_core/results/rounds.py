@@ -61,10 +61,10 @@ def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
 
 
 def _facts(store: Store, specs: Sequence[Spec]) -> Counter[str]:
-    """The numbers among the facts of several requests, summed."""
+    """The numbers among the stats of several requests, summed."""
     total: Counter[str] = Counter()
     for spec in specs:
-        total.update({k: n for k, n in required(spec, store).facts.items() if isinstance(n, int)})
+        total.update({k: n for k, n in required(spec, store).stats.items() if isinstance(n, int)})
     return total
 
 

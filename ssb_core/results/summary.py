@@ -66,8 +66,8 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
 
 def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
     """Completion tokens that a stage sampled, now or before, if it samples."""
-    facts = [required(s, store).facts for s in specs if s.stage == stage]
-    found = [n for f in facts if (n := f.get("written_tokens", f.get("tokens"))) is not None]
+    stats = [required(s, store).stats for s in specs if s.stage == stage]
+    found = [n for f in stats if (n := f.get("written_tokens", f.get("tokens"))) is not None]
     return {"tokens": sum(found)} if found else {}
 
 
@@ -78,8 +78,8 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
         if isinstance(spec, rollouts.Spec):
             total["problems"] += spec.stop - spec.start
             total["bad_gold"] = len(problems.left_out(spec.problems))  # the same set in every wave
-        facts = required(spec, store).facts
-        total.update({k: facts[k] for k in _COUNTED.get(spec.stage, ()) if k in facts})
+        stats = required(spec, store).stats
+        total.update({k: stats[k] for k in _COUNTED.get(spec.stage, ()) if k in stats})
     names = (
         "problems",
         "all_correct",
@@ -107,7 +107,7 @@ def signal_origins(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]
 
     from ..signal.layout import METADATA
 
-    for entry in manifest.entries:
+    for entry in manifest.files:
         yield json.loads(pq.read_schema(store.path(manifest, entry)).metadata[METADATA.encode()])
 
 
@@ -121,7 +121,7 @@ def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     first = next(origins)
     return {
         "codec": first["codec"],
-        "tokens": sum(m.facts["tokens"] for m in manifests),
+        "tokens": sum(m.stats["tokens"] for m in manifests),
         "bytes_per_token": bytes_per_token(first),
         "max_kl_error": max(o["max_kl_error"] for o in chain([first], origins)),
     }
@@ -131,7 +131,7 @@ def _engines(store: Store, specs: Sequence[Spec]) -> dict[str, list[str]]:
     """What sampled the rows of each stage; several, if a run that one began went on with another."""
     found: dict[str, set[str]] = {}
     for spec in (s.solutions if isinstance(s, teach.Spec) else s for s in specs):
-        found.setdefault(spec.stage, set()).update(required(spec, store).facts.get("engines", ()))
+        found.setdefault(spec.stage, set()).update(required(spec, store).stats.get("engines", ()))
     return {stage: sorted(names) for stage, names in found.items() if names}
 
 
@@ -139,11 +139,11 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     if not students:
         return {}
     student = students[0]  # those of further seeds are in the scores
-    facts = required(student, store).facts
-    speed = store.beside(student.recipe, f"{student.fingerprint}/speed.json")
+    stats = required(student, store).stats
+    speed = store.unlisted_file(student.recipe, f"{student.fingerprint}/speed.json")
     rate = _rate(speed) if speed.exists() else 0.0
     told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
-    return {name: facts[name] for name in told if name in facts} | {"tokens_per_second": round(rate, 1)}
+    return {name: stats[name] for name in told if name in stats} | {"tokens_per_second": round(rate, 1)}
 
 
 def _rate(speed: Path) -> float:
@@ -169,7 +169,7 @@ def results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
             by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
     trained = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
     return {
-        name: _benchmark(store, evaluated) | benchmarks.statement(evaluated[0], trained)
+        name: _benchmark(store, evaluated) | benchmarks.describe(evaluated[0], trained)
         for name, evaluated in by_benchmark.items()
     }
 

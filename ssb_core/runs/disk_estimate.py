@@ -180,5 +180,5 @@ def _manifests(store: Store, recipe: Recipe) -> Iterator[Manifest]:
 
 
 def _figure(manifest: Manifest, name: str) -> int:
-    found: Any = manifest.rows if name == "rows" else manifest.facts.get(name, 0)
+    found: Any = manifest.rows if name == "rows" else manifest.stats.get(name, 0)
     return int(found)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigError, StoreError
-from ..store import UNREADABLE, File, Manifest, Store, lock, refuse_to_judge
-from ..store.audit import recipes
+from ..store import UNREADABLE, ListedFile, Manifest, Store, lock, raise_system_error
+from ..store.audit import files_by_recipe
 from . import Run
 
 DAY = 86400.0
@@ -43,7 +43,7 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
     Raises:
         StoreError: what a run needs cannot be read, so that nothing is known to be garbage.
     """
-    listed, before = recipes(store), time.time() - days * DAY
+    listed, before = files_by_recipe(store), time.time() - days * DAY
     whole: set[Place] = set()
     manifests = {place: _manifests(store, place, files, whole) for place, files in listed.items()}
     needed = _needed(store, runs, manifests, whole)
@@ -53,9 +53,9 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
         if place in whole or _at_work(store, place, files):
             continue
         kept = _files([m for key, m in manifests[place].items() if key in needed])
-        gone = [n for n, f in files.items() if n not in LAST and f.written < before and not _part_of(n, kept)]
+        gone = [n for n, f in files.items() if n not in LAST and f.modified < before and not _part_of(n, kept)]
         if len(gone) + sum(n in files for n in LAST) == len(files):
-            gone += [n for n in LAST if n in files and files[n].written < before]
+            gone += [n for n in LAST if n in files and files[n].modified < before]
         if gone:
             names = tuple(sorted(gone, key=_order))
             yield Garbage(*place, names, sum(files[n].bytes for n in gone), len(files) - len(gone))
@@ -67,9 +67,9 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
     deleted = 0
     for found in garbage:
         folder = store.root / found.stage / found.recipe
-        with store.alone(folder) as alone:
+        with store.try_exclusive(folder) as alone:
             names = _still(store, found) if alone else []
-            store.there.delete([folder / name for name in names])
+            store.backend.delete([folder / name for name in names])
             deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
             with contextlib.suppress(OSError):  # it is not empty
@@ -80,7 +80,7 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
 def _still(store: Store, found: Garbage) -> list[str]:
     """What of it no manifest needs that was not there when it was found."""
     place = (found.stage, found.recipe)
-    files = recipes(store, place).get(place, {})
+    files = files_by_recipe(store, place).get(place, {})
     unreadable: set[Place] = set()
     now = _manifests(store, place, files, unreadable)
     came = [m for m in now.values() if f"manifests/{m.fingerprint}.json" not in found.names]
@@ -122,8 +122,8 @@ def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -
     return needed
 
 
-def _written(manifest: Manifest, files: dict[str, File]) -> float:
-    return files[f"manifests/{manifest.fingerprint}.json"].written
+def _written(manifest: Manifest, files: dict[str, ListedFile]) -> float:
+    return files[f"manifests/{manifest.fingerprint}.json"].modified
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
@@ -134,27 +134,27 @@ def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
                 yield Run(directory, store)
 
 
-def _manifests(store: Store, place: Place, files: dict[str, File], unreadable: set[Place]) -> dict[str, Manifest]:
+def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreadable: set[Place]) -> dict[str, Manifest]:
     """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
     found = {}
     for name in files:
         if name.startswith("manifests/") and name.endswith(".json"):
             path = store.root.joinpath(*place, name)
-            store.there.pull([path])
+            store.backend.refresh([path])
             try:
                 manifest = Manifest.read(path)
             except UNREADABLE as e:
-                refuse_to_judge(e)
+                raise_system_error(e)
                 unreadable.add(place)
             else:
                 found[manifest.key] = manifest
     return found
 
 
-def _at_work(store: Store, place: Place, files: dict[str, File]) -> bool:
+def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
     """Whether somebody writes there."""
     there = (f for n, f in files.items() if n.startswith("writer.lock.") and f.bytes)  # of a store at a URL
-    lately = any(time.time() - f.written < LATELY for f in there)
+    lately = any(time.time() - f.modified < LATELY for f in there)
     return lately or lock.holder(store.root.joinpath(*place, "writer.lock")) is not None
 
 
@@ -162,7 +162,7 @@ def _files(kept: Sequence[Manifest]) -> set[str]:
     """Files of these requests; a name that ends with a slash stands for all below it."""
     found = {f"{kind}/{m.fingerprint}.json" for m in kept for kind in ("manifests", "seconds")}
     found |= {f"{m.fingerprint}/" for m in kept}
-    tables = {e.path for m in kept for e in m.entries if e.path.endswith(".parquet")}
+    tables = {e.path for m in kept for e in m.files if e.path.endswith(".parquet")}
     return found | tables | {str(PurePosixPath(t).with_suffix(".json")) for t in tables}
 
 

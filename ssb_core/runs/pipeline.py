@@ -119,7 +119,7 @@ class Pipeline:
         if not any(isinstance(s, ssb_no_wrong.Spec) for s in before):
             for number, request in enumerate(student.teach, 1):
                 yield Request(request, f"teach wave {number} without the wrong rollout")
-        taught: int = sum(required(t, store).facts.get("taught", 0) for t in student.teach)
+        taught: int = sum(required(t, store).stats.get("taught", 0) for t in student.teach)
         return taught > self.config.distill.held_out
 
     def _waves(self, store: Store, through: Sequence[str]) -> Generator[Request, None, list[Wave]]:
@@ -206,7 +206,7 @@ class Pipeline:
 
 def _taught(waves: Sequence[Wave], store: Store) -> int:
     """Traces that finished waves taught."""
-    return sum(required(w.teach, store).facts.get("taught", 0) for w in waves)
+    return sum(required(w.teach, store).stats.get("taught", 0) for w in waves)
 
 
 def _seeded(student: Student, i: int) -> Student:

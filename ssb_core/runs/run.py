@@ -26,7 +26,7 @@ import yaml
 
 from ..config import RunConfig
 from ..errors import ConfigError, StoreError
-from ..store import Manifest, Store, replacing, sweep, write_json
+from ..store import Manifest, Store, atomic_write, delete_temporary, write_json
 
 if TYPE_CHECKING:
     from ..stages import Spec
@@ -145,7 +145,7 @@ class Run:
         for s in self.stages:
             own = s.round == 1 and not (stage == "teach" and s.model)
             if s.stage == stage and (own or stage == "evaluate"):
-                manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
+                manifest = self.store.manifest_by_name(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
                     raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
                 found.append(manifest)
@@ -154,7 +154,7 @@ class Run:
     def begin(self, config: RunConfig) -> None:
         """Note the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        sweep(self.directory)
+        delete_temporary(self.directory)
         with contextlib.suppress(ConfigError):  # damaged lists are lost
             if listed := self.listed:
                 write_json(self.directory / "before.json", [asdict(s) for s in listed])
@@ -229,5 +229,5 @@ def environment(config: RunConfig) -> dict[str, Any]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

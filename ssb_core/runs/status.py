@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
-from ..store import UNREADABLE, File, Store, lock
-from ..store.audit import recipes
+from ..store import UNREADABLE, ListedFile, Store, lock
+from ..store.audit import files_by_recipe
 from . import Run
 
 State = Literal["finished", "at work", "unfinished", "unreadable"]
@@ -50,7 +50,7 @@ def runs(folder: Path, store: Store) -> list[RunStatus]:
 
 def stages(store: Store) -> Iterator[StageStatus]:
     """Every stage that the store holds something of, by name."""
-    listed = recipes(store)
+    listed = files_by_recipe(store)
     for stage in sorted({stage for stage, _ in listed}):
         own = {recipe: files for (s, recipe), files in listed.items() if s == stage}
         every = [(name, file) for files in own.values() for name, file in files.items()]
@@ -66,12 +66,12 @@ def stages(store: Store) -> Iterator[StageStatus]:
         )
 
 
-def _holder(store: Store, place: tuple[str, str], files: dict[str, File]) -> str:
+def _holder(store: Store, place: tuple[str, str], files: dict[str, ListedFile]) -> str:
     """Who writes to a recipe now; of a store at a URL, on another machine too."""
     if holder := lock.holder(store.root.joinpath(*place, "writer.lock")):
         return str(holder)
     held = [file for name, file in files.items() if name.startswith("writer.lock.") and file.bytes]
-    return "another machine" if any(time.time() - file.written < lock.SILENCE for file in held) else ""
+    return "another machine" if any(time.time() - file.modified < lock.SILENCE for file in held) else ""
 
 
 def _run(run: Run) -> RunStatus:

@@ -16,31 +16,31 @@ when they are wanted; one in a directory alone (`local`) has the same methods. N
 
 from .files import (
     UNREADABLE,
+    atomic_write,
+    delete_temporary,
     exclusive,
     fsync,
-    refuse_to_judge,
-    replacing,
+    raise_system_error,
     sha256_file,
-    sweep,
     write_json,
 )
-from .manifest import Entry, File, Manifest, Recipe, Shard, digest
+from .manifest import FileEntry, ListedFile, Manifest, Recipe, Sidecar, digest
 from .store import Store
 
 __all__ = (
     "UNREADABLE",
-    "Entry",
-    "File",
+    "FileEntry",
+    "ListedFile",
     "Manifest",
     "Recipe",
-    "Shard",
+    "Sidecar",
     "Store",
+    "atomic_write",
+    "delete_temporary",
     "digest",
     "exclusive",
     "fsync",
-    "refuse_to_judge",
-    "replacing",
+    "raise_system_error",
     "sha256_file",
-    "sweep",
     "write_json",
 )

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ..progress import Progress
 from .files import DAMAGED, TEMPORARY, UNREADABLE
-from .manifest import Entry, File, Manifest, Recipe, Shard
+from .manifest import FileEntry, ListedFile, Manifest, Recipe, Sidecar
 from .store import Store
 
 HASH = 16  # letters of a recipe's hash, which names its folder
@@ -42,7 +42,7 @@ class Checked:
 
 def verify(store: Store, progress: Progress) -> Checked:
     """Read everything against its checksums. Changes nothing."""
-    found, listed = Checked(), recipes(store)
+    found, listed = Checked(), files_by_recipe(store)
     progress.begin("verify", sum(map(len, listed.values())), "files")
     for (stage, name), files in listed.items():
         found.leftovers += sum(n.endswith((DAMAGED, TEMPORARY)) for n in files)
@@ -52,35 +52,35 @@ def verify(store: Store, progress: Progress) -> Checked:
     return found
 
 
-def recipes(store: Store, below: Sequence[str] = ()) -> dict[tuple[str, str], dict[str, File]]:
+def files_by_recipe(store: Store, below: Sequence[str] = ()) -> dict[tuple[str, str], dict[str, ListedFile]]:
     """Every file of every recipe (or of that in the folder `below`), by its name below its recipe's folder."""
-    found: dict[tuple[str, str], dict[str, File]] = {}
-    for name, file in store.there.listing("/".join(below)).items():
+    found: dict[tuple[str, str], dict[str, ListedFile]] = {}
+    for name, file in store.backend.list_files("/".join(below)).items():
         stage, recipe, rest = (*name.split("/", 2), "", "")[:3]
         if rest and len(recipe) == HASH and stage != MODELS:
             found.setdefault((stage, recipe), {})[rest] = file
     return found
 
 
-def mend(store: Store, findings: Sequence[Finding]) -> None:
+def set_aside(store: Store, findings: Sequence[Finding]) -> None:
     """Set aside what is damaged, so that the next run that wants it makes it again.
 
     Each recipe is looked at once more with nobody else writing there; where somebody does, it is left alone.
     """
     for place in sorted({f.path.relative_to(store.root).parts[:2] for f in findings}):
         folder = store.root.joinpath(*place)
-        with store.alone(folder) as alone:
+        with store.try_exclusive(folder) as alone:
             still = Checked()
             if alone:
-                _Recipe(store, folder, recipes(store, place).get((place[0], place[1]), {}), still).look()
+                _Recipe(store, folder, files_by_recipe(store, place).get((place[0], place[1]), {}), still).look()
             for finding in still.findings:
-                store.there.set_aside(finding.files, finding.what)
+                store.backend.set_aside(finding.files, finding.what)
 
 
 class _Recipe:
     """One recipe's folder; every file is read once, whoever names it."""
 
-    def __init__(self, store: Store, folder: Path, files: dict[str, File], found: Checked) -> None:
+    def __init__(self, store: Store, folder: Path, files: dict[str, ListedFile], found: Checked) -> None:
         self.store = store
         self.folder = folder
         self.files = files
@@ -94,11 +94,11 @@ class _Recipe:
             manifest = self._parse(name, Manifest.read)
             if isinstance(manifest, Manifest):
                 self.found.manifests += 1
-                for entry in manifest.entries:
+                for entry in manifest.files:
                     self._entry(entry, self.folder / name)
         for name in sorted(n for n in self.files if n.startswith("shards/") and n.endswith(".json")):
-            shard = self._parse(name, Shard.read, (name.removesuffix(".json") + ".parquet",))
-            if isinstance(shard, Shard):  # of an unfinished request, or to be what the manifest says, too
+            shard = self._parse(name, Sidecar.read, (name.removesuffix(".json") + ".parquet",))
+            if isinstance(shard, Sidecar):  # of an unfinished request, or to be what the manifest says, too
                 self._entry(shard.entry, self.folder / name)
 
     def _recipe(self) -> None:
@@ -111,7 +111,7 @@ class _Recipe:
         if name not in self.files:
             return None
         path = self.folder / name
-        self.store.there.pull([path])
+        self.store.backend.refresh([path])
         self.found.files += 1
         self.found.bytes += self.files[name].bytes
         try:
@@ -122,7 +122,7 @@ class _Recipe:
             self._note(name, f"is damaged ({e})", with_it)
         return None
 
-    def _entry(self, entry: Entry, named_by: Path) -> None:
+    def _entry(self, entry: FileEntry, named_by: Path) -> None:
         """A file that a manifest or sidecar names."""
         if entry.path not in self.read:
             self.read[entry.path] = self._hash(entry.path)
@@ -143,7 +143,7 @@ class _Recipe:
         self.found.files += 1
         self.found.bytes += self.files[name].bytes
         try:
-            return self.store.there.sha256(self.folder / name)
+            return self.store.backend.sha256(self.folder / name)
         except FileNotFoundError:  # it went while others were read
             return None
         except OSError as e:

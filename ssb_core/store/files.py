@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 DAMAGED = ".damaged"
 TEMPORARY = ".tmp"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
-"""What reading a damaged file may raise; see `refuse_to_judge`."""
+"""What reading a damaged file may raise; see `raise_system_error`."""
 
 
 def sha256_file(path: Path) -> str:
@@ -31,7 +31,7 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path to write; on success it is fsynced and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
@@ -49,7 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` atomically and readable."""
-    with replacing(path) as temporary, temporary.open("w") as file:
+    with atomic_write(path) as temporary, temporary.open("w") as file:
         json.dump(content, file, indent=1, allow_nan=False)  # piece by piece: a manifest may have 100,000 entries
         file.write("\n")
 
@@ -59,7 +59,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except UNREADABLE as e:
-        refuse_to_judge(e)
+        raise_system_error(e)
         return None
 
 
@@ -80,7 +80,7 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(directory: Path, alone: bool = False, below: bool = True) -> None:
+def delete_temporary(directory: Path, alone: bool = False, below: bool = True) -> None:
     """Delete temporary files whose writers are dead; those of all others too, for who is `alone` to write there.
 
     Those in folders `below` are among them unless that is not asked for.
@@ -110,7 +110,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def refuse_to_judge(error: Exception) -> None:
+def raise_system_error(error: Exception) -> None:
     """Raise what the operating system says of itself (too many open files, no permission): no file is damaged by it."""
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
         raise error

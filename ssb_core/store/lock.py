@@ -99,7 +99,7 @@ class Wait:
 
 
 @contextlib.contextmanager
-def held(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+def acquire(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
     """Hold the lease at `path` within the block; while another process has it, wait and say so by `tell`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wait = Wait(what, tell)
@@ -118,7 +118,7 @@ def held(path: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tried(path: Path) -> Iterator[bool]:
+def try_acquire(path: Path) -> Iterator[bool]:
     """Hold the lease at `path` within the block if nobody else does; whether that is so. None is made."""
     try:
         with _opened(path, os.O_RDWR) as descriptor:
@@ -129,7 +129,7 @@ def tried(path: Path) -> Iterator[bool]:
 
 def clear(path: Path) -> None:
     """Forget what a killed holder left in the lease at `path`, unless somebody holds it."""
-    with tried(path) as alone:
+    with try_acquire(path) as alone:
         if alone and path.exists() and path.stat().st_size:
             os.truncate(path, 0)
 

@@ -50,7 +50,7 @@ def with_digest(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"digest": digest(content)}
 
 
-def _checked(path: Path) -> dict[str, Any]:
+def _read_checked(path: Path) -> dict[str, Any]:
     """What a file says, if that is what was written; files of before there were digests are believed.
 
     Raises:
@@ -64,14 +64,14 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ListedFile:
     """A file that was listed: its bytes, and when it was written, as Unix time in seconds.
 
     `mark` is what changes when a file at a URL does.
     """
 
     bytes: int
-    written: float
+    modified: float
     mark: str = ""
 
 
@@ -88,7 +88,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FileEntry:
     """One file of a manifest: path below the recipe's directory, size in bytes, checksum, rows (0 if no table)."""
 
     path: str
@@ -98,10 +98,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class Sidecar:
     """A sidecar: the shard's entry, the problems in it, and the checksum of the upstream shard it was made from."""
 
-    entry: Entry
+    entry: FileEntry
     problem_ids: tuple[str, ...]
     source: str | None
 
@@ -112,49 +112,65 @@ class Shard:
         Raises:
             OSError, ValueError, KeyError, TypeError: it cannot be read, or speaks of another shard than its name does.
         """
-        raw = _checked(path)
-        found = cls(Entry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
+        raw = _read_checked(path)
+        found = cls(FileEntry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
         if found.entry.path != f"shards/{path.stem}.parquet":
             raise ValueError(f"it speaks of {found.entry.path}")
         return found
 
 
-@dataclass(frozen=True)  # without slots: its key is kept
+@dataclass(frozen=True)  # without slots, because `key` is cached
 class Manifest:
-    """What one request of a stage is made of. `facts` are small figures about the rows; no times, so bytes repeat."""
+    """The files that one request of a stage produced.
+
+    `sources` are the keys of the upstream manifests. `stats` are small figures about the rows; they hold no times, so
+    equal work gives equal bytes. On disk the files are called ``entries`` and the stats ``facts``.
+    """
 
     stage: str
     recipe: str
     fingerprint: str
-    entries: tuple[Entry, ...]
+    files: tuple[FileEntry, ...]
     sources: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The manifest at `path`.
+        """Read the manifest at `path`.
 
         Raises:
-            OSError, ValueError, KeyError, TypeError: it cannot be read, or is another request's.
+            OSError, ValueError, KeyError, TypeError: it cannot be read, or it belongs to another request.
         """
-        raw = _checked(path)
-        entries = tuple(Entry(**e) for e in raw.pop("entries"))
-        found = cls(**{**raw, "entries": entries, "sources": tuple(raw["sources"])})
-        if (found.fingerprint, found.recipe) != (path.stem, path.parents[1].name):
-            raise ValueError(f"it is that of {found.recipe}/{found.fingerprint}")
-        return found
+        content = _read_checked(path)
+        files = tuple(FileEntry(**e) for e in content.pop("entries"))
+        stats = content.pop("facts", {})
+        manifest = cls(**{**content, "files": files, "sources": tuple(content["sources"]), "stats": stats})
+        if (manifest.fingerprint, manifest.recipe) != (path.stem, path.parents[1].name):
+            raise ValueError(f"it belongs to {manifest.recipe}/{manifest.fingerprint}")
+        return manifest
+
+    def content(self) -> dict[str, Any]:
+        """The manifest as JSON, with the keys that it has on disk."""
+        return {
+            "stage": self.stage,
+            "recipe": self.recipe,
+            "fingerprint": self.fingerprint,
+            "entries": [asdict(f) for f in self.files],
+            "sources": list(self.sources),
+            "facts": self.stats,
+        }
 
     @property
     def rows(self) -> int:
-        """Rows of its shards; of a distillation, the traces it was trained on."""
-        return int(self.facts.get("traces", sum(e.rows for e in self.entries)))
+        """Rows of all shards; for a distillation, the number of traces that the student was trained on."""
+        return int(self.stats.get("traces", sum(f.rows for f in self.files)))
 
     @property
     def units(self) -> int:
-        """What a restart can spare: training steps where the facts count them, else files."""
-        return int(self.facts.get("steps", len(self.entries)))
+        """Units of work that a restart can reuse: training steps where the stats count them, otherwise files."""
+        return int(self.stats.get("steps", len(self.files)))
 
     @cached_property
     def key(self) -> str:
-        """Digest of the contents; equal for equal results."""
-        return digest(asdict(self))
+        """Digest of the content; equal for equal results."""
+        return digest(self.content())

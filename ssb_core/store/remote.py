@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import StoreError
 from .files import sha256_file
 from .local import Local
-from .manifest import File
+from .manifest import ListedFile
 from .remote_files import FileSystem
 from .remote_lock import Leases
 
@@ -42,7 +42,7 @@ class Remote:
 
     def __init__(self, url: str, cache: Path) -> None:
         self.url, self.cache = url, cache
-        self.here, self.files = Local(cache), FileSystem(url)
+        self.local, self.files = Local(cache), FileSystem(url)
         self.leases = Leases(self.files)
         self.sizes: dict[str, int] = {}
         """Bytes of every file that was listed or uploaded, by its name below the URL."""
@@ -53,21 +53,21 @@ class Remote:
         return path.relative_to(self.cache).as_posix()
 
     @contextlib.contextmanager
-    def held(self, folder: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
-        """Hold the lease of a folder there within the block; as `Leases.held`."""
-        with self.leases.held(self.name(folder), what, tell):
+    def lock(self, folder: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lease of a folder there within the block; as `Leases.acquire`."""
+        with self.leases.acquire(self.name(folder), what, tell):
             self._pulled.pop(folder, None)  # the holder before may have written there
             yield
 
     @contextlib.contextmanager
-    def tried(self, folder: Path) -> Iterator[bool]:
+    def try_lock(self, folder: Path) -> Iterator[bool]:
         """Hold the lease of a folder there within the block if nobody else does; whether that is so."""
-        with self.leases.tried(self.name(folder)) as free:
+        with self.leases.try_acquire(self.name(folder)) as free:
             if free:
                 self._pulled.pop(folder, None)
             yield free
 
-    def confirm(self, folder: Path) -> None:
+    def confirm_lock(self, folder: Path) -> None:
         """Ask whether the lease of a folder there is still this process's; a StoreError if not."""
         self.leases.confirm(self.name(folder))
 
@@ -75,20 +75,20 @@ class Remote:
         """Bytes of a file there, as it was last listed; None if it is not there."""
         return self.sizes.get(self.name(path))
 
-    def names(self, folder: Path) -> set[str]:
+    def file_names(self, folder: Path) -> set[str]:
         """Names of the files directly in a folder here and there, as it was last listed."""
         inside = f"{self.name(folder)}/"
-        return self.here.names(folder) | {n.removeprefix(inside) for n in self.sizes if n.startswith(inside)}
+        return self.local.file_names(folder) | {n.removeprefix(inside) for n in self.sizes if n.startswith(inside)}
 
-    def listing(self, folder: str = "") -> dict[str, File]:
+    def list_files(self, folder: str = "") -> dict[str, ListedFile]:
         """Every file there, or in a folder there, by its name below the URL."""
-        return self.files.listing(folder)
+        return self.files.list_files(folder)
 
     def sha256(self, path: Path) -> str:
         """Checksum of a file's bytes as they are there now."""
         return self.files.sha256(self.name(path))
 
-    def push(self, paths: Sequence[Path]) -> None:
+    def upload(self, paths: Sequence[Path]) -> None:
         """Upload finished files, in order.
 
         Raises:
@@ -102,27 +102,27 @@ class Remote:
             if _is_note(name):
                 self._note_pushed(name)
 
-    def complete(self, paths: Sequence[Path]) -> None:
+    def upload_missing(self, paths: Sequence[Path]) -> None:
         """Upload those that are not there yet, for an earlier upload had failed."""
-        self.push([p for p in paths if self.name(p) not in self.sizes])
+        self.upload([p for p in paths if self.name(p) not in self.sizes])
 
-    def disown(self, paths: Sequence[Path]) -> None:
+    def drop_copies(self, paths: Sequence[Path]) -> None:
         """Believe no longer that files are there, and drop what the cache has of them."""
         for path in paths:
             self.sizes.pop(self.name(path), None)
             path.unlink(missing_ok=True)
 
-    def keep(self, part: Path) -> None:
+    def upload_part(self, part: Path) -> None:
         """Upload a finished part of unfinished work, such as a checkpoint, so that another machine can go on.
 
         Of those beside it, only what is still here stays there.
         """
         with contextlib.suppress(FileNotFoundError):  # training has deleted it meanwhile, for there is a newer one
-            self.push(sorted((p for p in part.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns))
-        beside = self.files.listing(self.name(part.parent))
+            self.upload(sorted((p for p in part.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns))
+        beside = self.files.list_files(self.name(part.parent))
         self._delete([name for name in beside if not (self.cache / name).exists()])
 
-    def fetch(self, path: Path, sha256: str | None = None) -> None:
+    def download(self, path: Path, sha256: str | None = None) -> None:
         """Download a file into the cache.
 
         Raises:
@@ -134,10 +134,10 @@ class Remote:
             if sha256 and sha256_file(temporary) != sha256:
                 raise ValueError("its checksum is another")
 
-    def fetch_all(self, directory: Path) -> None:
+    def download_folder(self, directory: Path) -> None:
         """Download what is below a folder, part by part; a part that is here in whatever state stays as it is."""
         folder = self.name(directory)
-        names = [n.removeprefix(f"{folder}/").split("/") for n in self.files.listing(folder)]
+        names = [n.removeprefix(f"{folder}/").split("/") for n in self.files.list_files(folder)]
         for part in sorted({first for first, *_ in names}):
             if (directory / part).exists():
                 continue
@@ -160,7 +160,7 @@ class Remote:
             shutil.rmtree(temporary, ignore_errors=True)  # does nothing to a file
             temporary.unlink(missing_ok=True)
 
-    def pull(self, paths: Sequence[Path]) -> None:
+    def refresh(self, paths: Sequence[Path]) -> None:
         """Make small files in the cache what they are at the URL; those that are not there stay as they are."""
         for name, content in self.files.read_all([self.name(p) for p in paths]).items():
             path = self.cache / name
@@ -168,11 +168,11 @@ class Remote:
                 with self._arriving(path) as temporary:
                     temporary.write_bytes(content)
 
-    def pull_matching(self, pattern: str) -> None:
+    def refresh_matching(self, pattern: str) -> None:
         """The same for those whose names match a pattern."""
-        self.pull([self.cache / name for name in self.files.glob(pattern)])
+        self.refresh([self.cache / name for name in self.files.glob(pattern)])
 
-    def pull_all(self, directory: Path) -> None:
+    def refresh_recipe(self, directory: Path) -> None:
         """The same for all small files of a recipe's folder, unless that was done just now.
 
         "Just" is some seconds, or three times as long as it takes.
@@ -181,7 +181,7 @@ class Remote:
         if began < self._pulled.get(directory, -1.0):
             return
         folder = self.name(directory)
-        listed = self.files.listing(folder)
+        listed = self.files.list_files(folder)
         for name in [n for n in self.sizes if n.startswith(f"{folder}/")]:
             del self.sizes[name]
         self.sizes |= {name: file.bytes for name, file in listed.items()}
@@ -190,10 +190,10 @@ class Remote:
         for gone in (seen.keys() | self._pushed(folder)) - marks.keys():  # it was there, so somebody has deleted it
             (self.cache / gone).unlink(missing_ok=True)
         changed = [n for n, mark in marks.items() if seen.get(n) != mark or not (self.cache / n).exists()]
-        self.pull([self.cache / n for n in changed])
+        self.refresh([self.cache / n for n in changed])
         for name in changed:  # when a manifest was written, decides whether it is older than a run that is forced
             with contextlib.suppress(FileNotFoundError):
-                os.utime(self.cache / name, (listed[name].written,) * 2)
+                os.utime(self.cache / name, (listed[name].modified,) * 2)
         self._seen_path(folder).parent.mkdir(parents=True, exist_ok=True)
         self._seen_path(folder).write_text(json.dumps(marks))
         self._seen_path(folder, ".pushed").unlink(missing_ok=True)
@@ -229,7 +229,7 @@ class Remote:
             else f"this copy is dropped, that at {self.url} is used"
         )
         log.warning("%s: %s; %s", paths[0], why, then)
-        self.here.delete(paths)
+        self.local.delete(paths)
         for name in map(self.name, paths) if damaged else ():
             self.sizes.pop(name, None)
             self.files.set_aside(name)
@@ -242,7 +242,7 @@ class Remote:
 
     def delete(self, paths: Sequence[Path]) -> None:
         """Delete files here and there, in order; some may be gone."""
-        self.here.delete(paths)
+        self.local.delete(paths)
         self._delete([self.name(p) for p in paths])
 
     def _delete(self, names: Sequence[str]) -> None:
@@ -250,9 +250,9 @@ class Remote:
             self.sizes.pop(name, None)
             self.files.delete(name)
 
-    def delete_all(self, directory: Path, pattern: str) -> None:
+    def delete_matching(self, directory: Path, pattern: str) -> None:
         """Delete whatever there is below the folders in `directory` whose names match a pattern."""
-        below = self.files.listing(self.name(directory))
+        below = self.files.list_files(self.name(directory))
         self._delete([name for name in below if fnmatch(name.split("/")[2], pattern)])
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import StoreError, Unreachable
 from .files import DAMAGED
-from .manifest import File
+from .manifest import ListedFile
 
 S3 = {"config_kwargs": {"retries": {"max_attempts": 8, "mode": "standard"}, "connect_timeout": 10, "read_timeout": 60}}
 """What S3's client is told, unless fsspec's own configuration does (the variable FSSPEC_S3, or ~/.config/fsspec)."""
@@ -130,7 +130,7 @@ class FileSystem:
         with contextlib.suppress(FileNotFoundError):
             self._ask("mv", self._there(name), self._there(name) + DAMAGED)
 
-    def listing(self, folder: str) -> dict[str, File]:
+    def list_files(self, folder: str) -> dict[str, ListedFile]:
         """Every file below a folder, by name and in that order."""
         with contextlib.suppress(FileNotFoundError):
             found = self._ask("find", self._there(folder), detail=True)
@@ -141,12 +141,12 @@ class FileSystem:
         return [self._name(path) for path in self._ask("glob", self._there(pattern))]
 
 
-def _file(about: dict[str, Any]) -> File:
+def _file(about: dict[str, Any]) -> ListedFile:
     """A file by what a file system says of it; written now if that is not said."""
     when = next((about[k] for k in ("LastModified", "mtime", "created", "updated") if about.get(k)), time.time())
     written = float(when.timestamp() if isinstance(when, datetime) else when)
     mark = f"{about['size']} {about.get('ETag') or about.get('etag') or written}"
-    return File(int(about["size"]), written, mark)
+    return ListedFile(int(about["size"]), written, mark)
 
 
 def _opened(url: str) -> tuple[Any, str]:

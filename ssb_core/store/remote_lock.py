@@ -33,7 +33,7 @@ class Leases:
         self._beats: dict[str, float] = {}  # when they were last written
 
     @contextlib.contextmanager
-    def held(self, folder: str, what: str, tell: Callable[[str], None]) -> Iterator[None]:
+    def acquire(self, folder: str, what: str, tell: Callable[[str], None]) -> Iterator[None]:
         """Hold the lease of a folder within the block; while another process has it, wait and say so by `tell`."""
         wait = Wait(f"{what} at {self.files.url}", tell)
         while (number := self._acquire(folder, wait)) is None:
@@ -42,7 +42,7 @@ class Leases:
             yield
 
     @contextlib.contextmanager
-    def tried(self, folder: str) -> Iterator[bool]:
+    def try_acquire(self, folder: str) -> Iterator[bool]:
         """Hold the lease of a folder within the block if nobody else does; whether that is so."""
         number = self._acquire(folder, Wait("", lambda _: None))
         if number is None:

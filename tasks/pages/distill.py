@@ -19,11 +19,11 @@ def page(run: Run) -> Page | None:
 
 
 def _facts(run: Run) -> str:
-    facts, asked = run.manifests("distill")[0].facts, queries.configuration(run).distill
+    stats, asked = run.manifests("distill")[0].stats, queries.configuration(run).distill
     told = (
-        f"{count(facts['traces'], 'trace')}, {count(facts['steps'], 'optimiser step')} in at most "
-        f"{count(asked.epochs, 'epoch')}: loss {facts['first_loss']:.4g} at first, {facts['last_loss']:.4g} at last"
+        f"{count(stats['traces'], 'trace')}, {count(stats['steps'], 'optimiser step')} in at most "
+        f"{count(asked.epochs, 'epoch')}: loss {stats['first_loss']:.4g} at first, {stats['last_loss']:.4g} at last"
     )
-    if "best_held_out_loss" in facts:
-        told += f", held out {facts['first_held_out_loss']:.4g} and {facts['best_held_out_loss']:.4g} at best"
+    if "best_held_out_loss" in stats:
+        told += f", held out {stats['first_held_out_loss']:.4g} and {stats['best_held_out_loss']:.4g} at best"
     return told

@@ -11,11 +11,11 @@ from ..artifacts import Page
 def page(run: Run) -> Page:
     """The reward curve of the first seed as a picture, and what it cost."""
     manifest = run.manifests("grpo")[0]
-    log = next(run.store.path(manifest, e) for e in manifest.entries if e.path.endswith(distill.LOG))
-    facts = manifest.facts
+    log = next(run.store.path(manifest, e) for e in manifest.files if e.path.endswith(distill.LOG))
+    stats = manifest.stats
     told = (
-        f"{facts['problems']:,} problems, {facts['tokens']:,} generated tokens: mean reward "
-        f"{facts['first_reward']:.3f} to {facts['last_reward']:.3f}"
+        f"{stats['problems']:,} problems, {stats['tokens']:,} generated tokens: mean reward "
+        f"{stats['first_reward']:.3f} to {stats['last_reward']:.3f}"
     )
     curve = picture("reward curve", rewards(distill.read_log(log.parent)))
     return Page("ssb-5-training-grpo", told, f"# GRPO\n\n{curve}")

@@ -27,7 +27,7 @@ def solution(run: Run) -> Page | None:
 
 def signal(run: Run) -> Page | None:
     """What the captured signal takes, and how exact its certificates say that it is."""
-    if not any(m.facts.get("taught") for m in run.manifests("teach")):
+    if not any(m.stats.get("taught") for m in run.manifests("teach")):
         return None
     stored, certified = hint_effect.storage(run), hint_effect.certificates(run)
     told = (

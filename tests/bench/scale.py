@@ -23,7 +23,7 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import finished, rollouts, select
 from ssb_core.stages.shards import Input, run_shards
-from ssb_core.store import Manifest, Shard, Store
+from ssb_core.store import Manifest, Sidecar, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -101,21 +101,21 @@ def store(folder: Path, n: int) -> dict[str, Any]:
     seconds.of("resume", lambda: resume(0))
     (held.directory(spec.recipe) / "shards" / f"{work.inputs[n // 2].name}.json").unlink()
     seconds.of("remake one", lambda: resume(1))
-    kept = sum(e.bytes for e in manifest.entries) / n
+    kept = sum(e.bytes for e in manifest.files) / n
     each = seconds.wall.pop("write") / written
     return {"shards": n, "wall": seconds.wall, "cpu": seconds.cpu, "peak": peak(), "bytes": kept, "write": each}
 
 
 def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
     """Commit shards as a stage does."""
-    held.open(spec.recipe)
+    held.prepare(spec.recipe)
     for item in inputs:
         held.write_shard(spec.recipe, item.name, rows(item), [p.id for p in item.problems], None)
 
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
-    found = held.shard(spec.recipe, inputs[0].name, None)
+    found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
     whole = shards / Path(found.entry.path).name
@@ -129,7 +129,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
             path.write_bytes(table)
             whole = path
         entries.append(replace(found.entry, path=f"shards/{path.name}"))
-        shard = Shard(entries[-1], tuple(p.id for p in item.problems), None)
+        shard = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
         path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
 

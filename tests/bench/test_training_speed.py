@@ -52,7 +52,7 @@ def stored(store: Store) -> Manifest:
     table = pa.table({**columns, layout.COLUMN: codecs.to_arrow(signal, origin)})
     table = table.replace_schema_metadata({layout.METADATA: json.dumps(origin)})
     recipe = Recipe("teach", {"bench": "load"})
-    store.open(recipe)
+    store.prepare(recipe)
     shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)
     return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.entry,), {}, {}))
 

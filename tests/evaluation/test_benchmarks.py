@@ -15,7 +15,8 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import evaluate
 from tests.conftest import run_stages
-from tests.report.test_report import Page, copied
+from tests.support.pages import Page
+from tests.support.runs import copied
 
 
 def spec(small: RunConfig, root: Path, limit: int | None = None, fields: dict[str, int] | None = None) -> evaluate.Spec:
@@ -42,7 +43,7 @@ def test_a_result_is_partial_if_problems_of_the_benchmark_are_left_out(
     small: RunConfig, tmp_path: Path, limit: int | None, fields: dict[str, int], n: int
 ) -> None:
     asked = spec(small, tmp_path, limit, fields)
-    told = benchmarks.statement(asked, None)
+    told = benchmarks.describe(asked, None)
     assert len(asked.problem_set) == n
     assert (told["partial"], told["of"]) == (n < 256, 256)
 
@@ -70,7 +71,7 @@ def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunCon
 
 def test_of_a_hub_set_subset_and_split_are_stated(small: RunConfig) -> None:
     b = Benchmark(name="gsm8k", source="openai/gsm8k", subset="main", form="hash")
-    assert benchmarks._origin(b) == {"source": "openai/gsm8k", "subset": "main", "split": "test"}
+    assert benchmarks._source(b) == {"source": "openai/gsm8k", "subset": "main", "split": "test"}
 
 
 def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:

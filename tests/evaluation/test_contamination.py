@@ -58,8 +58,8 @@ def test_each_contaminated_problem_is_named_once_with_the_first_it_stands_there_
     training = [Problem(f"t{i}", q, "1") for i, q in enumerate(["What is 1?", BELLA, BELLA])]
     benchmark = [Problem(f"b{i}", q, "1") for i, q in enumerate([BELLA, "What is 2?", "What is 1?"])]
     assert contamination.find(training, benchmark) == (
-        contamination.Overlap("b0", "t1"),
-        contamination.Overlap("b2", "t0"),
+        contamination.ContaminatedProblem("b0", "t1"),
+        contamination.ContaminatedProblem("b2", "t0"),
     )
 
 
@@ -76,5 +76,5 @@ def test_public_sets_are_compared_in_seconds_and_only_a_planted_problem_is_found
     math = problems.load(ProblemsConfig(source=str(data / "math500.jsonl"), question="problem", id="unique_id"))
     assert contamination.find(train, math) == ()
     started = time.process_time()
-    assert contamination.find([*train, test[7]], test) == (contamination.Overlap(test[7].id, test[7].id),)
+    assert contamination.find([*train, test[7]], test) == (contamination.ContaminatedProblem(test[7].id, test[7].id),)
     assert time.process_time() - started < 5  # 0.4 s on a quiet machine

@@ -53,7 +53,7 @@ def test_a_bad_gold_is_told_apart_in_its_place_and_counts_for_nothing(tmp_path: 
         "status": "rejected", "answer": None, "key": None, "gold_key": None, "seconds": 0.0, "reason": "it is empty",
     }  # fmt: skip
     assert dict(tally.statuses) == {"correct": 2}
-    assert [line for line, _ in tally.bad_golds] == [1, 3, 4, 6]
+    assert [line for line, _ in tally.unverifiable] == [1, 3, 4, 6]
     assert "graded        2 of 6 pairs" in str(tally) and "accuracy      100.0%" in str(tally)
     assert "4, counted as neither right nor wrong: line 1 (it is empty), line 3" in str(tally)
 
@@ -72,7 +72,7 @@ def test_a_gold_that_cannot_be_computed_is_a_bad_gold_and_tried_once(tmp_path: P
     rows, tally = graded(write(tmp_path / "in.jsonl", *[row] * 10, {"gold": "7", "completion": r"\boxed{7}"}))
     assert [r["status"] for r in rows] == ["timeout"] * 10 + ["correct"]
     assert {r.get("reason") for r in rows[:10]} == {"it could not be computed"}
-    assert dict(tally.statuses) == {"correct": 1} and len(tally.bad_golds) == 10
+    assert dict(tally.statuses) == {"correct": 1} and len(tally.unverifiable) == 10
     assert tally.seconds < 30  # ten deadlines
 
 
@@ -106,7 +106,7 @@ def test_the_tally_has_the_accuracy_by_value_and_letter_for_letter(tmp_path: Pat
     ],
 )
 def test_the_gold_may_be_bare_or_a_whole_solution_in_every_form(raw: str, form: AnswerForm, answer: str) -> None:
-    assert grading.reference(raw, form) == answer
+    assert grading.reference_answer(raw, form) == answer
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from ssb_core import models, problems, prompts, report, verify
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
@@ -29,8 +28,9 @@ from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
 from ssb_core.training.dataset import Traces, lay_out
 from tests.conftest import run_stages
-from tests.report.test_report import copied
+from tests.support.cards import card, code, tables
 from tests.support.processes import run_ssb
+from tests.support.runs import copied
 
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
 
@@ -59,23 +59,6 @@ def exports(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[Ki
     return targets
 
 
-def card(directory: Path) -> tuple[dict[str, Any], str]:
-    """A card's front matter and body."""
-    _, front, body = (directory / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-    return yaml.safe_load(front), body
-
-
-def code(body: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)
-
-
-def tables(body: str) -> list[list[list[str]]]:
-    """Markdown tables as rows of cells, without the line under their heading."""
-    found = re.findall(r"(?:^\|.*\|\n)+", body, re.MULTILINE)
-    rows = [[re.split(r"(?<!\\) \| ", line[2:-2]) for line in t.splitlines()] for t in found]
-    return [[[c.strip() for c in row] for i, row in enumerate(t) if i != 1] for t in rows]
-
-
 @pytest.fixture(scope="module")
 def asked(quick_run: Run) -> tuple[problems.Problem, ...]:
     return problems.load(Origin.of(quick_run).config.evaluate.benchmarks[0])
@@ -87,7 +70,7 @@ def ours(quick_run: Run, asked: tuple[problems.Problem, ...]) -> list[str]:
     origin = Origin.of(quick_run)
     adapter = student.find(quick_run).weights.parent
     with open_sampler(origin.model, origin.config.execution, adapter) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
     return [c.text for c in completions]
 
@@ -184,7 +167,7 @@ def test_the_data_set_holds_the_traces_that_were_trained_on_in_their_order(
     rows = pq.read_table(exports["dataset"] / "data").to_pylist()
     lay_out(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
     trained = Traces(tmp_path / "traces.arrow")
-    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].facts["traces"] == 24
+    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].stats["traces"] == 24
     by_id = {p.id: p for p in Origin.of(quick_run).asked()}
     for row, trace in zip(rows, (trained[i] for i in range(len(trained))), strict=True):
         assert row["student_prompt_ids"] == trace["prompt_ids"].tolist()

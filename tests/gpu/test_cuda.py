@@ -10,7 +10,7 @@ import torch
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, open_sampler, seed_for
+from ssb_core.engines import SampleRequest, open_sampler, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.gpu
 def greedy(nano: models.ResolvedModel, device: str) -> list[Completion]:
     asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
     with open_sampler(nano, Execution(device=device)) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         return sampled(sampler, requests, Decoding(temperature=0.0, max_new_tokens=160))
 
 
@@ -64,7 +64,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_completion(nano: models.R
     asked = problems.load(ProblemsConfig(source="nano-test", limit=512))
     warm = Decoding(temperature=0.8, max_new_tokens=64)
     with open_sampler(nano, Execution(device="cuda", batch_size=512, engine="transformers")) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
         expected = sampled(sampler, requests, warm)
         torch.cuda.empty_cache()
         room = torch.cuda.memory_allocated() + 2**26
@@ -90,5 +90,5 @@ def test_vllm_writes_what_transformers_writes(nano: models.ResolvedModel, replic
         execution = Execution.model_validate({"device": "cuda", "engine": engine, "vllm": options})
         with open_sampler(nano, execution) as sampler:
             shown = [(p.id, sampler.encode(prompts.tutor_messages(p.question))) for p in asked]
-            found.append(sampled(sampler, [Request(ids, seed_for("test", 0, i, 0)) for i, ids in shown], warm))
+            found.append(sampled(sampler, [SampleRequest(ids, seed_for("test", 0, i, 0)) for i, ids in shown], warm))
     assert sum(a == b for a, b in zip(*found, strict=True)) >= 0.99 * len(asked)

@@ -6,9 +6,7 @@ import io
 import itertools
 import json
 import re
-import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +21,13 @@ from ssb_core.report import charts
 from ssb_core.report.charts import canvas
 from ssb_core.results import hint_effect, problem_history, queries
 from ssb_core.runs import Run
-from ssb_core.signal import marks
 from ssb_core.signal.marks import Mark, Marked, Shift
-from ssb_core.store import Recipe, Store, write_json
+from ssb_core.store import Store, write_json
 from tests.conftest import run_stages
 from tests.support.pages import Page
+from tests.support.runs import HOSTILE, copied, mark_all, poison
 
 SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
 
 
 def benchmark(
@@ -49,43 +46,6 @@ def benchmark(
     paired = {"ssb-base": ours | {"wins": 70, "losses": 8, "minimum_detectable_effect": 0.051}}
     whole = {"partial": False, "of": 500, "overlap": []}
     return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired, **whole}}}
-
-
-def copied(run: Run, target: Path) -> Run:
-    """A copy of a run and its store that a test may change."""
-    shutil.copytree(run.store.root, target / "store")
-    shutil.copytree(run.directory, target / "runs" / run.name)
-    return Run(target / "runs" / run.name, Store(target / "store"))
-
-
-def poison(run: Run, stage: str, text: str) -> None:
-    """Let the models of a stage have written `text` everywhere."""
-    import pyarrow as pa
-
-    recipes = {Recipe(stage, how).hash: Recipe(stage, how) for how in run.store.recipes(stage)}
-    for manifest in run.manifests(stage):
-        recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.entries:
-            shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
-            at = table.column_names.index("text")
-            table = table.set_column(at, "text", pa.array([text] * table.num_rows))
-            name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
-        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
-
-
-def mark_all(run: Run, marked: Marked | None) -> None:
-    """Let the metadata of every shard of signal hold `marked`, or nothing of the kind."""
-    recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
-    for manifest in run.manifests("teach"):
-        recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.entries:
-            shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
-            others = {k: v for k, v in table.schema.metadata.items() if k != marks.METADATA.encode()}
-            table = table.replace_schema_metadata(others | (marked.dump() if marked else {}))
-            name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, table, shard.problem_ids, shard.source).entry)
-        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
 
 
 def hot(text: str, kl: float) -> Mark:
@@ -142,7 +102,7 @@ def test_the_stage_table_is_the_summarys(quick_run: Run, html: str) -> None:
         assert rows[name][6] == (f"{stage['tokens']:,}" if "tokens" in stage else "")
         assert rows[name][7] == summary["fingerprints"][name]
     for name in ("rollouts", "evaluate"):
-        assert summary["stages"][name]["tokens"] == sum(m.facts["tokens"] for m in quick_run.manifests(name))
+        assert summary["stages"][name]["tokens"] == sum(m.stats["tokens"] for m in quick_run.manifests(name))
 
 
 def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: Path) -> None:

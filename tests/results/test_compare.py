@@ -18,7 +18,8 @@ from ssb_core.results import compare
 from ssb_core.results.compare import Answered, Compared, Flip, Score, Side
 from ssb_core.runs import Run
 from tests.conftest import run_stages
-from tests.report.test_report import HOSTILE, Page, copied, poison
+from tests.support.pages import Page
+from tests.support.runs import HOSTILE, copied, poison
 
 PENS = "Mia has {} pens. She buys 2 more. How many pens does Mia have now?"
 

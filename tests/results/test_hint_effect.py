@@ -24,7 +24,7 @@ from ssb_core.signal.marks import Marked, pieces
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe
 from tests.conftest import run_stages
-from tests.report.test_report import copied
+from tests.support.runs import copied
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> No
 
 def test_storage_is_what_the_files_take(quick_run: Run) -> None:
     found = hint_effect.storage(quick_run)
-    paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.entries]
+    paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.files]
     assert (found.codec, found.fields) == ("hidden/2", {"hidden": "128 float32"})
     assert (found.shards, found.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
     assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.summary["signal"]["tokens"]
@@ -154,14 +154,14 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     assert whole.valid == whole.shards == hint_effect.storage(run).shards
     assert whole.max_kl_error == run.summary["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
-    manifest = next(m for m in run.manifests("teach") if m.facts["taught"])
-    entry = manifest.entries[0]
+    manifest = next(m for m in run.manifests("teach") if m.stats["taught"])
+    entry = manifest.files[0]
     shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
     origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
     table = table.replace_schema_metadata({layout.METADATA: json.dumps({**origin, "mean_kl_error": 0.5})})
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
     spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).entry
-    run.store.commit(recipes[manifest.recipe], replace(manifest, entries=(spoilt, *manifest.entries[1:])))
+    run.store.commit(recipes[manifest.recipe], replace(manifest, files=(spoilt, *manifest.files[1:])))
     found = hint_effect.certificates(run)
     assert (found.shards, found.valid) == (whole.shards, whole.shards - 1)
     assert found.mean_kl_error == pytest.approx(0.5 * origin["tokens"] / whole.tokens, rel=1e-3)
@@ -177,7 +177,7 @@ def test_a_run_without_signal_is_refused_with_what_to_do(quick_run: Run, small: 
             ask(early)
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     for manifest in run.manifests("teach"):
-        run.store.commit(recipes[manifest.recipe], replace(manifest, facts={"wrong_answer": 9, "tokens": 0}))
+        run.store.commit(recipes[manifest.recipe], replace(manifest, stats={"wrong_answer": 9, "tokens": 0}))
     with pytest.raises(ConfigError, match=r"run quick taught no trace(.|\n)*ssb report quick"):
         hint_effect.storage(run)
 

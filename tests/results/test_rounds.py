@@ -77,7 +77,7 @@ def test_each_round_tells_how_its_base_and_its_teacher_did(run: Run) -> None:
     counted = run.summary["yield"]
     assert [first[k] for k in ("problems", "mixed", "taught")] == [counted[k] for k in ("problems", "mixed", "taught")]
     (sampled,) = run.manifests("rollouts")
-    assert first["bare_tokens"] == sampled.facts["tokens"] / sampled.facts["samples"]
+    assert first["bare_tokens"] == sampled.stats["tokens"] / sampled.stats["samples"]
     assert first["hinted_accuracy"] > first["bare_accuracy"] > 0 and 10 < first["hinted_tokens"] < 160
     assert 0 < second["bare_accuracy"] < 1 and second["mixed"] >= second["taught"] > 0
 
@@ -101,7 +101,7 @@ def test_a_round_that_teaches_nothing_is_the_last(run: Run, twice: RunConfig, mo
     def nothing_in_round_two(spec: Spec, store: Store) -> Manifest:
         found = required(spec, store)
         if spec.stage == "teach" and spec.round == 2:
-            found.facts["taught"] = 0
+            found.stats["taught"] = 0
         return found
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", nothing_in_round_two)

@@ -81,7 +81,7 @@ def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small
 def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
     assert quick_run.summary["yield"]["taught"] >= 24
     (manifest,) = quick_run.manifests("distill")
-    assert manifest.facts["traces"] == 24
+    assert manifest.stats["traces"] == 24
 
 
 def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Pa
     import datasets
     import duckdb
 
-    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.entries]
+    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.files]
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     taught = [len(s["hidden"]) for s, reason in zip(loaded["signal"], loaded["dropped"], strict=True) if reason is None]
     assert sum(taught) == quick_run.summary["signal"]["tokens"]

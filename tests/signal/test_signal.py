@@ -27,7 +27,7 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     origin = {"codec": "hidden/2", "dtype": dtype, "hidden_size": 8}
     column = codecs.to_arrow([{"hidden": vectors["a"]}, None, {"hidden": vectors["c"]}], origin)
     store, recipe = Store(tmp_path), Recipe("teach", {})
-    store.open(recipe)
+    store.prepare(recipe)
     shard = store.write_shard(recipe, "0", pa.table({layout.COLUMN: column}), ["a", "b", "c"], None)
     stored = pq.read_table(store.directory(recipe) / shard.entry.path)[layout.COLUMN]
     for row, name in ((0, "a"), (2, "c")):
@@ -69,7 +69,7 @@ def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperatur
     quick_run: Run, nano: models.ResolvedModel
 ) -> None:
     manifest = quick_run.manifests("teach")[0]
-    rows = quick_run.store.table(manifest, manifest.entries[0], schema(TeacherTrace).names).to_pylist()
+    rows = quick_run.store.table(manifest, manifest.files[0], schema(TeacherTrace).names).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None][:1]
     model = models.load_model(nano, "cpu")
     head, origin = models.head_weight(model), {"codec": "topk/2", "k": 8, "temperature": 2.0}

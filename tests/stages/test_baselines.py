@@ -143,7 +143,7 @@ def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
 ) -> None:
     def silent(spec: Spec, store: Store) -> Manifest:
         found = required(spec, store)
-        return replace(found, facts=found.facts | {"taught": 0}) if spec.stage == "teach" and spec.names else found
+        return replace(found, stats=found.stats | {"taught": 0}) if spec.stage == "teach" and spec.names else found
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", silent)
     labels = [r.label for r in Pipeline.of(compared, run.store.root).walk(run.store)]
@@ -183,8 +183,8 @@ def test_a_student_of_a_baseline_is_made_in_several_processes_too(
 def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: Run, compared: RunConfig) -> None:
     costs = run.summary["costs"]
     assert list(costs) == ["ssb", "sft", "rft", "ssb-no-wrong"]
-    sampled = sum(m.facts["tokens"] for m in run.manifests("rollouts"))
-    written = sum(m.facts["written_tokens"] for m in run.manifests("teach"))
+    sampled = sum(m.stats["tokens"] for m in run.manifests("rollouts"))
+    written = sum(m.stats["written_tokens"] for m in run.manifests("teach"))
     assert costs["rft"]["tokens"] == sampled
     assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
     assert costs["ssb-no-wrong"]["tokens"] > sampled
@@ -209,11 +209,11 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
-    spent = work.seconds(store, spec.recipe, spec.fingerprint)
+    spent = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == spent > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == spent > 0
     forget(spec, store)
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == 0
 
     class Broken(Progress):
         def advance(self, n: int = 1) -> None:
@@ -221,9 +221,9 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
 
     with pytest.raises(InterruptedError):
         execute(spec, store, Broken())
-    broken = work.seconds(store, spec.recipe, spec.fingerprint)
+    broken = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) > broken > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) > broken > 0
 
 
 def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:

@@ -158,7 +158,7 @@ def test_a_question_beyond_the_context_is_kept_with_its_length_and_never_sampled
 
 def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedModel) -> None:
     manifest = quick_run.manifests("teach")[0]
-    table = quick_run.store.table(manifest, manifest.entries[0])
+    table = quick_run.store.table(manifest, manifest.files[0])
     model = models.load_model(nano, "cpu")
     head = models.head_weight(model)
     rows = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None][:4]
@@ -175,8 +175,8 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
 
 def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.ResolvedModel) -> None:
     manifest = quick_run.manifests("teach")[0]
-    columns = [n for n in quick_run.store.table(manifest, manifest.entries[0]).column_names if n != layout.COLUMN]
-    rows = quick_run.store.table(manifest, manifest.entries[0], columns).to_pylist()
+    columns = [n for n in quick_run.store.table(manifest, manifest.files[0]).column_names if n != layout.COLUMN]
+    rows = quick_run.store.table(manifest, manifest.files[0], columns).to_pylist()
     traces = [t for r in rows if (t := from_row(TeacherTrace, r)).dropped is None]
     model = models.load_model(nano, "cpu")
     assert len(traces) > 1
@@ -192,7 +192,7 @@ def test_every_shard_is_certified(quick_run: Run) -> None:
 
 def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: models.ResolvedModel) -> None:
     manifest = quick_run.manifests("teach")[0]
-    table = quick_run.store.table(manifest, manifest.entries[0])
+    table = quick_run.store.table(manifest, manifest.files[0])
     kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
     traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
     (origin, *_) = signal_origins(quick_run.store, manifest)

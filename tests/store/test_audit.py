@@ -123,7 +123,7 @@ def test_what_is_set_aside_is_made_again_alone(
 
 def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
     code, told = ssb("verify", run=copy)
-    listed = audit.recipes(copy.store)
+    listed = audit.files_by_recipe(copy.store)
     manifests = sum(n.startswith("manifests/") for files in listed.values() for n in files)
     assert code == 0 and f"read {manifests} manifests, " in told.splitlines()[-1]
     assert told.splitlines()[-1].endswith("all whole")
@@ -135,7 +135,7 @@ def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
 def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_run: Run) -> None:
     """Without `ssb verify` before: the stage that reads it notices."""
     manifest = copy.manifests("distill")[0]
-    work.forget(copy.store, manifest)
+    work.delete_request(copy.store, manifest)
     shards = sorted(copy.store.root.glob(FILES["a shard of teach"]))
     flip(next(p for p in shards if "signal" in pq.read_schema(p).names))
     told = ""
@@ -189,7 +189,7 @@ def test_gc_keeps_what_is_young_what_an_unfinished_run_began_and_what_somebody_w
     copy.start(spec, "rollouts wave 1")
     assert {g.stage for g in garbage.find(copy.store, runs, 7)} == {"select", "teach", "distill", "evaluate"}
     (copy.directory / "begun.json").unlink()
-    with lock.held(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
+    with lock.acquire(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
         old(copy.store)
         assert "rollouts" not in {g.stage for g in garbage.find(copy.store, runs, 7)}
     assert "rollouts" in {g.stage for g in garbage.find(copy.store, runs, 7)}
@@ -236,7 +236,7 @@ def test_gc_keeps_old_shards_of_young_requests_and_those_of_requests_that_came_m
         replace(here, fingerprint="f" * 16),
     )
     garbage.delete(copy.store, found)
-    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.entries)
+    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.files)
 
 
 def test_gc_refuses_to_judge_where_a_run_cannot_be_read(copy: Run) -> None:
@@ -255,7 +255,7 @@ def test_gc_never_deletes_a_shard_that_a_needed_manifest_names(requests: list[tu
 
     with tempfile.TemporaryDirectory() as folder:
         store, runs = Store(Path(folder) / "store"), Path(folder) / "runs"
-        store.open(RECIPE)
+        store.prepare(RECIPE)
         shards = {n: store.write_shard(RECIPE, n, pa.table({"x": [ord(n)]}), [n], None) for n in "abcdefg"}
         listed = []
         for name, wanted in requests:
@@ -283,7 +283,7 @@ def test_status_tells_runs_and_stages_from_the_disk(copy: Run) -> None:
     states = {r.name: r for r in status.runs(copy.directory.parent, copy.store)}
     assert states["quick"].state == "finished" and "nano-test: base" in states["quick"].told
     assert states["begun"].state == "unfinished" and states["begun"].told.startswith("rollouts wave 1, 2 shards")
-    with lock.held(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
+    with lock.acquire(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
         (working,) = (r for r in status.runs(copy.directory.parent, copy.store) if r.name == "begun")
         assert working.state == "at work" and f"process {os.getpid()}" in working.told
         code, told = ssb("status", "--runs", str(copy.directory.parent), run=copy)
