@@ -75,8 +75,7 @@ def describe(exported: Sequence[Exported], verdict: str) -> str:
 
 
 def _export_lines(e: Exported) -> list[str]:
-    from ssb_core.doctor.checks import size
-    from ssb_core.results.wording import count
+    from ssb_core.results.wording import count, size
 
     rows = f"{count(e.rows, 'row')}, " if e.kind == "dataset" else ""
     files = f"{count(e.files, 'file')}, {size(e.bytes)}"

@@ -81,8 +81,7 @@ def storage_table(storage: Storage, certificates: Certificates) -> Table:
     """What is stored and how exact it is, one line for each topic."""
     from rich.table import Table
 
-    from ssb_core.doctor.checks import size
-    from ssb_core.results.wording import count
+    from ssb_core.results.wording import count, size
 
     vectors = ", ".join(f"{name}: {numbers}" for name, numbers in storage.fields.items())
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -57,9 +57,8 @@ def verify(
       ssb verify --repair
     """
     with clean_errors("interrupted; nothing is changed"):
-        from ssb_core.doctor.checks import size
         from ssb_core.progress import Progress
-        from ssb_core.results.wording import count
+        from ssb_core.results.wording import count, size
         from ssb_core.store import audit
 
         from . import console
@@ -107,9 +106,8 @@ def gc(
       ssb gc --older-than 30 --delete
     """
     with clean_errors("interrupted; what is deleted is deleted, and the same command continues"):
-        from ssb_core.doctor.checks import size
         from ssb_core.errors import ConfigError
-        from ssb_core.results.wording import count
+        from ssb_core.results.wording import count, size
         from ssb_core.runs import garbage
 
         from .console import console
@@ -153,7 +151,7 @@ def _run_table(rows: list[RunStatus]) -> Table:
 
 
 def _stage_table(rows: list[StageStatus]) -> Table:
-    from ssb_core.doctor.checks import size
+    from ssb_core.results.wording import size
 
     numbers = ("recipes", "requests", "shards", "files", "size")
     table = _table("stage", *numbers, "at work", right=numbers)
@@ -164,7 +162,7 @@ def _stage_table(rows: list[StageStatus]) -> Table:
 
 
 def _garbage_table(rows: list[Garbage]) -> Table:
-    from ssb_core.doctor.checks import size
+    from ssb_core.results.wording import size
 
     numbers = ("files", "size", "stay")
     table = _table("stage", "recipe", *numbers, right=numbers)

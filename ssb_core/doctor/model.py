@@ -16,7 +16,8 @@ from ..config import RunConfig
 from ..config.execution import Execution
 from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
-from .checks import Check, nearest, size
+from ..results.wording import size
+from .checks import Check, nearest
 from .context import WIDTHS, Patient, Shape
 from .machine import main_memory
 
