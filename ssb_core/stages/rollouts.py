@@ -13,7 +13,7 @@ from pydantic import SerializeAsAny, field_serializer, field_validator
 
 from .. import prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, Sampler, SampleRequest, requests_for
+from ..engines import K, SampleRequest, Sampler, requests_for
 from ..models import ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress

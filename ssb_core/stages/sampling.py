@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..config import Decoding
-from ..engines import K, Sampler, SampleRequest, complete
+from ..engines import K, SampleRequest, Sampler, complete
 from ..progress import Progress
 from ..records import Completion, Verdict
 from ..verify import Verifier
