@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checks import Check, Status, nearest, size
+from ..results.wording import size
+from .checks import Check, Status, nearest
 from .context import TRAINING, WIDTHS, Patient, Shape
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from ..config.execution import Execution
 from ..config.secrets import hub_token
 from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
-from .checks import Check, nearest, size
+from ..results.wording import size
+from .checks import Check, nearest
 from .context import WIDTHS, Patient, Shape
 from .machine import main_memory
 

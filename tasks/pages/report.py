@@ -1,7 +1,7 @@
 """How the end of a run is shown: where everything lies, and what each stage took."""
 
-from ssb_core import report
 from ssb_core.report.markdown import code, escaped, table
+from ssb_core.results.wording import duration
 from ssb_core.runs import Run
 
 from ..artifacts import Page
@@ -33,7 +33,7 @@ def _stages(run: Run) -> list[dict[str, str]]:
         {
             "stage": name,
             "in this run": stage["status"],
-            "time": report.duration(stage["seconds"]),
+            "time": duration(stage["seconds"]),
             "shards or steps": f"{stage['shards']:,}",
             "of them reused": f"{stage['shards_reused']:,}",
             "rows": f"{stage['rows']:,}",

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from ssb_core.api.preflight import refuse_bad_input
 from ssb_core import models, report, stages
+from ssb_core.api.preflight import refuse_bad_input
 from ssb_core.config import RunConfig, presets
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
