@@ -25,7 +25,7 @@ from ssb_core.runs import StageRun
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
 
-from .progress import shown
+from .progress import artifact_progress
 from .ray_workers import crew
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
@@ -71,7 +71,7 @@ def _execute(stage: str, raw: dict[str, Any], store: Store) -> dict[str, Any]:
     tries = TaskRunContext.get()
     if tries and tries.task_run.run_count > 1:
         _progress().note(f"{tries.task_run.name}: try {tries.task_run.run_count} of {1 + len(WAITS)}")
-    with hosting() as host, shown(stage, _progress()) as progress:
+    with hosting() as host, artifact_progress(stage, _progress()) as progress:
         host.tell = get_run_logger().info  # what its process logs belongs to this task run
         outcome = host.execute(spec, store, progress)
     return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}
