@@ -60,9 +60,7 @@ class Publisher:
         if not self._waiting:
             return
         try:
-            own = {
-                "timeout": TIMEOUT
-            }  # without settings, get_client returns the flow run's client with its long timeout
+            own = {"timeout": TIMEOUT}  # without it, get_client returns the flow run's client with its long timeout
             with short_timeout(), get_client(httpx_settings=own, sync_client=True) as client:
                 for page in list(self._waiting.values()):
                     self._send(client, page)

@@ -24,7 +24,7 @@ LAST_UPDATE = 5.0  # seconds that the end of a stage waits for the last update
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The state of one phase of a stage. `began` is a monotonic time in seconds; `before` of `done` were done earlier."""
+    """One phase of a stage, of which `before` units were done earlier. `began` is a monotonic time in seconds."""
 
     label: str
     total: int

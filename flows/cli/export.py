@@ -59,7 +59,7 @@ def export(
         targets = {kind: directory for kind, directory in directories.items() if directory}
         run = Run.named(runs, run_name, open_store(store))
         exported = exports.export(run, targets, signal=signal, overwrite=overwrite)
-        print(describe(exported, reports.verdict_in_words(run.summary)))
+        print(describe(exported, reports.verdict_in_words(run.load_summary())))
 
 
 def describe(exported: Sequence[Exported], verdict: str) -> str:

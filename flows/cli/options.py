@@ -92,7 +92,7 @@ def load(preset: str | None, config: Path | None, overrides: list[str] | None, l
     from ssb_core.config import presets
 
     limited = [f"evaluate.limit={limit}"] if limit else []
-    return presets.load(preset, config, [*(overrides or ()), *limited])
+    return presets.load_config(preset, config, [*(overrides or ()), *limited])
 
 
 def preset_name(preset: str | None, config: Path | None) -> str:

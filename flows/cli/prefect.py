@@ -12,7 +12,6 @@ import typer
 
 from ssb_core.config.execution import StageName
 
-from .. import preflight
 from .errors import clean_errors
 from .options import (
     ConfigOption,
@@ -116,10 +115,12 @@ def parameters(
       ssb parameters --preset paper | prefect deployment run ssb/full --params -
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
-        preflight.refuse_bad_part(from_stage, to_stage, force or ())
+        preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)
-        preflight.name_of(name, called, settings)
+        preflight.run_name(name, called, settings)
         flow_parameters = {
             "config": settings.model_dump(mode="json"),
             "name": name,

@@ -29,7 +29,7 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
 
         run = Run.named(runs, run_name, open_store(store))
         reports.write(run)
-        print_summary(run.summary, run.directory)
+        print_summary(run.load_summary(), run.directory)
 
 
 def show(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ssb_core.config.execution import StageName
 
-from .. import preflight
 from . import environment
 from .errors import clean_errors
 from .options import (
@@ -61,10 +60,12 @@ def run(
       ssb run --config mine.yaml --to teach
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
-        preflight.refuse_bad_part(from_stage, to_stage, force or ())
+        preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)
-        directory = runs / preflight.name_of(name, called, settings)
+        directory = runs / preflight.run_name(name, called, settings)
         preflight.refuse_bad_input(settings, open_store(store), runs, from_stage)
         _print_notes(preflight.notes(settings, str(directory / "report.html"), to_stage))
         summary = _run_flow(
@@ -96,6 +97,7 @@ def plan(
       ssb plan --preset quickstart --set rollouts.samples=8
     """
     with clean_errors():
+        from ssb_core.api import preflight
         from ssb_core.runs import plan as plans
         from ssb_core.runs.pipeline import Pipeline
 
@@ -120,9 +122,8 @@ def _run_flow(**parameters: Any) -> dict[str, Any]:
 
     from ssb_core.errors import StageError
     from ssb_core.progress import PlainProgress
-    from tasks.run_stage import listener
 
-    from ..ssb import ssb
+    from ..ssb import listener, ssb
     from . import console
 
     if determine_server_type() == ServerType.EPHEMERAL:

@@ -12,7 +12,7 @@ from .. import models
 from ..errors import ConfigError, StoreError
 from ..results.provenance import Origin
 from ..runs import Run
-from ..stages import distill
+from ..stages.directory import weights
 from ..store import sha256_file
 from .cards import Card
 
@@ -38,10 +38,10 @@ def find(run: Run) -> Student:
     manifests = run.manifests("distill")
     if not manifests:
         raise ConfigError(
-            f"run {run.name} has no student: it ended after {list(run.summary['stages'])[-1]}\n  remedy: finish it "
+            f"run {run.name} has no student: it ended after {list(run.load_summary()['stages'])[-1]}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`, or export its --dataset alone"
         )
-    entry = distill.weights(manifests[0])
+    entry = weights(manifests[0])
     weights = run.store.path(manifests[0], entry)
     if sha256_file(weights) != entry.sha256:
         raise StoreError(

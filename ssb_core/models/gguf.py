@@ -23,10 +23,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..config.secrets import redact
 from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
-from . import hub
 from .from_pretrained import empty, load
 
 CONVERSION = 1  # counted up whenever the same file would be converted to something else
@@ -262,7 +262,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _unreadable(file: Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"model.source: {file} cannot be converted: {hub.redacted(str(error)).strip() or type(error).__name__:.300}\n"
+        f"model.source: {file} cannot be converted: {redact(str(error)).strip() or type(error).__name__:.300}\n"
         "  remedy: check that the file is whole and of an architecture transformers reads from GGUF, "
         "or give a directory with safetensors weights"
     )

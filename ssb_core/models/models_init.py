@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.secrets import hub_token, redact
 from ..errors import ConfigError, StoreError
 from ..progress import Progress
 from ..prompts import Messages, encode, stop_tokens
@@ -85,7 +86,7 @@ def check(model: ResolvedModel, device: str, wanted: Mapping[str, tuple[Messages
         raise
     except Exception as e:  # loaders and templates raise anything; all mean that the model cannot be used
         what = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
-        why = hub.redacted(str(e)).strip() or type(e).__name__
+        why = redact(str(e)).strip() or type(e).__name__
         raise ConfigError(f"{what} cannot be used: {why:.300}") from None
     room = _context(config)
     for field, (_, cap) in wanted.items():
@@ -136,7 +137,7 @@ def _refuse_other_weights(model: ResolvedModel, config: Any) -> None:
         )
     place = local(model)
     if not Path(place).is_dir():
-        how = {"revision": model.revision, "token": hub.token(), "_raise_exceptions_for_missing_entries": False}
+        how = {"revision": model.revision, "token": hub_token(), "_raise_exceptions_for_missing_entries": False}
         if index := cached_file(place, hub.INDEX, **how):
             indexed(Path(index))
 
@@ -187,12 +188,12 @@ def _settings(model: ResolvedModel) -> Any:
 
     place = local(model)
     try:
-        return GenerationConfig.from_pretrained(place, revision=model.revision or "main", token=hub.token())
+        return GenerationConfig.from_pretrained(place, revision=model.revision or "main", token=hub_token())
     except OSError as e:
         if hub.lacks(place, model.revision, "generation_config.json"):
             return load_config(model)
         raise ConfigError(
-            f"model {model.source}: its generation_config.json cannot be read: {hub.redacted(str(e)):.300}\n"
+            f"model {model.source}: its generation_config.json cannot be read: {redact(str(e)):.300}\n"
             "  remedy: try again when the hub can be reached, or give a directory with all files of the model"
         ) from None
 
@@ -217,7 +218,7 @@ def load_config(model: ResolvedModel) -> Any:
     """The model's transformers configuration."""
     from transformers import AutoConfig
 
-    return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub.token())
+    return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub_token())
 
 
 def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
@@ -235,7 +236,7 @@ def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
         AutoTokenizer.from_pretrained,
         local(model),
         revision=model.revision,
-        token=hub.token(),
+        token=hub_token(),
         padding_side="left",
     )
     if model.chat_template is not None:
@@ -267,7 +268,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
         AutoModelForCausalLM.from_pretrained,
         local(model),
         revision=model.revision,
-        token=hub.token(),
+        token=hub_token(),
         dtype=getattr(torch, model.dtype),
         use_safetensors=True,
         output_loading_info=True,

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import prompts, verify
 from ..config import Benchmark, Decoding, Example
-from ..engines import K, SampleRequest, Sampler, requests_for
+from ..engines import K, Sampler, SampleRequest, requests_for
 from ..models import ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress

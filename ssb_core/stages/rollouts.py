@@ -13,7 +13,7 @@ from pydantic import SerializeAsAny, field_serializer, field_validator
 
 from .. import prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, SampleRequest, Sampler, requests_for
+from ..engines import K, Sampler, SampleRequest, requests_for
 from ..models import ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
@@ -53,7 +53,7 @@ class Spec(BaseSpec):
 
     @field_serializer("merged")
     def _dump_merged(self, value: BaseSpec | None) -> dict[str, Any] | None:
-        return value and value.dump()
+        return value.dump() if value else None
 
     @property
     def round(self) -> int:

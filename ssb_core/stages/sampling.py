@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..config import Decoding
-from ..engines import K, SampleRequest, Sampler, complete
+from ..engines import K, Sampler, SampleRequest, complete
 from ..progress import Progress
 from ..records import Completion, Verdict
 from ..verify import Verifier
@@ -46,7 +46,8 @@ def sample_and_grade(
     for (key, group), completed in complete(sampler, requests, decoding, progress):
         verdicts: Sequence[Verdict | None] = [None] * len(group)
         if verifier:
-            verdicts = verifier.grade((c.text, gold(i)) for (i, *_), (_, c) in zip(group, completed, strict=True))
+            answers = ((c.text, gold(i)) for (i, *_), (_, c) in zip(group, completed, strict=True))
+            verdicts = list(verifier.grade(answers))
         yield (
             key,
             [

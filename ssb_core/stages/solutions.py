@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import prompts, verify
 from ..config import Decoding, Example
-from ..engines import K, SampleRequest, Sampler, requests_for
+from ..engines import K, Sampler, SampleRequest, requests_for
 from ..progress import Progress
 from ..records import Completion, ContrastivePair, Drop, Rollout, Selection, TeacherTrace, Verdict
 from ..store import Store, digest

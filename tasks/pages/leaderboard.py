@@ -16,10 +16,10 @@ def page(run: Run) -> Page | None:
 
     Each run publishes one version of this page.
     """
-    if not run.summary["benchmarks"]:
+    if not run.load_summary()["benchmarks"]:
         return None
     with short_timeout():  # the deployment's name is read from the API
-        name = deployment.name or run.summary["preset"]
+        name = deployment.name or run.load_summary()["preset"]
     key = f"ssb-leaderboard-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
     description = f"{escaped(name)}: the latest run first, then the best results of earlier runs"
     return Page(key, description, leaderboard.rows(run))

@@ -49,7 +49,7 @@ def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collectio
 
 
 def _goal(config: RunConfig) -> str:
-    benchmarks = ", ".join(b.name for b in config.evaluate.asked)
+    benchmarks = ", ".join(b.name for b in config.evaluate.limited_benchmarks())
     return (
         f"{code(config.model.source)} writes {count(config.target_traces, 'taught trace')} for the problems of "
         f"{code(config.problems.source)}. A student is distilled from them, and both are evaluated on {benchmarks}."

@@ -18,7 +18,7 @@ def page(run: Run) -> Page:
     }
     lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
     body = (
-        f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser on that machine opens {code(report_uri(run))}; "
+        f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser there opens {code(report_uri(run))}; "
         f"a page of this UI cannot link to it.\n\n## What each stage took\n\n{table(_stages(run))}"
     )
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
@@ -40,5 +40,5 @@ def _stages(run: Run) -> list[dict[str, str]]:
             "rows": f"{stage['rows']:,}",
             "tokens": f"{stage['tokens']:,}" if "tokens" in stage else "",
         }
-        for name, stage in run.summary["stages"].items()
+        for name, stage in run.load_summary()["stages"].items()
     ]

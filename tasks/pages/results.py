@@ -39,7 +39,7 @@ def page(benchmarks: dict[str, Any], pictures: Mapping[str, bytes]) -> Page | No
 
 def final_page(run: Run) -> Page | None:
     """The results of a finished run, with all charts."""
-    return page(run.summary["benchmarks"], report.draw_charts(run, CHARTS))
+    return page(run.load_summary()["benchmarks"], report.draw_charts(run, CHARTS))
 
 
 def _cells(rows: Sequence[Mapping[str, str]], columns: Iterable[str]) -> list[dict[str, str]]:

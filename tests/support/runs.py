@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ssb_core.runs import Run
 from ssb_core.signal import marks
-from ssb_core.signal.marks import Marked
+from ssb_core.signal.marks import AnnotatedSolution
 from ssb_core.store import Recipe, Store
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def poison(run: Run, stage: str, text: str) -> None:
     rewrite_shards(run, stage, spoilt)
 
 
-def mark_all(run: Run, marked: Marked | None) -> None:
+def mark_all(run: Run, marked: AnnotatedSolution | None) -> None:
     """Let the metadata of every shard of signal hold `marked`, or nothing of the kind."""
 
     def described(table: pa.Table) -> pa.Table:

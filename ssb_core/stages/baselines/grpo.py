@@ -153,7 +153,9 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     with verify.Verifier(spec.problems.completion_form) as verifier:
         from ...training.grpo_trainer import train
 
-        train(spec.job, scheduled, prompt_ids, verifier, store.backend.upload_part, work_dir, checkpoint, runtime.progress)
+        train(
+            spec.job, scheduled, prompt_ids, verifier, store.backend.upload_part, work_dir, checkpoint, runtime.progress
+        )
     stats = count(read_log(work_dir / "result"), len({p.id for p in scheduled}))
     return commit_training(spec, store, work_dir, stats, checkpoints.step(checkpoint))
 
