@@ -116,6 +116,8 @@ def parameters(
       ssb parameters --preset paper | prefect deployment run ssb/full --params -
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)

@@ -122,7 +122,7 @@ def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looke
     from ssb_core.config import presets
 
     monkeypatch.setattr(doctor, "check_api", lambda: [])  # a server of this process's own is another test's matter
-    assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load("nope"))
+    assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load_config("nope"))
     told = capsys.readouterr().out
     assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
 
