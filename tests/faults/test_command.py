@@ -13,12 +13,12 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
 from tests.faults import judge
 from tests.faults.subject import FAST, FILLER, Fault
 from tests.faults.test_signals import COMMAND
 from tests.support.processes import ROOT, run_ssb
 from tests.support.processes import SSB as PROGRAM
+from tests.support.runs import run_stages
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 INJECT = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "inject")))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed
 from tests.support.processes import FAULTY, SSB, serving
+from tests.support.runs import run_stages
 from tests.support.served import until
+from tests.support.settings import SMALL
 
 FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
 COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FOUR for a in ("--set", s)), "--to", "rollouts"]

@@ -13,11 +13,11 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import run_stages
 from tests.faults import judge
 from tests.faults.subject import FAST
 from tests.faults.test_kill import count
 from tests.support.processes import SSB
+from tests.support.runs import run_stages
 from tests.support.served import until
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]

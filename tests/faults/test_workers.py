@@ -19,10 +19,11 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tasks.ray_workers import overheard
-from tests.conftest import SMALL, run_stages
 from tests.faults.test_kill import committed, manifests
 from tests.support.processes import FAULTY, SSB, api, gone
+from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
+from tests.support.settings import SMALL
 
 pytestmark = pytest.mark.timeout(1200)
 CUT = (

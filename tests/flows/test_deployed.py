@@ -17,10 +17,10 @@ from flows.server.home import enter_home
 from flows.server.serve_local import SHORT_LIVED
 from ssb_core.runs import Run
 from ssb_core.training.checkpoints import SEAL
-from tests.conftest import SMALL
 from tests.faults.test_kill import committed
 from tests.support.processes import FAULTY, SSB
 from tests.support.served import Served, parameters, serving, until
+from tests.support.settings import SMALL
 
 pytestmark = pytest.mark.timeout(1200)
 ALL = ["rollouts wave 1", "select wave 1", "teach wave 1", "distill"]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from ssb_core.runs import Run
-from tests.conftest import SMALL
 from tests.faults import judge
 from tests.support.processes import api, run_ssb
 from tests.support.served import tasks, until
+from tests.support.settings import SMALL
 
 STORY = [
     f"ssb-{part}"

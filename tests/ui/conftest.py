@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import SMALL
 from tests.support.processes import api, run_ssb, serving
+from tests.support.settings import SMALL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
