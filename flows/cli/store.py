@@ -56,7 +56,7 @@ def verify(
         with console.progress(Progress()) as progress:
             found = audit.verify(held, progress)
         for finding in found.findings:
-            print(f"{finding.path}: {finding.what}")
+            print(f"{finding.path}: {finding.problem}")
         if repair:
             audit.set_aside(held, found.findings)
         left = f"; {count(found.leftovers, 'file')} set aside or left behind (ssb gc)" if found.leftovers else ""

@@ -6,7 +6,6 @@ workers first, so that what runs can still say how it ended. Started again, it g
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from ssb_core.errors import ConfigError
+from ssb_core.store.lock import exclusive
 
 from ..cli.errors import Terminated
 from . import deploy as deploying
@@ -176,13 +176,12 @@ def ready(url: str, home: Path) -> str:
 @contextmanager
 def _alone(logs: Path) -> Iterator[None]:
     """Refuse a second one beside the first: two workers would share each GPU."""
-    with (logs / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    (logs / "lock").touch()
+    with exclusive(logs / "lock") as held:
+        if not held:
             raise ConfigError(
                 f"another ssb serve-local is running ({logs})\n  remedy: use that one, or another PREFECT_HOME"
-            ) from None
+            )
         yield
 
 
