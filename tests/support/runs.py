@@ -63,5 +63,5 @@ def rewrite_shards(run: Run, stage: str, change: Callable[[pa.Table], pa.Table])
         for entry in manifest.files:
             shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
             name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).entry)
+            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).file)
         run.store.commit(recipe, replace(manifest, files=tuple(entries)))
