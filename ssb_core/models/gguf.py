@@ -234,7 +234,7 @@ def _refuse_losses(file: Path, config: Any) -> None:
     names = [t.name for t in reader.tensors]
     lost = [
         n for n in names if n not in known and n.removesuffix(".weight") not in known
-    ]  # experts are known without it
+    ]  # experts lack the suffix
     scaling = {name: field.contents() for name, field in reader.fields.items() if ".rope.scal" in name}
     if scaling and scaling.get(f"{architecture}.rope.scaling.type") != "none":
         lost += [f"{name}={value}" for name, value in scaling.items()]
