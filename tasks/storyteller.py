@@ -117,10 +117,10 @@ def telling(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str)
 
 def _leaderboard(run: Run) -> Page | None:
     """The table whose versions are this deployment's (or, of local runs, this preset's) runs."""
-    if not run.summary["benchmarks"]:
+    if not run.load_summary()["benchmarks"]:
         return None
     with impatient():
-        of = deployment.name or run.summary["preset"]
+        of = deployment.name or run.load_summary()["preset"]
     key = f"ssb-leaderboard-{re.sub('[^a-z0-9]+', '-', of.lower()).strip('-')}"
     return Page(
         key, f"{escaped(of)}: the latest run first, then the best results of earlier ones", leaderboard.rows(run)

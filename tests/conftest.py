@@ -50,7 +50,7 @@ SMALL = (
 @pytest.fixture(scope="session")
 def small() -> RunConfig:
     """The quickstart, cut down to a few seconds."""
-    return presets.load("quickstart", overrides=SMALL)
+    return presets.load_config("quickstart", overrides=SMALL)
 
 
 @pytest.fixture(scope="session")

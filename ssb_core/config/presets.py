@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Iterable
 from importlib import resources
@@ -13,7 +12,8 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import ConfigError
-from . import RunConfig
+from .secrets import hide_passwords
+from .settings import RunConfig
 
 BROKEN = (
     yaml.YAMLError,
@@ -27,12 +27,12 @@ SHOWN = 20  # errors of one configuration
 _FOLDER = resources.files(__package__) / "presets"
 
 
-def names() -> list[str]:
+def preset_names() -> list[str]:
     """Names of the presets that ship with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in _FOLDER.iterdir() if p.name.endswith(".yaml"))
 
 
-def load(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+def load_config(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
     """A validated configuration from a preset or a YAML file, with ``a.b=c`` overrides on top.
 
     Raises:
@@ -62,8 +62,8 @@ def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
             return f"configuration {file}", file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
             raise ConfigError(f"cannot read the configuration {file}: {e}") from None
-    if preset not in names():
-        raise ConfigError(f"there is no preset {preset!r}; choose one of: {', '.join(names())}")
+    if preset not in preset_names():
+        raise ConfigError(f"there is no preset {preset!r}; choose one of: {', '.join(preset_names())}")
     return f"preset {preset}", (_FOLDER / f"{preset}.yaml").read_text(encoding="utf-8")
 
 
@@ -101,6 +101,6 @@ def _explain(error: ValidationError) -> str:
 def _quoted(value: Any) -> str:
     """A value in 80 characters, without a URL's password; in full, a few lines of YAML with aliases fill the memory."""
     try:
-        return f"{re.sub('//[^/@]*@', '//...@', reprlib.repr(value)):.80}"
+        return f"{hide_passwords(reprlib.repr(value)):.80}"
     except ValueError:  # Python writes no number of more than 4300 digits
         return f"{type(value).__name__} of many digits"

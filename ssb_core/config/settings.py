@@ -236,8 +236,7 @@ class EvaluateConfig(Decoding):
     limit: int | None = Field(None, ge=1, description="Ask at most this many problems of every benchmark: a smoke run.")
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1, description="Held-out problem sets.")
 
-    @property
-    def asked(self) -> tuple[Benchmark, ...]:
+    def limited_benchmarks(self) -> tuple[Benchmark, ...]:
         """The benchmarks as they are asked: of each no more than `limit` problems."""
         if self.limit is None:
             return self.benchmarks
@@ -266,7 +265,7 @@ class EvaluateConfig(Decoding):
         return self.samples if benchmark.samples is None else benchmark.samples
 
 
-def refuse_missing(execution: Execution) -> None:
+def require_packages(execution: Execution) -> None:
     """Refuse reports and workers whose package is not here.
 
     Raises:

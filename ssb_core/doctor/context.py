@@ -39,7 +39,7 @@ class Patient:
     @property
     def wanted(self) -> dict[str, ProblemsConfig]:
         """Every problem set of the configuration by its name."""
-        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.asked}
+        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.limited_benchmarks()}
 
     def pipeline(self) -> Pipeline | None:
         """The run's requests, if the model and every problem set are there."""
@@ -48,4 +48,4 @@ class Patient:
 
         if self.model is None or self.wanted.keys() - self.sets:
             return None
-        return Pipeline(self.config, self.model, problems.load(self.config.problems))
+        return Pipeline(self.config, self.model, problems.load_problems(self.config.problems))

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config import RunConfig
+from ..config.secrets import redact
 from ..errors import ConfigError
 from . import disk as room
 from . import installation, machine, model, problems
@@ -89,9 +90,8 @@ def _tell(examination: Examination, told: queue.SimpleQueue[Check | None]) -> No
 
 def failure(name: str, error: BaseException) -> Check:
     """An error as a check: with the remedy that a `ConfigError` brings along, and without any token."""
-    from ..models import hub
 
-    found, _, remedy = hub.redacted(str(error)).partition("\n  remedy: ")
+    found, _, remedy = redact(str(error)).partition("\n  remedy: ")
     if not isinstance(error, ConfigError):
         found = f"{type(error).__name__}: {found:.300}"
     return Check(name, "problem", " ".join(found.split()), " ".join(remedy.split()))

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.secrets import HUB_TOKENS
 from .checks import Check
 
 if TYPE_CHECKING:
@@ -112,9 +113,7 @@ def _importable(name: str) -> bool:
 
 def hub_token() -> Iterator[Check]:
     """Whether there is a token for gated models; never what it is."""
-    from ..models import hub
-
-    name = next((n for n in hub.TOKENS if os.environ.get(n, "").strip()), None)
+    name = next((n for n in HUB_TOKENS if os.environ.get(n, "").strip()), None)
     yield Check(
         "hub token", "ok", f"{name} is set" if name else "none (HF_TOKEN); only gated and private models need it"
     )

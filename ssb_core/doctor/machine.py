@@ -8,9 +8,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config import RunConfig, refuse_missing
+from ..config import RunConfig, require_packages
 from ..config.execution import Execution
-from .checks import Check, size
+from ..results.wording import size
+from .checks import Check
 from .installation import installed, pip
 
 FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine
@@ -112,7 +113,7 @@ def engine(config: RunConfig | None) -> Iterator[Check]:
 def workers(config: RunConfig | None) -> Iterator[Check]:
     """Whether workers that a configuration asks for can be started; a cluster is not asked."""
     if config and (wanted := config.execution.workers).used:
-        refuse_missing(config.execution)
+        require_packages(config.execution)
         where = f"on the cluster at {wanted.address}" if wanted.address else "on this machine"
         yield Check("workers", "ok", f"{wanted.count} {where}, ray {installed('ray')}")
 

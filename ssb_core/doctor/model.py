@@ -14,9 +14,11 @@ import humanize
 
 from ..config import RunConfig
 from ..config.execution import Execution
+from ..config.secrets import hub_token
 from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
-from .checks import Check, nearest, size
+from ..results.wording import size
+from .checks import Check, nearest
 from .context import WIDTHS, Patient, Shape
 from .machine import main_memory
 
@@ -51,7 +53,7 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     name = f"{model.source} at {str(model.revision)[:8]}"
     if hub.cached_commit(model.source, model.revision):
         return Check("model", "ok", f"{name}, in the hub cache")
-    api = huggingface_hub.HfApi(token=hub.token())
+    api = huggingface_hub.HfApi(token=hub_token())
     about = api.model_info(model.source, revision=model.revision, files_metadata=True, timeout=hub.TIMEOUT)
     needed = sum(f.size or 0 for f in about.siblings or () if f.rfilename.endswith(".safetensors"))
     cache = Path(constants.HF_HUB_CACHE)
@@ -112,12 +114,10 @@ def _from_hub(model: ResolvedModel, folder: str) -> str:
     import huggingface_hub
     from huggingface_hub.utils import disable_progress_bars
 
-    from ..models import hub
-
     disable_progress_bars()  # the files are small, and the bar would stand between checks
     return str(
         huggingface_hub.snapshot_download(
-            model.source, revision=model.revision, cache_dir=folder, allow_patterns=READABLE, token=hub.token()
+            model.source, revision=model.revision, cache_dir=folder, allow_patterns=READABLE, token=hub_token()
         )
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import ProblemsConfig
+from ..config.secrets import hub_token
 from .checks import Check
 from .context import TRAINING, Patient
 
@@ -18,7 +19,7 @@ def problem_set(patient: Patient, name: str, wanted: ProblemsConfig) -> Iterator
     if not _is_here(wanted):
         yield _on_hub(name, wanted)
         return
-    usable, left_out = problems.load(wanted), problems.rejections(wanted)
+    usable, left_out = problems.load_problems(wanted), problems.rejections(wanted)
     patient.sets[name] = len(usable)
     found = f"{len(usable):,} problem{'s' * (len(usable) > 1)} of {wanted.source}"
     if not left_out:
@@ -46,7 +47,7 @@ def _is_here(wanted: ProblemsConfig) -> bool:
     path = Path(os.path.expandvars(wanted.source)).expanduser()
     if wanted.source in problems.EMBEDDED or path.exists() or "$" in str(path):
         return True
-    if path.suffix in problems.FILES:
+    if path.suffix in problems.FILE_SUFFIXES:
         return True
     from datasets import config
 
@@ -59,7 +60,7 @@ def _on_hub(name: str, wanted: ProblemsConfig) -> Check:
     from ..models import hub
 
     try:
-        HfApi(token=hub.token()).dataset_info(wanted.source, timeout=hub.TIMEOUT)
+        HfApi(token=hub_token()).dataset_info(wanted.source, timeout=hub.TIMEOUT)
     except Exception as e:  # as with models, the hub's client raises dozens of unrelated types
         found = f"{wanted.source} is no file here, not in the hub cache and not to be had from the hub"
         remedy = "check the name and the network, or give a local .jsonl or .parquet file"

@@ -16,6 +16,7 @@ from pydantic import Field
 from .. import models
 from ..config import Decoding
 from ..config.execution import Execution, ServerOptions
+from ..config.secrets import SERVER_KEY
 from ..errors import ConfigError, EngineError
 from ..models import ResolvedModel
 from ..progress import Progress
@@ -25,7 +26,7 @@ from .async_loop import Loop, Tell
 from .base import BaseSampler
 from .sampler import K, SampleRequest
 from .seeded_draw import uniforms
-from .server_client import KEY, Refused, Said, Server
+from .server_client import Refused, Said, Server
 
 REMEDY = (
     "remedy: start vLLM with VLLM_USE_V2_MODEL_RUNNER=0 and --logits-processors "
@@ -148,7 +149,7 @@ def served(options: ServerOptions) -> tuple[Card, bool]:
         except EngineError as e:
             raise ConfigError(
                 f"execution.server: {e}\n  remedy: start the server, correct execution.server.url (up to and including "
-                f"/v1), or set {KEY} if it asks for a key"
+                f"/v1), or set {SERVER_KEY} if it asks for a key"
             ) from None
 
 

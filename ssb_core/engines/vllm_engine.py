@@ -24,8 +24,9 @@ import torch
 from .. import models
 from ..config import Decoding
 from ..config.execution import Execution
+from ..config.secrets import hub_token
 from ..errors import ConfigError, EngineError
-from ..models import ResolvedModel, hub
+from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
 from .async_loop import Loop, Tell
@@ -146,7 +147,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
     return AsyncEngineArgs(
         model=models.local(model),
         revision=model.revision,
-        hf_token=hub.token(),
+        hf_token=hub_token(),
         dtype=model.dtype,
         load_format="safetensors",  # else it takes pickles where there are none, and Mistral's own file before them
         skip_tokenizer_init=True,

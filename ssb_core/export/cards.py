@@ -46,7 +46,7 @@ def write(card: Card, origin: Origin, directory: Path) -> None:
 
 def write_mark(card: Card, origin: Origin, path: Path) -> None:
     """Write the provenance for programs, which also marks the directory as an export."""
-    kept = {name: origin.run.summary[name] for name in ("run", "preset", "fingerprints", "versions")}
+    kept = {name: origin.run.load_summary()[name] for name in ("run", "preset", "fingerprints", "versions")}
     write_json(path, {"format": 1, "kind": card.kind, **kept, "model": _named(origin)})
 
 
@@ -67,7 +67,7 @@ def render(card: Card, origin: Origin) -> str:
 
 def _content(card: Card, origin: Origin) -> dict[str, Any]:
     """What the templates show."""
-    summary, config = origin.run.summary, origin.config
+    summary, config = origin.run.load_summary(), origin.config
     tokenizer = card.facts["tokenizer"]
     return {
         **card.facts,
@@ -89,7 +89,7 @@ def _content(card: Card, origin: Origin) -> dict[str, Any]:
         "messages": student_turns(tokenizer, QUESTION),
         "prompt": tokenizer.decode(prompts.encode(tokenizer, prompts.tutor_messages(QUESTION))),
         "dated": "strftime_now" in tokenizer.chat_template,
-        "benchmarks": [b for b in config.evaluate.asked if b.name in summary["benchmarks"]],
+        "benchmarks": [b for b in config.evaluate.limited_benchmarks() if b.name in summary["benchmarks"]],
         "provenance": _provenance(origin),
         "sets": _sets(origin),
         "vllm_rank": next((r for r in VLLM_RANKS if r >= config.distill.lora_rank), config.distill.lora_rank),
@@ -114,7 +114,7 @@ def _front_matter(card: Card, origin: Origin) -> dict[str, Any]:
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["semantic-soft-bootstrapping", "self-distillation", "lora"],
-        **({"datasets": [origin.config.problems.source]} if problems.on_hub(origin.config.problems) else {}),
+        **({"datasets": [origin.config.problems.source]} if problems.is_on_hub(origin.config.problems) else {}),
     }
 
 
@@ -131,8 +131,8 @@ def _sampling(decoding: Decoding) -> str:
 
 def _provenance(origin: Origin) -> list[dict[str, str]]:
     """Rows of names and values: run, model, requests, versions, machine."""
-    summary, model = origin.run.summary, origin.model
-    machine = origin.run.environment
+    summary, model = origin.run.load_summary(), origin.model
+    machine = origin.run.load_environment()
     facts = {
         "run": f"`{summary['run']}` (preset {summary['preset']})",
         "base model": f"`{origin.base}`, {origin.place}",
@@ -147,9 +147,9 @@ def _provenance(origin: Origin) -> list[dict[str, str]]:
 
 def _sets(origin: Origin) -> list[dict[str, str]]:
     """The problem sets of the run: name, source, how many problems, digest of their contents."""
-    config, summary = origin.config, origin.run.summary
+    config, summary = origin.config, origin.run.load_summary()
     trained = _set("training", config.problems, summary["yield"]["problems"], origin.asked)
-    tested = [b for b in config.evaluate.asked if b.name in summary["benchmarks"]]
+    tested = [b for b in config.evaluate.limited_benchmarks() if b.name in summary["benchmarks"]]
     held_out = [_set(b.name, b, summary["benchmarks"][b.name]["n"], partial(origin.answered, b)) for b in tested]
     return [trained, *held_out]
 
@@ -166,7 +166,7 @@ def _source(config: ProblemsConfig) -> str:
     """Where a problem set is from; of a local file its name alone, as its folder is nobody's business."""
     if config.source in problems.EMBEDDED:
         return f"{config.source}, embedded in ssb"
-    if not problems.on_hub(config):
+    if not problems.is_on_hub(config):
         return Path(config.source).name
     return ", ".join(filter(None, (config.source, config.subset, f"split {config.split}")))
 

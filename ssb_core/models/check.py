@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.secrets import hub_token, redact
 from ..errors import ConfigError, StoreError
 from ..prompts import Messages, encode
 from . import hub
@@ -41,7 +42,7 @@ def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Message
         raise
     except Exception as e:  # loaders and templates raise anything; it always means that the model cannot be used
         name = f"model {model.source}" + (" with model.chat_template" if model.chat_template else "")
-        why = hub.redacted(str(e)).strip() or type(e).__name__
+        why = redact(str(e)).strip() or type(e).__name__
         raise ConfigError(f"{name} cannot be used: {why:.300}") from None
     context = configured_context(config)
     for field, (_, cap) in prompts.items():
@@ -96,7 +97,7 @@ def refuse_other_weights(model: ResolvedModel, config: Any) -> None:
         )
     source = local(model)
     if not Path(source).is_dir():
-        options = {"revision": model.revision, "token": hub.token(), "_raise_exceptions_for_missing_entries": False}
+        options = {"revision": model.revision, "token": hub_token(), "_raise_exceptions_for_missing_entries": False}
         if index := cached_file(source, hub.INDEX, **options):
             files_in_index(Path(index))
 

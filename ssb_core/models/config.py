@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..config.secrets import hub_token, redact
 from ..errors import ConfigError
 from . import hub
 from .from_pretrained import load
@@ -14,7 +15,7 @@ def load_config(model: ResolvedModel) -> Any:
     """The model's transformers configuration."""
     from transformers import AutoConfig
 
-    return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub.token())
+    return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub_token())
 
 
 def context_length(model: ResolvedModel) -> int:
@@ -50,11 +51,11 @@ def generation_settings(model: ResolvedModel) -> Any:
 
     source = local(model)
     try:
-        return GenerationConfig.from_pretrained(source, revision=model.revision or "main", token=hub.token())
+        return GenerationConfig.from_pretrained(source, revision=model.revision or "main", token=hub_token())
     except OSError as e:
         if hub.lacks(source, model.revision, "generation_config.json"):
             return load_config(model)
         raise ConfigError(
-            f"model {model.source}: its generation_config.json cannot be read: {hub.redacted(str(e)):.300}\n"
+            f"model {model.source}: its generation_config.json cannot be read: {redact(str(e)):.300}\n"
             "  remedy: try again when the hub can be reached, or give a directory with all files of the model"
         ) from None

@@ -23,10 +23,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..config.secrets import redact
 from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
-from . import hub
 from .from_pretrained import empty, load
 
 CONVERSION = 1  # increase it whenever the same file would be converted to something else
@@ -232,9 +232,7 @@ def _refuse_losses(file: Path, config: Any) -> None:
     architecture = reader.fields["general.architecture"].contents()
     known = get_gguf_hf_weights_map(empty(config), TENSOR_PROCESSORS.get(architecture, TensorProcessor)())
     names = [t.name for t in reader.tensors]
-    lost = [
-        n for n in names if n not in known and n.removesuffix(".weight") not in known
-    ]  # experts lack the suffix
+    lost = [n for n in names if n not in known and n.removesuffix(".weight") not in known]  # experts lack the suffix
     scaling = {name: field.contents() for name, field in reader.fields.items() if ".rope.scal" in name}
     if scaling and scaling.get(f"{architecture}.rope.scaling.type") != "none":
         lost += [f"{name}={value}" for name, value in scaling.items()]
@@ -264,7 +262,7 @@ def _errors_of(file: Path) -> Iterator[None]:
 
 def _unreadable(file: Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"model.source: {file} cannot be converted: {hub.redacted(str(error)).strip() or type(error).__name__:.300}\n"
+        f"model.source: {file} cannot be converted: {redact(str(error)).strip() or type(error).__name__:.300}\n"
         "  remedy: check that the file is whole and of an architecture that transformers reads from GGUF, "
         "or give a directory with safetensors weights"
     )

@@ -1,37 +1,17 @@
-"""Models on the Hugging Face hub: the commit of a revision, and plain words for why a model cannot be had.
-
-A token comes from the environment only (HF_TOKEN or HUGGING_FACE_HUB_TOKEN). It is in no configuration, record, log or
-message; one that `hf auth login` left in a file is not used.
-"""
+"""Models on the Hugging Face hub: the commit of a revision, and plain words for why a model cannot be had."""
 
 from __future__ import annotations
 
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
+from ..config.secrets import hub_token
 from ..errors import ConfigError
 
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 TIMEOUT = 10.0  # seconds
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-
-def token() -> str | Literal[False]:
-    """The token of the environment; without one False, by which hub clients send none."""
-    found = (os.environ.get(name, "").strip() for name in TOKENS)
-    return next((value for value in found if value), False)
-
-
-def redacted(text: str) -> str:
-    """`text` without any token of the environment: some clients quote a header they cannot send."""
-    for name in TOKENS:
-        for value in {os.environ.get(name, ""), os.environ.get(name, "").strip()} - {""}:
-            text = text.replace(value, f"<{name}>").replace(repr(value)[1:-1], f"<{name}>")
-    return text
 
 
 @lru_cache(maxsize=8)
@@ -64,7 +44,7 @@ def commit(source: str, revision: str | None) -> str:
 def _online(source: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
-    api = HfApi(token=token())
+    api = HfApi(token=hub_token())
     info = api.model_info(source, revision=revision, timeout=TIMEOUT)
     if info.gated:  # everybody can read its description, but not its files
         api.auth_check(source)
@@ -119,18 +99,15 @@ def _cause(source: str, revision: str | None, error: Exception) -> tuple[str, st
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
         page = f"https://huggingface.co/{source}"
-        if token():
+        if hub_token():
             return "it is gated and the token has no access to it", f"ask for access on {page} with the token's account"
         return "it is gated and there is no token", f"ask for access on {page}, then set HF_TOKEN to a token with it"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the hub has no revision {revision!r} of it", "correct model.revision"
     refused = status in (401, 403)
-    if isinstance(error, errors.RepositoryNotFoundError) or (refused and not token()):
-        which = "that the token may see" if token() else "of that name (private ones show with a token only)"
-        return (
-            f"the hub has no model {which}",
-            "check the name; for a private model set HF_TOKEN to a token with access",
-        )
+    if isinstance(error, errors.RepositoryNotFoundError) or (refused and not hub_token()):
+        seen = "that the token may see" if hub_token() else "of that name (private ones show with a token only)"
+        return f"the hub has no model {seen}", "check the name; for a private model set HF_TOKEN to a token with access"
     if refused:
         return (
             f"the hub refused the token (status {status})",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ..config.secrets import hub_token
 from ..errors import ConfigError
 from ..prompts import stop_tokens
 from ..store import digest
-from . import hub
 from .config import generation_settings
 from .from_pretrained import load
 from .resolve import ResolvedModel, local
@@ -32,7 +32,7 @@ def load_tokenizer(model: ResolvedModel) -> PreTrainedTokenizerBase:
         AutoTokenizer.from_pretrained,
         local(model),
         revision=model.revision,
-        token=hub.token(),
+        token=hub_token(),
         padding_side="left",
     )
     if model.chat_template is not None:

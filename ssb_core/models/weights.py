@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.secrets import hub_token
 from ..errors import ConfigError
-from . import hub
 from .check import refuse_other_weights, refuse_pickled
 from .config import load_config
 from .device import pick_device
@@ -39,7 +39,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
         AutoModelForCausalLM.from_pretrained,
         local(model),
         revision=model.revision,
-        token=hub.token(),
+        token=hub_token(),
         dtype=getattr(torch, model.dtype),
         use_safetensors=True,
         output_loading_info=True,

@@ -18,6 +18,7 @@ from ..results.wording import (
     ANSWER_FORMS,
     contaminated,
     decoding,
+    duration,
     how_many,
     label,
     named,
@@ -235,7 +236,7 @@ def rendered(template: str, content: dict[str, Any]) -> str:
 
 def _content(run: Run) -> dict[str, Any]:
     """What the template shows."""
-    summary = run.summary
+    summary = run.load_summary()
     config = queries.configuration(run)
     stories = problem_history.examples(run, STORIES)
     images = {name: base64.b64encode(png).decode() for name, png in draw_charts(run).items()}
@@ -253,9 +254,9 @@ def _content(run: Run) -> dict[str, Any]:
         "images": images,
         "stories": [(s, problem_history.chapters(s)) for s in stories],
         "flipped": [(s, problem_history.chapters(s)) for s in problem_history.flipped(run)],
-        "requests": run.stages,
+        "requests": run.load_stages(),
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
-        "environment": run.environment,
+        "environment": run.load_environment(),
         "order": STAGES,
     }
 
@@ -291,14 +292,6 @@ def _hot(mark: TokenEffect) -> dict[str, Any]:
 
 def _shift(shift: Shift) -> str:
     return f"{shift.text!r} {percent(shift.bare)}% → {percent(shift.hinted)}%"
-
-
-def duration(seconds: float) -> str:
-    """For example ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _words(name: str) -> str:

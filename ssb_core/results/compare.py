@@ -40,7 +40,7 @@ class Side:
     @property
     def benchmarks(self) -> dict[str, dict[str, Any]]:
         """What summary.json says of the benchmarks that the model was evaluated on."""
-        return {name: b for name, b in self.run.summary["benchmarks"].items() if self.model in b["models"]}
+        return {name: b for name, b in self.run.load_summary()["benchmarks"].items() if self.model in b["models"]}
 
     @property
     def described(self) -> str:
@@ -137,7 +137,7 @@ def side(runs: Path, text: str, model: str | None, store: Store) -> Side:
     """
     name, _, asked = (text, "", "") if (runs / text).is_dir() else text.partition(":")
     run = Run.named(runs, name, store)
-    models = list(dict.fromkeys(m for b in run.summary["benchmarks"].values() for m in b["models"]))
+    models = list(dict.fromkeys(m for b in run.load_summary()["benchmarks"].values() for m in b["models"]))
     if not models:
         raise ConfigError(
             f"run {run.name} evaluated no model, so there is nothing to compare\n"
@@ -203,7 +203,7 @@ def answers(side: Side, benchmark: str) -> dict[str, Answered]:
         ConfigError: the problem set cannot be read, or has changed since.
         StoreError: the store no longer holds the samples.
     """
-    asked = next(b for b in queries.configuration(side.run).evaluate.asked if b.name == benchmark)
+    asked = next(b for b in queries.configuration(side.run).evaluate.limited_benchmarks() if b.name == benchmark)
     by_id = {p.id: p for p in _asked(side, asked)}
     evaluation = next(e for e in queries.evaluations(side.run) if (e.benchmark, e.model) == (benchmark, side.model))
     samples: dict[str, list[Sample]] = {i: [] for i in by_id}
@@ -214,7 +214,7 @@ def answers(side: Side, benchmark: str) -> dict[str, Answered]:
 
 
 def _asked(side: Side, benchmark: Benchmark) -> problems.ProblemSet:
-    found = problems.load(benchmark)
+    found = problems.load_problems(benchmark)
     if problems.content_digest(found) != side.benchmarks[benchmark.name]["content"]:
         raise ConfigError(
             f"{benchmark.source} is no longer what run {side.run.name} read: its problems have changed\n"

@@ -193,7 +193,7 @@ def taught(run: Run) -> list[Manifest]:
     found = [m for m in run.manifests("teach") if m.stats.get("taught")]
     if found:
         return found
-    stages = run.summary["stages"]
+    stages = run.load_summary()["stages"]
     if "teach" in stages:
         raise ConfigError(
             f"run {run.name} taught no trace, so there is no signal\n  remedy: `ssb report {run.name}` counts why "

@@ -110,8 +110,8 @@ def tell(run: Run, problem_id: str) -> Story:
     if left_out:
         return Story(problem, origin, left_out=left_out)
     if origin != TRAINING:
-        benchmarks = queries.configuration(run).evaluate.asked
-        where = {b.name for b in benchmarks if problem in problems.load(b)}  # ids are only unique within a set
+        benchmarks = queries.configuration(run).evaluate.limited_benchmarks()
+        where = {b.name for b in benchmarks if problem in problems.load_problems(b)}  # ids are only unique within a set
         asked = [e for e in queries.evaluations(run) if e.benchmark in where]
         samples = [(f"{e.model} on {e.benchmark}", _rows(run, [e.manifest], Sample, problem.id)) for e in asked]
         return Story(problem, origin, samples=tuple(samples))
@@ -156,12 +156,17 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     An id that stands in several sets means the training problem, one that is left out only if it stands in no other.
     """
     config = queries.configuration(run)
-    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.asked}}
+    sets: dict[str, ProblemsConfig] = {
+        TRAINING: config.problems,
+        **{b.name: b for b in config.evaluate.limited_benchmarks()},
+    }
     for problem, origin, left_out in _every(sets):
         if problem.id == problem_id:
             return problem, origin, left_out
     ids = (problem.id for problem, _, _ in _every(sets))
-    near = difflib.get_close_matches(problem_id, ids, n=3) or [problems.load(s)[0].id for s in sets.values()][:3]
+    near = (
+        difflib.get_close_matches(problem_id, ids, n=3) or [problems.load_problems(s)[0].id for s in sets.values()][:3]
+    )
     raise ConfigError(
         f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(near)}"
     )
@@ -170,9 +175,9 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
 def _every(sets: Mapping[str, ProblemsConfig]) -> Iterator[tuple[Problem, str, Rejection | None]]:
     """The problems of all sets, and behind them those that are left out, each with its set and the reason."""
     for origin, config in sets.items():
-        yield from ((problem, origin, None) for problem in problems.load(config))
+        yield from ((problem, origin, None) for problem in problems.load_problems(config))
     for origin, config in sets.items():
-        for problem, why in zip(problems.left_out(config), problems.rejections(config), strict=True):
+        for problem, why in zip(problems.unverifiable(config), problems.rejections(config), strict=True):
             yield problem, origin, why
 
 

@@ -88,7 +88,7 @@ class Origin:
         Raises:
             ConfigError: the problem set is not here, or has changed since.
         """
-        usable, start = problems.load(self.config.problems), 0
+        usable, start = problems.load_problems(self.config.problems), 0
         for wave in self.run.manifests("rollouts"):
             stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.files)
             if wave.fingerprint != digest([wave.recipe, [problems.content_digest(usable[start:stop])]]):
@@ -102,7 +102,7 @@ class Origin:
         Raises:
             ConfigError: the benchmark is not here, or has changed since.
         """
-        found = problems.load(benchmark)
+        found = problems.load_problems(benchmark)
         inputs = [problems.content_digest(found)]
         if not any(m.fingerprint == digest([m.recipe, inputs]) for m in self.run.manifests("evaluate")):
             raise _changed(benchmark.source, self.run)

@@ -96,8 +96,8 @@ def _needed(
     asked: list[str] = []
     for run in _runs(store, folders):
         try:
-            whole |= {(b.stage, b.recipe) for b in run.begun}
-            for s in run.listed:
+            whole |= {(b.stage, b.recipe) for b in run.load_begun()}
+            for s in run.load_listed():
                 key = by_name.get((s.stage, s.recipe, s.fingerprint))
                 asked += [key] if key else []
                 whole |= set() if key else {(s.stage, s.recipe)}

@@ -81,7 +81,7 @@ def _run(run: Run) -> RunStatus:
             return RunStatus(run.name, "finished", summary.stat().st_mtime, _results(json.loads(summary.read_bytes())))
         if not begun.exists():
             return RunStatus(run.name, "unfinished", config.stat().st_mtime, "nothing begun yet")
-        last = run.begun[-1]
+        last = run.load_begun()[-1]
         holder = lock.holder(run.store.root / last.stage / last.recipe / "writer.lock")
         shards = len(list((run.store.root / last.stage / last.recipe / "shards").glob("*.parquet")))
         so_far = f", {shards:,} shards of its recipe in the store" if shards else ""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from ..config import DistillConfig, refuse_missing
+from ..config import DistillConfig, require_packages
 from ..errors import ConfigError, StoreError
 from ..store import Manifest, Store, digest, work
 from ..training import checkpoints, dataset, distributed
@@ -73,7 +73,7 @@ def write_dataset(spec: Spec, store: Store, taught: Sequence[Manifest], path: Pa
 
 def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset = write_dataset) -> Outcome:
     """Train on what `write_dataset` writes, from the last checkpoint if there is one, and commit the adapter."""
-    refuse_missing(spec.execution)
+    require_packages(spec.execution)
     _refuse_remote_nodes(spec, store)
     manifests = [required(t, store) for t in spec.teach]
     store.prepare(spec.recipe)

@@ -45,4 +45,4 @@ def _in_short(rows: Sequence[Mapping[str, str]]) -> str:
 
 def finished(run: Run) -> Page | None:
     """The same of a finished run, with all charts."""
-    return page(run.summary["benchmarks"], report.draw_charts(run, PICTURES))
+    return page(run.load_summary()["benchmarks"], report.draw_charts(run, PICTURES))

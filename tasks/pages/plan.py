@@ -46,7 +46,7 @@ def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collectio
 
 
 def _asked(config: RunConfig) -> str:
-    benchmarks = ", ".join(b.name for b in config.evaluate.asked)
+    benchmarks = ", ".join(b.name for b in config.evaluate.limited_benchmarks())
     return (
         f"{count(config.target_traces, 'trace')} to be taught by {code(config.model.source)} from the problems of "
         f"{code(config.problems.source)}, a student distilled from them, both evaluated on {benchmarks}."

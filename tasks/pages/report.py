@@ -1,7 +1,7 @@
 """How the end of a run is shown: where everything lies, and what each stage took."""
 
-from ssb_core import report
 from ssb_core.report.markdown import code, escaped, table
+from ssb_core.results.wording import duration
 from ssb_core.runs import Run
 
 from ..artifacts import Page
@@ -33,11 +33,11 @@ def _stages(run: Run) -> list[dict[str, str]]:
         {
             "stage": name,
             "in this run": stage["status"],
-            "time": report.duration(stage["seconds"]),
+            "time": duration(stage["seconds"]),
             "shards or steps": f"{stage['shards']:,}",
             "of them reused": f"{stage['shards_reused']:,}",
             "rows": f"{stage['rows']:,}",
             "tokens": f"{stage['tokens']:,}" if "tokens" in stage else "",
         }
-        for name, stage in run.summary["stages"].items()
+        for name, stage in run.load_summary()["stages"].items()
     ]

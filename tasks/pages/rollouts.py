@@ -1,9 +1,8 @@
 """Artifact page of rollouts: what was sampled, by wave."""
 
-from ssb_core import report
 from ssb_core.report.markdown import escaped, table
 from ssb_core.results import queries
-from ssb_core.results.wording import count, percent
+from ssb_core.results.wording import count, duration, percent
 from ssb_core.runs import Run
 
 from ..artifacts import Page
@@ -32,7 +31,7 @@ def _row(number: str, wave: queries.Wave) -> dict[str, str]:
         "mean": f"{mean:,.0f}",
         "p95": f"{p95:,.0f}",
         "truncated": f"{wave.truncated:,} ({share}%)",
-        "this run": f"{wave.status} ({report.duration(wave.seconds)})",
+        "this run": f"{wave.status} ({duration(wave.seconds)})",
         "tokens/s": f"{wave.rate:,.0f}" if wave.rate else "",
         "sampled by": escaped(", ".join(wave.engines)),
     }

@@ -28,9 +28,9 @@ LOOPED = 12  # sequences of the slow way
 
 def settings(engine: str, source: str, dtype: str, problems: int) -> RunConfig:
     """The same prompts whatever the model: worked examples, then the embedded problems."""
-    shots = presets.load("smollm2").prompts.model_dump(mode="json")
+    shots = presets.load_config("smollm2").prompts.model_dump(mode="json")
     changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
-    base = presets.load("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
+    base = presets.load_config("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
     execution = base.execution.model_dump(mode="json") | {
         "engine": engine,
         "batch_size": 64,

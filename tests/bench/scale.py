@@ -64,7 +64,7 @@ def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
     """All of `n` problems as one wave of the embedded model; the store lies beside them."""
     own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
     overrides = [*own, f"target_traces={n}", *settings]
-    return Pipeline.of(presets.load("quickstart", overrides=overrides), source.with_name("store"))
+    return Pipeline.of(presets.load_config("quickstart", overrides=overrides), source.with_name("store"))
 
 
 def memory(folder: Path, n: int) -> dict[str, Any]:

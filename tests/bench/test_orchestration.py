@@ -62,4 +62,4 @@ def test_what_prefect_costs(alone: dict[str, str], served: dict[str, str], tmp_p
 
 
 if __name__ == "__main__":
-    run_stages(presets.load("quickstart", overrides=SETTINGS), Store(Path("store")), Path("runs/library"))
+    run_stages(presets.load_config("quickstart", overrides=SETTINGS), Store(Path("store")), Path("runs/library"))

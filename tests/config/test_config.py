@@ -10,13 +10,13 @@ from ssb_core.config import ProblemsConfig, presets
 from ssb_core.errors import ConfigError
 
 
-@pytest.mark.parametrize("preset", presets.names())
+@pytest.mark.parametrize("preset", presets.preset_names())
 def test_every_preset_is_valid(preset: str) -> None:
-    assert presets.load(preset).model.source
+    assert presets.load_config(preset).model.source
 
 
 def test_the_paper_preset_has_the_papers_hyperparameters() -> None:
-    c = presets.load("paper")
+    c = presets.load_config("paper")
     assert (c.model.source, c.problems.source, c.target_traces) == ("Qwen/Qwen2.5-3B-Instruct", "openai/gsm8k", 256)
     assert (c.rollouts.samples, c.rollouts.temperature, c.rollouts.top_k, c.teach.temperature) == (4, 0.8, 50, 0.4)
     d = c.distill
@@ -32,7 +32,7 @@ def test_the_paper_preset_has_the_papers_hyperparameters() -> None:
 
 
 def test_overrides_reach_nested_fields_and_list_items() -> None:
-    c = presets.load(
+    c = presets.load_config(
         "quickstart", overrides=["rollouts.samples=8", "evaluate.benchmarks.0.limit=5", "problems.limit=null"]
     )
     assert c.rollouts.samples == 8 and c.evaluate.benchmarks[0].limit == 5 and c.problems.limit is None
@@ -71,22 +71,22 @@ def test_overrides_reach_nested_fields_and_list_items() -> None:
 )
 def test_a_wrong_override_is_refused_with_its_field(override: str, named: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        presets.load("quickstart", overrides=[override])
+        presets.load_config("quickstart", overrides=[override])
     assert named in str(refused.value)
 
 
 def test_wrong_files_are_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     with pytest.raises(ConfigError, match=r"cannot read .*mine\.yaml"):
-        presets.load(file=file)
+        presets.load_config(file=file)
     for text, said in (("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("{}", "model: required")):
         file.write_text(text)
         with pytest.raises(ConfigError, match=said):
-            presets.load(file=file)
+            presets.load_config(file=file)
     with pytest.raises(ConfigError, match="quickstart"):
-        presets.load("quick")
+        presets.load_config("quick")
     with pytest.raises(ConfigError, match="either a preset"):
-        presets.load()
+        presets.load_config()
 
 
 def test_completions_are_boxed_whatever_the_data_set_does_but_for_choices() -> None:
@@ -98,7 +98,7 @@ def test_completions_are_boxed_whatever_the_data_set_does_but_for_choices() -> N
 
 def test_a_benchmark_is_sampled_as_evaluate_says_but_for_what_it_states_itself() -> None:
     overrides = ["evaluate.benchmarks.1.temperature=0", "evaluate.benchmarks.1.samples=1", "evaluate.top_k=7"]
-    asked = presets.load("quickstart", overrides=[*overrides, "evaluate.benchmarks.0.max_new_tokens=9"]).evaluate
+    asked = presets.load_config("quickstart", overrides=[*overrides, "evaluate.benchmarks.0.max_new_tokens=9"]).evaluate
     first, second = (asked.decoding(b) for b in asked.benchmarks)
     assert [asked.samples_of(b) for b in asked.benchmarks] == [4, 1]
     assert (first.temperature, first.top_k, first.max_new_tokens, first.seed) == (0.8, 7, 9, asked.seed)
@@ -106,7 +106,7 @@ def test_a_benchmark_is_sampled_as_evaluate_says_but_for_what_it_states_itself()
 
 
 def test_greedy_benchmarks_may_all_state_their_own_samples() -> None:
-    asked = presets.load(
+    asked = presets.load_config(
         "paper", overrides=["evaluate.samples=4", *(f"evaluate.benchmarks.{i}.temperature=0.6" for i in (0, 1))]
     )
     assert [asked.evaluate.decoding(b).temperature for b in asked.evaluate.benchmarks] == [0.6, 0.6]
@@ -114,5 +114,7 @@ def test_greedy_benchmarks_may_all_state_their_own_samples() -> None:
 
 def test_a_budget_of_grpo_that_is_not_ssbs_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"grpo\.samples \(4\) is not rollouts\.samples \(8\)"):
-        presets.load("quickstart", overrides=["baselines=[grpo]", "rollouts.samples=8"])
-    assert presets.load("quickstart", overrides=["rollouts.samples=8"]).grpo.samples == 4, "not asked for, so no matter"
+        presets.load_config("quickstart", overrides=["baselines=[grpo]", "rollouts.samples=8"])
+    assert presets.load_config("quickstart", overrides=["rollouts.samples=8"]).grpo.samples == 4, (
+        "not asked for, so no matter"
+    )

@@ -23,6 +23,7 @@ from peft import LoraConfig, get_peft_model
 from ssb_core import models, problems, prompts, stages
 from ssb_core.config import Decoding, ProblemsConfig, RolloutsConfig, presets
 from ssb_core.config.execution import Execution, ServerOptions
+from ssb_core.config.secrets import SERVER_KEY
 from ssb_core.engines import SampleRequest, open_sampler, seed_for, server_client, server_engine
 from ssb_core.engines.server_engine import ServerSampler
 from ssb_core.errors import ConfigError, EngineError
@@ -72,7 +73,7 @@ def url(started: tuple[CompletionsServer, str]) -> str:
 
 @pytest.fixture(scope="module")
 def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
     tokenizer = models.load_tokenizer(nano)
     prompt_ids = (prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked)
     return [SampleRequest(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(asked, prompt_ids, strict=True)]
@@ -403,7 +404,7 @@ def test_where_nothing_listens_the_user_is_told_at_once() -> None:
 )
 def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"execution\.server\.url"):
-        presets.load("quickstart", overrides=[f"execution.server.url='{url}'"])
+        presets.load_config("quickstart", overrides=[f"execution.server.url='{url}'"])
 
 
 def test_a_server_without_the_seeded_draw_is_noticed(server: CompletionsServer, url: str) -> None:
@@ -517,8 +518,8 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
     vllm: str, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels differ, and with them last bits of logits: a draw may fall between two tokens once in a long while."""
-    assert f"set {server_client.KEY}" in refused(vllm)
-    monkeypatch.setenv(server_client.KEY, CANARY)
+    assert f"set {SERVER_KEY}" in refused(vllm)
+    monkeypatch.setenv(SERVER_KEY, CANARY)
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     asking = Execution(shard_size=8, engine="openai", server=ServerOptions(url=vllm, seeded_draw=True))
     rows: list[list[Any]] = []
@@ -534,7 +535,7 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
 def test_a_real_vllm_answers_greedily_with_ids(
     vllm: str, nano: models.ResolvedModel, requests: list[SampleRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(server_client.KEY, CANARY)
+    monkeypatch.setenv(SERVER_KEY, CANARY)
     greedy, progress = Decoding(temperature=0, max_new_tokens=160), Noted()
     with open_sampler(nano, Execution(engine="transformers")) as local:
         expected = sampled(local, requests, greedy)

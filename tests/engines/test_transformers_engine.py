@@ -32,7 +32,7 @@ def sampler(nano: models.ResolvedModel) -> Iterator[Sampler]:
 
 @pytest.fixture(scope="module")
 def requests(sampler: Sampler) -> list[SampleRequest]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
     return [
         SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0)) for p in asked
     ]

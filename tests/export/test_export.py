@@ -24,6 +24,7 @@ from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
+from ssb_core.records import Problem
 from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
 from ssb_core.training.dataset import Traces, lay_out
@@ -60,12 +61,12 @@ def exports(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[Ki
 
 
 @pytest.fixture(scope="module")
-def asked(quick_run: Run) -> tuple[problems.Problem, ...]:
-    return problems.load(Origin.of(quick_run).config.evaluate.benchmarks[0])
+def asked(quick_run: Run) -> tuple[Problem, ...]:
+    return problems.load_problems(Origin.of(quick_run).config.evaluate.benchmarks[0])
 
 
 @pytest.fixture(scope="module")
-def ours(quick_run: Run, asked: tuple[problems.Problem, ...]) -> list[str]:
+def ours(quick_run: Run, asked: tuple[Problem, ...]) -> list[str]:
     """Greedy answers of the run's own student through our own engine."""
     origin = Origin.of(quick_run)
     adapter = student.find(quick_run).weights.parent
@@ -75,14 +76,14 @@ def ours(quick_run: Run, asked: tuple[problems.Problem, ...]) -> list[str]:
     return [c.text for c in completions]
 
 
-def accuracy(texts: list[str], asked: tuple[problems.Problem, ...]) -> float:
+def accuracy(texts: list[str], asked: tuple[Problem, ...]) -> float:
     with verify.Verifier("boxed") as verifier:
         verdicts = list(verifier.grade((t, asked[i % len(asked)].answer) for i, t in enumerate(texts)))
     return sum(v.status == "correct" for v in verdicts) / len(verdicts)
 
 
 @pytest.fixture(scope="module")
-def theirs(exports: dict[Kind, Path], asked: tuple[problems.Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
+def theirs(exports: dict[Kind, Path], asked: tuple[Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
     """Answers of a fresh, offline process that ran the code of both cards, each in its directory."""
     merged, adapter = (code(card(exports[kind])[1])[0] + ANSWER for kind in ("merged", "adapter"))
     script = f"{merged}\nos.chdir({str(exports['adapter'])!r})\n{adapter}"
@@ -100,7 +101,7 @@ def test_the_cards_own_code_loads_the_student_without_ours_and_reproduces_its_ac
     kind: Kind,
     theirs: dict[Kind, dict[str, list[str]]],
     quick_run: Run,
-    asked: tuple[problems.Problem, ...],
+    asked: tuple[Problem, ...],
     ours: list[str],
 ) -> None:
     found = theirs[kind]
@@ -108,7 +109,7 @@ def test_the_cards_own_code_loads_the_student_without_ours_and_reproduces_its_ac
     same = sum(a == b for a, b in zip(found["greedy"], ours, strict=True)) / len(ours)
     assert same == 1 if kind == "adapter" else same >= 0.99
     assert accuracy(found["greedy"], asked) == pytest.approx(accuracy(ours, asked), abs=1 - same)
-    stated = quick_run.summary["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
+    stated = quick_run.load_summary()["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
     assert accuracy(found["sampled"], asked) == pytest.approx(stated, abs=0.2)  # fewer and other draws: 2.5 errors
 
 
@@ -231,7 +232,7 @@ def test_many_rows_make_many_files_with_the_same_rows(
 def test_model_cards_state_the_summarys_numbers_and_no_others(
     kind: Kind, exports: dict[Kind, Path], quick_run: Run
 ) -> None:
-    summary, (_, body) = quick_run.summary, card(exports[kind])
+    summary, (_, body) = quick_run.load_summary(), card(exports[kind])
     results, made, facts, sets = tables(body)
     expected = report.results_table(summary)
     assert results == [list(expected[0]), *(list(row.values()) for row in expected)]
@@ -543,7 +544,7 @@ def test_the_command_writes_tells_and_refuses(quick_run: Run, alone: dict[str, s
         *("adapter", "merged", "dataset", "results", "next", "publish")
     ]
     assert "out/d: 24 rows, 3 files" in done.stdout
-    assert report.verdict_in_words(quick_run.summary) in " ".join(done.stdout.split())
+    assert report.verdict_in_words(quick_run.load_summary()) in " ".join(done.stdout.split())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "d", "m"]
     again = run_ssb(*asked, env=alone, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")

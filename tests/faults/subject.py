@@ -259,7 +259,7 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     sys.addaudithook(Journal(folder, journal, Fault(*order["fault"]) if order["fault"] else None))
     try:
         with clean_errors():
-            settings = presets.load("quickstart", overrides=FAST)
+            settings = presets.load_config("quickstart", overrides=FAST)
             run_stages(settings, Store(folder / "store"), folder / "runs" / "run")
     except typer.Exit as e:
         return e.exit_code

@@ -32,7 +32,9 @@ def faulty(folder: Path, fault: Fault) -> dict[str, str]:
 
 def finished(folder: Path) -> Run:
     """The same run by the library alone, uninterrupted."""
-    return run_stages(presets.load("quickstart", overrides=FAST), Store(folder / "store"), folder / "runs" / "run")
+    return run_stages(
+        presets.load_config("quickstart", overrides=FAST), Store(folder / "store"), folder / "runs" / "run"
+    )
 
 
 def test_killed_while_prefect_and_the_run_write_their_files_it_goes_on_and_ends_as_if_nothing_happened(

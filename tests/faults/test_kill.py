@@ -57,8 +57,8 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     tmp_path: Path, served: dict[str, str]
 ) -> None:
     reference = run_stages(
-        presets.load("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
-    ).summary
+        presets.load_config("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
+    ).load_summary()
     store = tmp_path / "store"
     points = [
         ("rollouts", "rollouts/*/shards/*.parquet", 2),

@@ -79,6 +79,6 @@ def test_killed_terminated_and_interrupted_it_leaves_no_process_and_the_same_com
         assert said.count("interrupted; finished shards are kept") == 1 and "Traceback" not in said, said
         assert not judge.redone(seen, judge.committed(tmp_path))
         seen = judge.committed(tmp_path)
-    run_stages(presets.load("quickstart", overrides=FAST), Store(store), tmp_path / "runs" / "run")
+    run_stages(presets.load_config("quickstart", overrides=FAST), Store(store), tmp_path / "runs" / "run")
     assert not judge.redone(seen, judge.committed(tmp_path))
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".tmp", ".work", ".damaged")]

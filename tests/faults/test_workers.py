@@ -104,7 +104,7 @@ def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_make
 ) -> None:
     assert survived.code == 0, survived.run.log()[-2000:]
     assert re.search(r"worker \d+ died with \d shards? in hand", survived.run.log())
-    run_stages(presets.load("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
+    run_stages(presets.load_config("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
     theirs = survived.run.folder / "store"
     assert manifests(theirs) == manifests(tmp_path / "store")
     made = {p.relative_to(tmp_path / "store") for p in (tmp_path / "store").glob("*/*/shards/*")}

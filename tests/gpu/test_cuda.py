@@ -24,7 +24,7 @@ pytestmark = pytest.mark.gpu
 
 
 def greedy(nano: models.ResolvedModel, device: str) -> list[Completion]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     with open_sampler(nano, Execution(device=device)) as sampler:
         requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         return sampled(sampler, requests, Decoding(temperature=0.0, max_new_tokens=160))
@@ -38,8 +38,8 @@ def test_greedy_completions_agree_with_the_cpu(nano: models.ResolvedModel) -> No
 def test_the_small_pipeline_runs_and_certifies_its_signal(small: RunConfig, tmp_path: Path) -> None:
     on_gpu = small.model_copy(update={"execution": small.execution.model_copy(update={"device": "cuda"})})
     run: Run = run_stages(on_gpu, Store(tmp_path / "store"), tmp_path / "run")
-    assert run.summary["yield"]["taught"] >= 24
-    assert run.summary["signal"]["max_kl_error"] < 1e-4
+    assert run.load_summary()["yield"]["taught"] >= 24
+    assert run.load_summary()["signal"]["max_kl_error"] < 1e-4
 
 
 def free() -> int:
@@ -61,7 +61,7 @@ def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small:
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_completion(nano: models.ResolvedModel) -> None:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=512))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=512))
     warm = Decoding(temperature=0.8, max_new_tokens=64)
     with open_sampler(nano, Execution(device="cuda", batch_size=512, engine="transformers")) as sampler:
         requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
@@ -83,7 +83,7 @@ def test_vllm_writes_what_transformers_writes(nano: models.ResolvedModel, replic
     if torch.cuda.device_count() < replicas:
         pytest.skip(f"needs {replicas} GPUs")
     warm = Decoding(temperature=0.8, max_new_tokens=160)
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     found = []
     for engine in ("transformers", "vllm"):
         options = {"data_parallel_size": replicas, "gpu_memory_utilization": 0.3}

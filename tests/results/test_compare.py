@@ -53,7 +53,7 @@ def answered(rights: str, answers: str = "") -> Answered:
 
 def test_accuracy_intervals_and_difference_are_those_of_the_summary(quick_run: Run) -> None:
     (found,) = compare.compare(*sides(quick_run)).benchmarks
-    told = quick_run.summary["benchmarks"]["nano-test"]
+    told = quick_run.load_summary()["benchmarks"]["nano-test"]
     for score, model in ((found.first, "base"), (found.second, "ssb")):
         of = told["models"][model]
         assert (score.accuracy, list(score.ci95), score.samples) == (of["accuracy"], of["ci95"], told["samples"])
@@ -113,7 +113,7 @@ def test_problems_with_the_same_id_and_another_question_are_not_compared(
     with pytest.raises(ConfigError, match="no benchmark to compare on: first:base was evaluated on pens; quick:ssb"):
         compare.compare(first, Side(run, "ssb"))
     asked(tmp_path / "a.jsonl", 3, 9)
-    load._read_as.cache_clear()
+    load._read_version.cache_clear()
     with pytest.raises(ConfigError, match=r"a\.jsonl is no longer what run first read.*\n  remedy"):
         compare.compare(first, second)
 

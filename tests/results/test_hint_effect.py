@@ -107,7 +107,7 @@ def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: A
     found = hint_effect.survey(quick_run, 0, 5, Progress())
     traces = [trace for trace, _, _ in captured(quick_run)]
     assert (found.traces, found.of) == (len(traces), len(traces))
-    assert found.tokens == quick_run.summary["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
+    assert found.tokens == quick_run.load_summary()["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
     assert [at.temperature for at in found.at] == [1.0, 2.0]
     for at in found.at:
         figures = [naive(base, trace, at.temperature) for trace in traces]
@@ -131,7 +131,7 @@ def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: A
 def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> None:
     first, again = (hint_effect.survey(quick_run, 4, 3, Progress()) for _ in range(2))
     assert first == again
-    assert (first.traces, first.of) == (4, quick_run.summary["yield"]["taught"])
+    assert (first.traces, first.of) == (4, quick_run.load_summary()["yield"]["taught"])
     drawn, _ = hint_effect._draw(quick_run, hint_effect.taught(quick_run), 4)
     assert len(drawn) > 1 and sum(len(rows) for _, rows in drawn) == 4
     assert hint_effect.survey(quick_run, 10_000, 0, Progress()).traces == first.of
@@ -142,9 +142,9 @@ def test_storage_is_what_the_files_take(quick_run: Run) -> None:
     paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.files]
     assert (found.codec, found.fields) == ("hidden/2", {"hidden": "128 float32"})
     assert (found.shards, found.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
-    assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.summary["signal"]["tokens"]
+    assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.load_summary()["signal"]["tokens"]
     assert 0.5 * found.raw_bytes < found.stored_bytes < min(found.raw_bytes, found.file_bytes)
-    assert found.traces == quick_run.summary["yield"]["taught"]
+    assert found.traces == quick_run.load_summary()["yield"]["taught"]
     (_, _, origin) = next(captured(quick_run))
     assert found.ratio == pytest.approx(4 * origin["vocabulary"] / (found.stored_bytes / found.tokens))
 
@@ -153,7 +153,7 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     run = copied(quick_run, tmp_path)
     whole = hint_effect.certificates(run)
     assert whole.valid == whole.shards == hint_effect.storage(run).shards
-    assert whole.max_kl_error == run.summary["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
+    assert whole.max_kl_error == run.load_summary()["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     manifest = next(m for m in run.manifests("teach") if m.stats["taught"])
     entry = manifest.files[0]

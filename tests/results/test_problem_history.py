@@ -71,8 +71,8 @@ def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
 
 def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
     (benchmark,) = queries.configuration(quick_run).evaluate.benchmarks
-    told = [problem_history.tell(quick_run, p.id) for p in problems.load(benchmark)]
-    for model, score in quick_run.summary["benchmarks"]["nano-test"]["models"].items():
+    told = [problem_history.tell(quick_run, p.id) for p in problems.load_problems(benchmark)]
+    for model, score in quick_run.load_summary()["benchmarks"]["nano-test"]["models"].items():
         verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[f"{model} on nano-test"]]
         assert sum(verdicts) / len(verdicts) == pytest.approx(score["accuracy"])
     assert [c.title for c in problem_history.chapters(told[0])] == ["base on nano-test", "ssb on nano-test"]
@@ -83,7 +83,7 @@ def test_two_benchmarks_over_the_same_problems_are_told_apart(small: RunConfig, 
     both = (benchmark, benchmark.model_copy(update={"name": "again"}))
     twice = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": both})})
     run = run_stages(twice, quick_run.store, tmp_path / "run")  # every request is there
-    told = problem_history.tell(run, problems.load(benchmark)[0].id)
+    told = problem_history.tell(run, problems.load_problems(benchmark)[0].id)
     titles = ["base on nano-test", "ssb on nano-test", "base on again", "ssb on again"]
     assert [c.title for c in problem_history.chapters(told)] == titles
     assert [f"{e.model} on {e.benchmark}" for e in queries.evaluations(run)] == titles

@@ -115,7 +115,7 @@ def test_what_is_set_aside_is_made_again_alone(
     assert ssb("verify", "--repair", run=copy)[0] == 1
     run = run_stages(small, copy.store, copy.directory)
     assert path.read_bytes() == original
-    assert run.summary["benchmarks"] == quick_run.summary["benchmarks"]
+    assert run.load_summary()["benchmarks"] == quick_run.load_summary()["benchmarks"]
     touched = {p for p, when in before.items() if p.exists() and p.stat().st_mtime_ns != when}
     made_again = {p for p in touched if p.suffix == ".parquet"}
     assert made_again == ({path.with_suffix(".parquet")} if path.parent.name == "shards" and path.exists() else set())
@@ -198,7 +198,7 @@ def test_gc_keeps_what_is_young_what_an_unfinished_run_began_and_what_somebody_w
 def copy_config(run: Run) -> RunConfig:
     from ssb_core.config import presets
 
-    return presets.load(None, run.directory / "config.yaml")
+    return presets.load_config(None, run.directory / "config.yaml")
 
 
 def test_gc_keeps_what_a_run_had_made_before_it_began_again(copy: Run) -> None:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssb_core import problems, prompts, verify
+from ssb_core import prompts, verify
 from ssb_core.config import GrpoConfig, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution
 from ssb_core.engines.transformers_engine import TransformersSampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
+from ssb_core.records import Problem
 from ssb_core.report.charts.rewards import rewards
 from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
@@ -150,7 +151,7 @@ def test_first_and_last_reward_are_means_over_a_tenth_of_the_steps() -> None:
 def test_the_reward_is_1_for_a_correct_verdict_and_0_for_any_other(spec: grpo.Spec, tmp_path: Path) -> None:
     from ssb_core.training.grpo_trainer import Trainer
 
-    problem = problems.Problem("one", "What is a half?", "1/2")
+    problem = Problem("one", "What is a half?", "1/2")
     ids = {"one": (1, 2)}
     with verify.Verifier() as verifier:
         trainer = Trainer(spec, [problem], ids, verifier, tmp_path, Progress())
@@ -275,7 +276,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     sampled = sum(m.stats["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")
     assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
-    (benchmark,) = run.summary["benchmarks"].values()
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
     assert rewards(log).startswith(b"\x89PNG")

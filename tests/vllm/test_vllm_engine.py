@@ -45,7 +45,7 @@ def vllm(nano: models.ResolvedModel) -> Iterator[Sampler]:
 def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
     """Two samples of each of 200 problems, which share its prompt."""
     tokenizer = models.load_tokenizer(nano)
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     shown = {p.id: prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked}
     return [SampleRequest(shown[p.id], seed_for("test", 0, p.id, i)) for p in asked for i in range(2)]
 

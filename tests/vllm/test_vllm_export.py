@@ -35,7 +35,7 @@ MORE = """
 
 @pytest.fixture(scope="module")
 def chats() -> list[prompts.Messages]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     return [prompts.tutor_messages(p.question) for p in asked]
 
 
