@@ -114,9 +114,7 @@ def ray_shard_maker() -> Iterator[ShardMaker]:
     with ExitStack() as stack:
         clusters: list[Cluster] = []
 
-        def make(
-            spec: Spec, store: Store, plan: ShardPlan, missing: Sequence[Input], progress: Progress
-        ) -> MadeShards:
+        def make(spec: Spec, store: Store, plan: ShardPlan, missing: Sequence[Input], progress: Progress) -> MadeShards:
             if not spec.uses_workers:
                 yield from make_here(spec, store, plan, missing, progress)
                 return

@@ -29,7 +29,7 @@ def run_name(name: str | None, preset: str, config: RunConfig) -> str:
         name = f"{preset}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
     if not (0 < len(name) <= 100 and name.isprintable()) or name.startswith(".") or any(c in name for c in "/\\"):
         raise ConfigError(
-            f"--name {name!r}: a run's name is a folder name: no slashes, no dot in front, at most 100 printable letters"
+            f"--name {name!r}: a run's name names a folder: no slashes, no dot in front, up to 100 printable letters"
         )
     return name
 
@@ -90,4 +90,6 @@ def _unverifiable(name: str, rejections: Sequence[Rejection], where: str) -> str
     """The number of problems of a set that are left out, and the first few ids with their reasons."""
     first = ", ".join(f"{r.problem_id!r:.60} ({r.reason})" for r in rejections[:3])
     rest = f"; {where} lists all" if len(rejections) > 3 else f"; see {where}"
-    return f"{name}: {wording.count(len(rejections), 'problem')} left out, reference answer cannot be used: {first}{rest}"
+    return (
+        f"{name}: {wording.count(len(rejections), 'problem')} left out, reference answer cannot be used: {first}{rest}"
+    )

@@ -57,7 +57,7 @@ def run(
     Args:
         config: The whole configuration, e.g. from `load_preset`.
         store: A store, or its folder or URL.
-        directory: The folder of the report and the summary; by default ``runs/`` and a name made from the configuration.
+        directory: The folder of report and summary; by default ``runs/`` and a name made from the configuration.
         preset: The configuration's name in tables.
         start: Take everything before this stage from the store, or refuse.
         stop: Stop after this stage.

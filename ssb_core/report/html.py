@@ -18,6 +18,7 @@ from ..results.wording import (
     ANSWER_FORMS,
     contaminated,
     decoding,
+    duration,
     how_many,
     label,
     named,
@@ -291,14 +292,6 @@ def _hot(mark: TokenEffect) -> dict[str, Any]:
 
 def _shift(shift: Shift) -> str:
     return f"{shift.text!r} {percent(shift.bare)}% → {percent(shift.hinted)}%"
-
-
-def duration(seconds: float) -> str:
-    """For example ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _words(name: str) -> str:

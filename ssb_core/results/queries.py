@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import RunConfig, presets
 from ..records import Drop
-from ..training.log import LOG, read_log
 from ..store import Manifest
+from ..training.log import LOG, read_log
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,7 +17,9 @@ from ..stages import STAGES, Spec, distill, evaluate, merge, required, rollouts,
 from ..stages.baselines import ABLATIONS, Student, grpo, ssb_no_wrong
 from ..store import Store
 
-WAVE_STEP = 32  # a wave has this many problems or a multiple; the shard size must not decide it, as results depend on it
+WAVE_STEP = (
+    32  # a wave has this many problems or a multiple; the shard size must not decide it, as results depend on it
+)
 MARGIN = 1.1  # a wave asks for a little more than the yield says, so that another is rarely needed
 
 

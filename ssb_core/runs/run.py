@@ -1,12 +1,12 @@
 """A run's own directory: small files that name what the run used. The rows themselves stay in the store.
 
-    runs/<name>/config.yaml    the complete configuration
-    runs/<name>/env.json       versions, platform, device
-    runs/<name>/begun.json     requests that an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
-    runs/<name>/before.json    the stages.json of the same run before it began again, until it is finished
-    runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
-    runs/<name>/summary.json   the result for programs, which only a finished run has
-    runs/<name>/report.html    the result for people
+runs/<name>/config.yaml    the complete configuration
+runs/<name>/env.json       versions, platform, device
+runs/<name>/begun.json     requests that an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
+runs/<name>/before.json    the stages.json of the same run before it began again, until it is finished
+runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
+runs/<name>/summary.json   the result for programs, which only a finished run has
+runs/<name>/report.html    the result for people
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from ssb_core.runs import Run
-from tests.conftest import SMALL
 from tests.faults import judge
-from tests.support.processes import api, run_ssb
+from tests.support.processes import api, quickstart, run_ssb
 from tests.support.served import tasks, until
+from tests.support.settings import SMALL
 
 STORY = [
     f"ssb-{part}"
@@ -23,7 +23,7 @@ STORY = [
     "leaderboard-quickstart".split()
 ]  # fmt: skip
 DAMAGES = (b"", b"{", b"\x00" * 64, b"{}", b'{"metadata": {}, "result": "x"}', None)
-COMMAND = ["run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
+COMMAND = quickstart("run", SMALL)
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def test_all_figures_as_json_and_nothing_is_written(quick_run: Run, alone: dict[
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["run"] == "quick"
-    assert figures["storage"]["tokens"] == quick_run.load_summary()["signal"]["tokens"] and figures["storage"]["ratio"] > 1
+    assert (
+        figures["storage"]["tokens"] == quick_run.load_summary()["signal"]["tokens"] and figures["storage"]["ratio"] > 1
+    )
     assert figures["certificates"]["max_kl_error"] == quick_run.load_summary()["signal"]["max_kl_error"]
     assert (figures["survey"]["traces"], len(figures["survey"]["moments"])) == (3, 2)
     assert "survey: 3/3 traces" in done.stderr
@@ -47,7 +49,7 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         hint_effect, "survey", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))
     )
-    signal_command.run(quick_run, 8, 3, as_json=False)
+    signal_command.print_signal(quick_run, 8, 3, as_json=False)
     shown = narrow.file.getvalue()  # type: ignore[attr-defined]
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 100

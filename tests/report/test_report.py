@@ -19,13 +19,12 @@ from ssb_core.errors import ConfigError
 from ssb_core.records import Rejection
 from ssb_core.report import charts
 from ssb_core.report.charts import canvas
-from ssb_core.results import hint_effect, problem_history, queries
+from ssb_core.results import hint_effect, problem_history, queries, wording
 from ssb_core.runs import Run
 from ssb_core.signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ssb_core.store import Store, write_json
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, mark_all, poison
+from tests.support.runs import HOSTILE, copied, mark_all, poison, run_stages
 
 SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
 
@@ -345,7 +344,7 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
     narrow = Console(width=width, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
     rows = report.results_table(quick_run.load_summary())
-    narrow.print(console.results(rows))
+    narrow.print(console.results_table(rows))
     printed = narrow.file.getvalue()  # type: ignore[attr-defined]
     heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
     shown = [name for name in rows[0] if name not in spared]
@@ -377,7 +376,7 @@ def test_the_headline_without_a_student_says_so() -> None:
     [(4.21, "4.2 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert report.duration(seconds) == shown
+    assert wording.duration(seconds) == shown
 
 
 def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_path: Path) -> None:

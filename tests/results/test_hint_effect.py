@@ -24,8 +24,7 @@ from ssb_core.signal.annotate import decode, token_texts
 from ssb_core.signal.marks import AnnotatedSolution
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe
-from tests.conftest import run_stages
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 @pytest.fixture(scope="module")

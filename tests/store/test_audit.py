@@ -22,7 +22,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run, garbage, status
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.store import Manifest, Recipe, Store, audit, lock, work
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 RECIPE = Recipe("rollouts", {"version": 1})
 

@@ -20,8 +20,8 @@ from ssb_core.store import FileEntry, Manifest, Recipe, Store, remote_lock, sha2
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem
-from tests.conftest import run_stages
 from tests.support.processes import ROOT
+from tests.support.runs import run_stages
 from tests.support.s3_server import S3, s3_server
 from tests.support.served import until
 

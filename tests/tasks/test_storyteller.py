@@ -34,8 +34,7 @@ from tasks.artifacts import Page, Publisher
 from tasks.pages import distill, evaluate, rollouts, select, teach
 from tasks.pages import plan as plan_page
 from tasks.pages import report as report_page
-from tests.conftest import run_stages
-from tests.support.runs import copied, poison
+from tests.support.runs import copied, poison, run_stages
 
 HOSTILE = (
     "````\n# Owned\n</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>\n| a | b |\n|---|---|\n| c | d |"
