@@ -44,7 +44,7 @@ class PrefectRunner:
         state: Any = self._task(spec.stage).with_options(
             task_run_name=step.label,
             refresh_cache=manifest is None,
-            result_storage=store.root.absolute() / "results",
+            result_storage=store.layout.results.absolute(),
         )(spec.dump(), store.location, spec.fingerprint, return_state=True)
         result = state.result()
         seconds = time.monotonic() - started

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from ssb_core.api import preflight
 from ssb_core.config.execution import StageName
 
 from .errors import clean_errors

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssb_core.api import preflight
 from ssb_core.config.execution import StageName
 
 from . import environment

@@ -17,9 +17,8 @@ from ssb_core.report import compare_html
 from ssb_core.results import compare
 from ssb_core.results.compare import Answered, Compared, Flip, Score, Side
 from ssb_core.runs import Run
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, poison
+from tests.support.runs import HOSTILE, copied, poison, run_stages
 
 PENS = "Mia has {} pens. She buys 2 more. How many pens does Mia have now?"
 

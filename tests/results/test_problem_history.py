@@ -15,7 +15,7 @@ from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherT
 from ssb_core.results import problem_history, queries
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 
 def outcomes(run: Run) -> dict[str, str | None]:

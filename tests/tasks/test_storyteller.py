@@ -14,8 +14,7 @@ from ssb_core.runs.pipeline import Pipeline
 from tasks import storyteller
 from tasks.artifacts import Publisher
 from tasks.pages import training
-from tests.conftest import run_stages
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 def published_at_the_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:

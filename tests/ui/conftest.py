@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import SMALL
 from tests.support.browser import SIZE, Visitor
 from tests.support.processes import api, quickstart, run_ssb, serving
+from tests.support.settings import SMALL
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

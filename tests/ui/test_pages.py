@@ -16,10 +16,10 @@ from prefect.utilities.callables import parameter_schema
 
 from flows.ssb import ssb
 from ssb_core.report import markdown
-from tests.conftest import SMALL
 from tests.support.browser import TIMEOUT, Visitor
 from tests.support.markdown import HOSTILE
 from tests.support.processes import api, quickstart, run_ssb
+from tests.support.settings import SMALL
 
 WORDS = {
     "ssb-0-plan": ("Plan", "rollouts wave 1", "never run", "What came of it"),
