@@ -22,15 +22,13 @@ from prefect import get_client, get_run_logger, task
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
-from ssb_core import stages
 from ssb_core.config.execution import Execution
 from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.results.wording import count
-from ssb_core.stages import Spec
-from ssb_core.stages.__main__ import read, written
+from ssb_core.stages import Input, Runtime, ShardMaker, ShardPlan, Spec, make_here, stage_module
 from ssb_core.stages.isolation import overdue
-from ssb_core.stages.shards import Input, Made, Work, alone, hands
+from ssb_core.stages.runtime import MadeShards
 from ssb_core.store import Store
 
 from .ray_queue import Event, ShardQueue
@@ -54,15 +52,14 @@ def make_shards(job: dict[str, Any], queue: Any, number: int) -> None:
     if first is None:  # others were faster: no engine is loaded for nothing
         return
     with overheard(lambda line: queue.put_line.remote(number, line)):
-        spec, store = read(job)
-        module: Any = stages.module(spec.stage)
-        work: Work = module.work(spec, store, Noted())
-        inputs = {i.name: i for i in work.inputs}
-        for item, table in work.make(inputs[name] for name in itertools.chain([first], names)):
+        spec = Spec.load(job)
+        plan: ShardPlan = stage_module(spec.stage).plan_shards(spec, Store.at(job["store"]), Runtime(LoggedNotes()))
+        inputs = {i.name: i for i in plan.inputs}
+        for item, table in plan.make(inputs[name] for name in itertools.chain([first], names)):
             ray.get(queue.put_result.remote(number, item.name, table))
 
 
-def refuse_unheard(execution: Execution) -> None:
+def refuse_unreachable_server(execution: Execution) -> None:
     """Refuse workers on other machines that could not tell Prefect how they are.
 
     Raises:
@@ -76,8 +73,8 @@ def refuse_unheard(execution: Execution) -> None:
         )
 
 
-class Noted(Progress):
-    """Notes as lines of the log."""
+class LoggedNotes(Progress):
+    """Writes notes to the log, and nothing else."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -109,40 +106,40 @@ def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
 
 
 @contextmanager
-def crew() -> Iterator[None]:
-    """Within this block workers make the shards of requests that ask for them; a cluster begun for it ends with it."""
-    with ExitStack() as stack:
-        found: list[Cluster] = []
+def ray_shard_maker() -> Iterator[ShardMaker]:
+    """Makes the shards of requests that ask for workers on Ray, and all others here.
 
-        def make(spec: Spec, store: Store, work: Work, missing: Sequence[Input], progress: Progress) -> Made:
-            if not spec.shared:
-                yield from alone(spec, store, work, missing, progress)
+    A cluster that is started for it ends with the block.
+    """
+    with ExitStack() as stack:
+        clusters: list[Cluster] = []
+
+        def make(spec: Spec, store: Store, plan: ShardPlan, missing: Sequence[Input], progress: Progress) -> MadeShards:
+            if not spec.uses_workers:
+                yield from make_here(spec, store, plan, missing, progress)
                 return
-            if not found:
-                found.append(stack.enter_context(cluster(spec.execution)))
-            work.begin(missing, progress)
-            with _lost(spec, found, stack), Team(spec, store, found[0], missing, progress) as team:
-                for item, table in team.collect():
+            if not clusters:
+                clusters.append(stack.enter_context(cluster(spec.execution)))
+            plan.begin(missing, progress)
+            pool = WorkerPool(spec, store, clusters[0], missing, progress)
+            with _forgetting_lost(spec, clusters, stack), pool:
+                for item, table in pool.collect():
                     yield item, table
-                    progress.advance(work.units(item))
+                    progress.advance(plan.units(item))
             progress.end()
 
-        token = hands.set(make)
-        try:
-            yield
-        finally:
-            hands.reset(token)
+        yield make
 
 
 @contextmanager
-def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
-    """Let go of a cluster that cannot be reached any more, so that another try begins with a new one."""
+def _forgetting_lost(spec: Spec, clusters: list[Cluster], stack: ExitStack) -> Iterator[None]:
+    """Forget a cluster that cannot be reached any more, so that another try begins with a new one."""
     from ray.exceptions import RayError
 
     try:
         yield
     except RayError as e:
-        found.clear()
+        clusters.clear()
         with suppress(Exception):
             stack.close()
         why = f"{type(e).__name__}: {e}".splitlines()[0]
@@ -182,14 +179,14 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
             ray.kill(queue)
 
 
-class Team:
-    """The workers of one request; a context manager that leaves none of them behind."""
+class WorkerPool:
+    """The workers of one request. A context manager that leaves none of them behind."""
 
     def __init__(
         self, spec: Spec, store: Store, cluster: Cluster, missing: Sequence[Input], progress: Progress
     ) -> None:
         self.spec = spec
-        self.job = written(spec, store)
+        self.job = {"store": store.location, **spec.dump()}
         self.cluster = cluster
         self.missing = {i.name: i for i in missing}
         self.progress = progress
@@ -197,7 +194,7 @@ class Team:
         self.working: dict[int, Any] = {}  # futures by the worker's number
         self.deaths: Counter[str] = Counter()  # by the shard that was in hand; "" for none
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,28 +216,28 @@ class Team:
 
         deadline = time.monotonic() + 3600 * self.spec.execution.stage_hours(self.spec.stage)
         ray.get(self.cluster.queue.put_all.remote(list(self.missing), next(self.cluster.numbers)))
-        self._hire(min(self.spec.execution.workers.count, len(self.missing)))
+        self._start(min(self.spec.execution.workers.count, len(self.missing)))
         while self.missing or self.working:
             event: Event | None = ray.get(self.cluster.queue.next_event.remote(EVERY if self.missing else 0.05))
             if event and event.shard:
                 yield self.missing.pop(event.shard), event.table
             elif event:
                 self.log.info("worker %d: %s", event.worker, event.line)
-            self._look_after()
+            self._check_workers()
             if time.monotonic() > deadline:
                 raise overdue(self.spec)
 
-    def _hire(self, more: int) -> None:
+    def _start(self, more: int) -> None:
         """Start more workers."""
         from prefect_ray.context import remote_options
 
         for number in itertools.islice(self.cluster.numbers, more):
             called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
-            with remote_options(**self._needs()), temporary_settings({PREFECT_API_URL: _server()}):
+            with remote_options(**self._resources()), temporary_settings({PREFECT_API_URL: _server()}):
                 told = {"job": self.job, "queue": self.cluster.queue, "number": number}
                 self.working[number] = self.cluster.runner.submit(called, told)
 
-    def _needs(self) -> dict[str, Any]:
+    def _resources(self) -> dict[str, Any]:
         """What Ray is told of each worker.
 
         Raises:
@@ -258,22 +255,22 @@ class Team:
             self.progress.note(f"{found}; waiting for one that has")
         return {"num_cpus": workers.num_cpus, "num_gpus": gpus, "max_retries": 0}
 
-    def _look_after(self) -> None:
+    def _check_workers(self) -> None:
         """Raise what workers raised, and replace the dead."""
         import ray
 
         ended, _ = ray.wait(refs := [f.wrapped_future for f in self.working.values()], num_returns=len(refs), timeout=0)
         for number in [n for n, f in self.working.items() if f.wrapped_future in ended]:
             future = self.working.pop(number)
-            death = _death(future)
+            death = _cause_of_death(future)
             lost, waiting = ray.get(self.cluster.queue.give_back.remote(number))
             if death:
-                self._bury(number, future, death, lost)
-                self._hire(min(waiting, 1))
+                self._record_death(number, future, death, lost)
+                self._start(min(waiting, 1))
             elif lost:
                 raise StageError(f"stage {self.spec.stage}: worker {number} left shards out: {', '.join(lost)}")
 
-    def _bury(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
+    def _record_death(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
         self.deaths.update(lost or [""])
         self.progress.note(
             f"worker {number} died with {count(len(lost), 'shard')} in hand, for others to make: {death}"
@@ -294,7 +291,7 @@ def _server() -> str:
         return str(client.api_url).rstrip("/")
 
 
-def _death(future: Any) -> str:
+def _cause_of_death(future: Any) -> str:
     """How the process of a worker that ended died; empty if it ended well.
 
     Raises:

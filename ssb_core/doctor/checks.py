@@ -1,4 +1,4 @@
-"""What examinations are made of, and how they speak of sizes."""
+"""What examinations are made of."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import humanize
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -31,11 +29,6 @@ class Examination:
     name: str
     look: Callable[[], Iterable[Check]]
     seconds: float = 60
-
-
-def size(n: float) -> str:
-    """Bytes in words: ``1.3 MB``, ``152 GB``."""
-    return humanize.naturalsize(n, format="%.3g")
 
 
 def nearest(path: Path) -> Path:

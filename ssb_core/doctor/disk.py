@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .checks import Check, Status, nearest, size
+from ..results.wording import size
+from .checks import Check, Status, nearest
 from .context import TRAINING, WIDTHS, Patient, Shape
 
 if TYPE_CHECKING:
@@ -94,13 +95,13 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
     """Bytes of the run's finished requests, and whether those are all there is to do."""
     from ..errors import StoreError
-    from ..stages import finished, looking_once
+    from ..stages import finished
 
     kept, whole = 0, True
     try:
-        with looking_once():
-            for request in pipeline.walk(store):
-                manifest = finished(request.spec, store)
+        with store.looking_once():
+            for step in pipeline.walk(store):
+                manifest = finished(step.spec, store)
                 kept += sum(entry.bytes for entry in manifest.files) if manifest else 0
                 whole = whole and manifest is not None
     except StoreError:  # the last wave is not taught yet, so what follows is not known

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..config import RunConfig, require_packages
 from ..config.execution import Execution
-from .checks import Check, size
+from ..results.wording import size
+from .checks import Check
 from .installation import installed, pip
 
 FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine

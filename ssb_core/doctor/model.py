@@ -17,7 +17,8 @@ from ..config.execution import Execution
 from ..config.secrets import hub_token
 from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
-from .checks import Check, nearest, size
+from ..results.wording import size
+from .checks import Check, nearest
 from .context import WIDTHS, Patient, Shape
 from .machine import main_memory
 
@@ -37,7 +38,7 @@ def model(patient: Patient) -> Iterator[Check]:
     if found.revision is not None:
         yield _on_the_hub(found)
     elif found.gguf is not None:
-        done = gguf.whole(Path(found.source))
+        done = gguf.is_complete(Path(found.source))
         yield Check("model", "ok", f"{found.gguf}, {'converted' if done else 'to be converted once, into the store'}")
     else:
         yield Check("model", "ok", f"{'nano, embedded' if wanted.source == 'nano' else found.source}")
@@ -50,7 +51,7 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     from ..models import hub
 
     name = f"{model.source} at {str(model.revision)[:8]}"
-    if hub.cached(model.source, model.revision):
+    if hub.cached_commit(model.source, model.revision):
         return Check("model", "ok", f"{name}, in the hub cache")
     api = huggingface_hub.HfApi(token=hub_token())
     about = api.model_info(model.source, revision=model.revision, files_metadata=True, timeout=hub.TIMEOUT)
@@ -94,15 +95,15 @@ def _readable(model: ResolvedModel) -> Iterator[ResolvedModel]:
     """The model with a configuration and a tokenizer to read: what is not here yet is put into a temporary folder."""
     from ..models import gguf, hub
 
-    missing = model.revision is not None and not hub.cached(model.source, model.revision)
-    unconverted = model.gguf is not None and not gguf.whole(Path(model.source))
+    missing = model.revision is not None and not hub.cached_commit(model.source, model.revision)
+    unconverted = model.gguf is not None and not gguf.is_complete(Path(model.source))
     if not (missing or unconverted):
         yield model
         return
     with tempfile.TemporaryDirectory(prefix="ssb-doctor-") as folder:
         source = _from_hub(model, folder) if missing else folder
         if unconverted:
-            gguf.describe(Path(str(model.gguf)), Path(folder))
+            gguf.save_config_and_tokenizer(Path(str(model.gguf)), Path(folder))
         try:
             yield model.model_copy(update={"source": source, "revision": None, "gguf": None})
         except ConfigError as e:

@@ -18,7 +18,7 @@ def describe(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str, 
 
     `training` is the problem set that the student may have learned from, if there is one.
     """
-    benchmark, problem_set = spec.benchmark, spec.problem_set
+    benchmark, problem_set = spec.benchmark, spec.load_problem_set()
     total = problems.count_verifiable(benchmark)
     return {
         "partial": len(problem_set) < total,

@@ -46,7 +46,7 @@ def write(card: Card, origin: Origin, directory: Path) -> None:
 
 def write_mark(card: Card, origin: Origin, path: Path) -> None:
     """Write the provenance for programs, which also marks the directory as an export."""
-    kept = {name: origin.run.summary[name] for name in ("run", "preset", "fingerprints", "versions")}
+    kept = {name: origin.run.load_summary()[name] for name in ("run", "preset", "fingerprints", "versions")}
     write_json(path, {"format": 1, "kind": card.kind, **kept, "model": _named(origin)})
 
 
@@ -67,7 +67,7 @@ def render(card: Card, origin: Origin) -> str:
 
 def _content(card: Card, origin: Origin) -> dict[str, Any]:
     """What the templates show."""
-    summary, config = origin.run.summary, origin.config
+    summary, config = origin.run.load_summary(), origin.config
     tokenizer = card.facts["tokenizer"]
     return {
         **card.facts,
@@ -131,8 +131,8 @@ def _sampling(decoding: Decoding) -> str:
 
 def _provenance(origin: Origin) -> list[dict[str, str]]:
     """Rows of names and values: run, model, requests, versions, machine."""
-    summary, model = origin.run.summary, origin.model
-    machine = origin.run.environment
+    summary, model = origin.run.load_summary(), origin.model
+    machine = origin.run.load_environment()
     facts = {
         "run": f"`{summary['run']}` (preset {summary['preset']})",
         "base model": f"`{origin.base}`, {origin.place}",
@@ -147,7 +147,7 @@ def _provenance(origin: Origin) -> list[dict[str, str]]:
 
 def _sets(origin: Origin) -> list[dict[str, str]]:
     """The problem sets of the run: name, source, how many problems, digest of their contents."""
-    config, summary = origin.config, origin.run.summary
+    config, summary = origin.config, origin.run.load_summary()
     trained = _set("training", config.problems, summary["yield"]["problems"], origin.asked)
     tested = [b for b in config.evaluate.limited_benchmarks() if b.name in summary["benchmarks"]]
     held_out = [_set(b.name, b, summary["benchmarks"][b.name]["n"], partial(origin.answered, b)) for b in tested]

@@ -63,8 +63,9 @@ def find(origin: Origin) -> Traces:
     run = origin.run
     taught = run.manifests("teach")
     if not sum(m.stats.get("taught", 0) for m in taught):
+        last = list(run.load_summary()["stages"])[-1]
         raise ConfigError(
-            f"run {run.name} taught no traces: it ended after {list(run.summary['stages'])[-1]}\n  remedy: finish it "
+            f"run {run.name} taught no traces: it ended after {last}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`"
         )
     trained = run.manifests("distill")

@@ -18,6 +18,7 @@ from ..results.wording import (
     ANSWER_FORMS,
     contaminated,
     decoding,
+    duration,
     how_many,
     label,
     named,
@@ -26,7 +27,7 @@ from ..results.wording import (
     points,
     significant,
 )
-from ..signal.marks import Mark, Marked, Shift
+from ..signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ..stages import STAGES
 from ..store import atomic_write
 from .charts import draw_charts
@@ -235,7 +236,7 @@ def rendered(template: str, content: dict[str, Any]) -> str:
 
 def _content(run: Run) -> dict[str, Any]:
     """What the template shows."""
-    summary = run.summary
+    summary = run.load_summary()
     config = queries.configuration(run)
     stories = problem_history.examples(run, STORIES)
     images = {name: base64.b64encode(png).decode() for name, png in draw_charts(run).items()}
@@ -253,18 +254,18 @@ def _content(run: Run) -> dict[str, Any]:
         "images": images,
         "stories": [(s, problem_history.chapters(s)) for s in stories],
         "flipped": [(s, problem_history.chapters(s)) for s in problem_history.flipped(run)],
-        "requests": run.stages,
+        "requests": run.load_stages(),
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
-        "environment": run.environment,
+        "environment": run.load_environment(),
         "order": STAGES,
     }
 
 
-def heat_map(marked: Marked | None) -> dict[str, Any] | None:
+def heat_map(marked: AnnotatedSolution | None) -> dict[str, Any] | None:
     """A solution with the heat of every token, 0 to ``len(HEAT)``, and the tokens that the hint changed most."""
     if marked is None:
         return None
-    marks = [_hot(m) for m in marked.marks]
+    marks = [_hot(m) for m in marked.effects]
     return {
         "problem_id": marked.problem_id,
         "tokens": marked.tokens,
@@ -275,7 +276,7 @@ def heat_map(marked: Marked | None) -> dict[str, Any] | None:
     }
 
 
-def _hot(mark: Mark) -> dict[str, Any]:
+def _hot(mark: TokenEffect) -> dict[str, Any]:
     """A token, its heat, and what changed in words; tokens are quoted as Python does, so that blanks show."""
     return {
         "text": mark.text,
@@ -291,14 +292,6 @@ def _hot(mark: Mark) -> dict[str, Any]:
 
 def _shift(shift: Shift) -> str:
     return f"{shift.text!r} {percent(shift.bare)}% → {percent(shift.hinted)}%"
-
-
-def duration(seconds: float) -> str:
-    """For example ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _words(name: str) -> str:

@@ -33,7 +33,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
     Those are in order of accuracy by benchmark, as far as `run` has the benchmark too.
     """
-    order = list(run.summary["benchmarks"])
+    order = list(run.load_summary()["benchmarks"])
     earlier = [place for other in _others(run) for place in _places(other) if place.benchmark in order]
     earlier.sort(key=lambda place: (order.index(place.benchmark), -place.accuracy))
     return [place.row for place in (*_places(run), *earlier[:EARLIER])]
@@ -41,7 +41,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
 def _others(run: Run) -> Iterator[Run]:
     """The other finished runs of the same preset; those that can no longer be read are left out."""
-    folder, preset = run.directory.parent, run.summary["preset"]
+    folder, preset = run.directory.parent, run.load_summary()["preset"]
     for path in sorted(folder.glob("*/summary.json")):
         if path.parent != run.directory:
             try:
@@ -49,7 +49,7 @@ def _others(run: Run) -> Iterator[Run]:
                 queries.configuration(other)
             except (ConfigError, OSError, ValueError):
                 continue
-            if other.summary["preset"] == preset:
+            if other.load_summary()["preset"] == preset:
                 yield other
 
 
@@ -61,7 +61,7 @@ def _places(run: Run) -> Iterator[Place]:
         "data": PurePath(settings.problems.source).name,
         "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
     }
-    for name, benchmark in run.summary["benchmarks"].items():
+    for name, benchmark in run.load_summary()["benchmarks"].items():
         for row in report.results_table({"benchmarks": {name: benchmark}}):
             accuracy = benchmark["models"][row["model"]]["accuracy"]
             found = {column: row[column] for column in SHOWN}

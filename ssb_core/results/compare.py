@@ -40,7 +40,7 @@ class Side:
     @property
     def benchmarks(self) -> dict[str, dict[str, Any]]:
         """What summary.json says of the benchmarks that the model was evaluated on."""
-        return {name: b for name, b in self.run.summary["benchmarks"].items() if self.model in b["models"]}
+        return {name: b for name, b in self.run.load_summary()["benchmarks"].items() if self.model in b["models"]}
 
     @property
     def described(self) -> str:
@@ -137,7 +137,7 @@ def side(runs: Path, text: str, model: str | None, store: Store) -> Side:
     """
     name, _, asked = (text, "", "") if (runs / text).is_dir() else text.partition(":")
     run = Run.named(runs, name, store)
-    models = list(dict.fromkeys(m for b in run.summary["benchmarks"].values() for m in b["models"]))
+    models = list(dict.fromkeys(m for b in run.load_summary()["benchmarks"].values() for m in b["models"]))
     if not models:
         raise ConfigError(
             f"run {run.name} evaluated no model, so there is nothing to compare\n"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 from ..progress import Progress
 from ..records import TeacherTrace, from_row, schema
-from ..signal.marks import Mark, Marked, decoded, mark_one
+from ..signal.annotate import annotate_token, decode
+from ..signal.marks import AnnotatedSolution, TokenEffect
 from ..store import FileEntry, Manifest
 from .summary import signal_origins
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..runs import Run
-    from ..signal.hint import Effect
+    from ..signal.hint import HintEffect
 
 Shard = tuple[Manifest, FileEntry]
 
@@ -96,7 +97,7 @@ class Moment:
     problem_id: str
     index: int
     before: str
-    mark: Mark
+    mark: TokenEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def taught(run: Run) -> list[Manifest]:
     found = [m for m in run.manifests("teach") if m.stats.get("taught")]
     if found:
         return found
-    stages = run.summary["stages"]
+    stages = run.load_summary()["stages"]
     if "teach" in stages:
         raise ConfigError(
             f"run {run.name} taught no trace, so there is no signal\n  remedy: `ssb report {run.name}` counts why "
@@ -204,7 +205,7 @@ def taught(run: Run) -> list[Manifest]:
     )
 
 
-def marked(run: Run) -> Marked | None:
+def marked(run: Run) -> AnnotatedSolution | None:
     """The solution that shows the hint's effect: of those in the shards' metadata the one whose mean KL is the median.
 
     Raises:
@@ -213,7 +214,7 @@ def marked(run: Run) -> Marked | None:
     import pyarrow.parquet as pq
 
     schemas = [pq.read_schema(run.store.path(*shard)) for shard in _shards(run.manifests("teach"))]
-    found = [m for s in schemas if (m := Marked.load(s.metadata))]
+    found = [m for s in schemas if (m := AnnotatedSolution.load(s.metadata))]
     return sorted(found, key=lambda m: m.mean_kl)[len(found) // 2] if found else None
 
 
@@ -261,8 +262,8 @@ class Examined:
     """One trace: the effect at temperature 1, and at that of distillation."""
 
     trace: TeacherTrace
-    plain: Effect
-    tempered: Effect
+    plain: HintEffect
+    tempered: HintEffect
 
 
 def _examine(
@@ -276,7 +277,7 @@ def _examine(
     records = table.select(schema(TeacherTrace).names).take(list(rows)).to_pylist()
     traces = [from_row(TeacherTrace, r) for r in records]
     for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
-        teacher = hint.on_device(codecs.from_arrow(table[layout.COLUMN], row, origin), origin, model)
+        teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, origin), origin, model)
         plain = hint.effect(model, states_NH, teacher)
         tempered = plain if temperature == 1 else hint.effect(model, states_NH, teacher, temperature)
         yield Examined(trace, plain, tempered)
@@ -302,5 +303,5 @@ def _joined(parts: Sequence[torch.Tensor]) -> NDArray[np.float64]:
 
 def _moment(examined: Examined, index: int, tokenizer: Any) -> Moment:
     trace = examined.trace
-    before = decoded(tokenizer, trace.completion_ids[max(0, index - CONTEXT) : index])
-    return Moment(trace.problem_id, index, before, mark_one(tokenizer, trace, index, examined.plain))
+    before = decode(tokenizer, trace.completion_ids[max(0, index - CONTEXT) : index])
+    return Moment(trace.problem_id, index, before, annotate_token(tokenizer, trace, index, examined.plain))

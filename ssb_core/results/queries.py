@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import RunConfig, presets
 from ..records import Drop
-from ..stages import distill
 from ..store import Manifest
+from ..training.log import LOG, read_log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def configuration(run: Run) -> RunConfig:
 
 def evaluations(run: Run) -> list[Evaluation]:
     """What was evaluated, in the order of the configured benchmarks, each model as it came, its first seed only."""
-    done = [s for s in run.stages if s.stage == "evaluate"]
+    done = [s for s in run.load_stages() if s.stage == "evaluate"]
     every = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
     found = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
     order = [b.name for b in configuration(run).evaluate.benchmarks]
@@ -76,7 +76,7 @@ def evaluations(run: Run) -> list[Evaluation]:
 
 def waves(run: Run) -> list[Wave]:
     """The rollouts of every wave of the first round."""
-    ran = [s for s in run.stages if s.stage == "rollouts" and s.round == 1]
+    ran = [s for s in run.load_stages() if s.stage == "rollouts" and s.round == 1]
     return [_wave(run, m, s.status, s.seconds) for m, s in zip(run.manifests("rollouts"), ran, strict=True)]
 
 
@@ -134,4 +134,4 @@ def _counts(manifests: list[Manifest]) -> Counter[str]:
 def training_log(run: Run) -> list[dict[str, Any]]:
     """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
     paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.files]
-    return [row for path in paths if path.name == distill.LOG for row in distill.read_log(path.parent)]
+    return [row for path in paths if path.name == LOG for row in read_log(path.parent)]

@@ -39,7 +39,7 @@ def rounds(store: Store, specs: Sequence[Spec]) -> list[Round]:
 def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
     sampled = _facts(store, [s for s in specs if isinstance(s, rollouts.Spec)])
     selected = [s for s in specs if isinstance(s, select.Spec)]
-    taught = _facts(store, [s for s in specs if isinstance(s, teach.Spec) and not s.names])
+    taught = _facts(store, [s for s in specs if isinstance(s, teach.Spec) and not s.labels])
     written = sum(taught[reason] for reason in ("taught", *get_args(Drop)) if reason != "too_long")
     graded = Counter(
         verdict["status"]

@@ -27,7 +27,7 @@ def summarise(
     name: str, preset: str, store: Store, specs: Sequence[Spec], ran: Sequence[StageRun], seconds: float
 ) -> dict[str, Any]:
     """The summary of a run that went through the given requests; what it did not reach is empty."""
-    own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.names)]  # not a baseline's
+    own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.labels)]  # not a baseline's
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
     return {
@@ -176,7 +176,7 @@ def results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     """Every model's score, and the comparisons with the base and with SSB."""
-    benchmark, problem_set = specs[0].benchmark, specs[0].problem_set
+    benchmark, problem_set = specs[0].benchmark, specs[0].load_problem_set()
     arrays = _arrays(store, specs)
     scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
     first = next(iter(scores.values()))

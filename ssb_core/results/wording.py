@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import humanize
+
 SIGNIFICANT = 0.05  # a difference counts if its interval excludes 0 and its test agrees
 
 ANSWER_FORMS = {"boxed": "the last \\boxed{}", "choice": "a letter A to E in the last \\boxed{}"}
@@ -33,6 +35,19 @@ def significant(paired: Mapping[str, Any]) -> bool:
 def count(n: int, what: str) -> str:
     """``1 problem``, ``2,000 problems``."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def size(n: float) -> str:
+    """Bytes in words: ``1.3 MB``, ``152 GB``."""
+    return humanize.naturalsize(n, format="%.3g")
+
+
+def duration(seconds: float) -> str:
+    """For example ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def label(name: str, benchmark: Mapping[str, Any]) -> str:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from .. import models
 from ..records import TeacherTrace, to_table
 from . import capture, codecs, compatibility, hint, layout
+from .annotate import annotate_solution
+from .marks import AnnotatedSolution
 from .teachers import Teacher
+
+ANNOTATED = 512  # tokens of the solution in the metadata: more than a reader looks at, under 1% of the signal's size
 
 
 def describe(model: Any, tokenizer: Any, *, identity: str, codec: str, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +30,7 @@ def describe(model: Any, tokenizer: Any, *, identity: str, codec: str, kept: Map
     `identity` is the teacher's `ResolvedModel.identity`. `codec` is ``hidden``, ``topk`` or ``dense``; `kept` is what a
     codec that leaves something out keeps of every distribution (`k` and `temperature` of ``topk``), else empty.
     """
-    shared = compatibility.shared(model, tokenizer)
+    shared = compatibility.shared_properties(model, tokenizer)
     if kept:
         shared |= {**kept, "k": min(kept["k"], shared["vocabulary"])}
     return {
@@ -63,6 +68,21 @@ def signal_table(
     certificate = asdict(capture.certify(model, taught, stored, temperatures))
     schema_metadata = {layout.METADATA.encode(): json.dumps({**metadata, **certificate}, sort_keys=True).encode()}
     if taught:  # the report shows one solution
-        schema_metadata |= hint.sample(model, tokenizer, taught[0], signal[taught[0].problem_id], metadata).dump()
+        schema_metadata |= annotated_solution(
+            model, tokenizer, taught[0], signal[taught[0].problem_id], metadata
+        ).dump()
     table = to_table(traces, TeacherTrace).append_column(layout.COLUMN, column)
     return table.replace_schema_metadata(schema_metadata)
+
+
+def annotated_solution(
+    model: Any, tokenizer: Any, trace: TeacherTrace, signal: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> AnnotatedSolution:
+    """A trace's solution with the effect of the hint on its first `ANNOTATED` tokens, for a shard's schema metadata.
+
+    `signal` are the codec's fields (N, width) of all its tokens. The bare student's states are computed here.
+    """
+    beginning = replace(trace, completion_ids=trace.completion_ids[:ANNOTATED])
+    (student_NH,) = hint.bare_states(model, [beginning], 0)
+    teacher = hint.teacher_on_device({name: field[:ANNOTATED] for name, field in signal.items()}, metadata, model)
+    return annotate_solution(tokenizer, trace, hint.effect(model, student_NH, teacher))

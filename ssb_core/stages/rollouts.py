@@ -53,7 +53,7 @@ class Spec(BaseSpec):
 
     @field_serializer("merged")
     def _dump_merged(self, value: BaseSpec | None) -> dict[str, Any] | None:
-        return value and value.dump()
+        return value.dump() if value else None
 
     @property
     def round(self) -> int:

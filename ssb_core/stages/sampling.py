@@ -46,7 +46,8 @@ def sample_and_grade(
     for (key, group), completed in complete(sampler, requests, decoding, progress):
         verdicts: Sequence[Verdict | None] = [None] * len(group)
         if verifier:
-            verdicts = verifier.grade((c.text, gold(i)) for (i, *_), (_, c) in zip(group, completed, strict=True))
+            answers = ((c.text, gold(i)) for (i, *_), (_, c) in zip(group, completed, strict=True))
+            verdicts = list(verifier.grade(answers))
         yield (
             key,
             [

@@ -134,7 +134,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
             for inputs in self.get_eval_dataloader():
                 total, tokens = self._divergence(student, self._prepare_inputs(inputs))
                 sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
-        for part in models.parts(student):
+        for part in models.fsdp_modules(student):
             part.reshard()  # a backward pass does; writing a checkpoint would, in the process that writes it only
         total, tokens = self.accelerator.reduce(sums_2).tolist()
         metrics = {"eval_loss": total / tokens}
@@ -144,7 +144,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         """Of a model in parts, which accelerate does not take, only the adapter is kept the same in all processes."""
-        if not models.parts(model) or isinstance(model, DistributedDataParallel):
+        if not models.fsdp_modules(model) or isinstance(model, DistributedDataParallel):
             return super()._wrap_model(model, training, dataloader)
         frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)

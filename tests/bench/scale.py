@@ -118,7 +118,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
-    whole = shards / Path(found.entry.path).name
+    whole = shards / Path(found.file.path).name
     table = whole.read_bytes()
     for number, item in enumerate(inputs):
         path = shards / f"{item.name}.parquet"
@@ -128,7 +128,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
         else:
             path.write_bytes(table)
             whole = path
-        entries.append(replace(found.entry, path=f"shards/{path.name}"))
+        entries.append(replace(found.file, path=f"shards/{path.name}"))
         shard = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
         path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))

@@ -28,10 +28,9 @@ from ssb_core.records import Problem
 from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
 from ssb_core.training.dataset import Traces, lay_out
-from tests.conftest import run_stages
 from tests.support.cards import card, code, tables
 from tests.support.processes import run_ssb
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
 
@@ -109,7 +108,7 @@ def test_the_cards_own_code_loads_the_student_without_ours_and_reproduces_its_ac
     same = sum(a == b for a, b in zip(found["greedy"], ours, strict=True)) / len(ours)
     assert same == 1 if kind == "adapter" else same >= 0.99
     assert accuracy(found["greedy"], asked) == pytest.approx(accuracy(ours, asked), abs=1 - same)
-    stated = quick_run.summary["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
+    stated = quick_run.load_summary()["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
     assert accuracy(found["sampled"], asked) == pytest.approx(stated, abs=0.2)  # fewer and other draws: 2.5 errors
 
 
@@ -232,7 +231,7 @@ def test_many_rows_make_many_files_with_the_same_rows(
 def test_model_cards_state_the_summarys_numbers_and_no_others(
     kind: Kind, exports: dict[Kind, Path], quick_run: Run
 ) -> None:
-    summary, (_, body) = quick_run.summary, card(exports[kind])
+    summary, (_, body) = quick_run.load_summary(), card(exports[kind])
     results, made, facts, sets = tables(body)
     expected = report.results_table(summary)
     assert results == [list(expected[0]), *(list(row.values()) for row in expected)]
@@ -544,7 +543,7 @@ def test_the_command_writes_tells_and_refuses(quick_run: Run, alone: dict[str, s
         *("adapter", "merged", "dataset", "results", "next", "publish")
     ]
     assert "out/d: 24 rows, 3 files" in done.stdout
-    assert report.verdict_in_words(quick_run.summary) in " ".join(done.stdout.split())
+    assert report.verdict_in_words(quick_run.load_summary()) in " ".join(done.stdout.split())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "d", "m"]
     again = run_ssb(*asked, env=alone, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")

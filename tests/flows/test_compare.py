@@ -75,7 +75,7 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
 ) -> None:
     (found,) = comparison.benchmarks
     page, many = tmp_path / "page.html", replace(found, improved=found.improved * 12)
-    compare_command.run(replace(comparison, benchmarks=(many,)), 10, as_json=False, out=page)
+    compare_command.print_comparison(replace(comparison, benchmarks=(many,)), 10, as_json=False, out=page)
     text = shown(narrow)
     assert max(len(line.rstrip()) for line in text.splitlines() if str(page) not in line) <= 100
     words = " ".join(text.split())
@@ -100,7 +100,9 @@ def test_what_models_wrote_steers_no_terminal(comparison: Comparison, narrow: Co
     first = replace(flip.first, samples=(hostile,))
     second = replace(flip.second, samples=(replace(hostile, verdict=Verdict("correct", r"\frac{1}{2}")),))
     told = replace(found, improved=(compare.Flip(first, second),), worsened=())
-    compare_command.run(replace(comparison, benchmarks=(told,)), 5, as_json=False, out=tmp_path / "page.html")
+    compare_command.print_comparison(
+        replace(comparison, benchmarks=(told,)), 5, as_json=False, out=tmp_path / "page.html"
+    )
     text = shown(narrow)
     assert "\x1b" not in text and "\u202e" not in text
     assert r"wrong  \x1b[2J\u202e" in text and r"right  \frac{1}{2}" in text

@@ -18,7 +18,8 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import execute
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
-from tests.conftest import run_stages, sampled
+from tests.support.runs import run_stages
+from tests.support.sampling import sampled
 
 pytestmark = pytest.mark.gpu
 
@@ -38,8 +39,8 @@ def test_greedy_completions_agree_with_the_cpu(nano: models.ResolvedModel) -> No
 def test_the_small_pipeline_runs_and_certifies_its_signal(small: RunConfig, tmp_path: Path) -> None:
     on_gpu = small.model_copy(update={"execution": small.execution.model_copy(update={"device": "cuda"})})
     run: Run = run_stages(on_gpu, Store(tmp_path / "store"), tmp_path / "run")
-    assert run.summary["yield"]["taught"] >= 24
-    assert run.summary["signal"]["max_kl_error"] < 1e-4
+    assert run.load_summary()["yield"]["taught"] >= 24
+    assert run.load_summary()["signal"]["max_kl_error"] < 1e-4
 
 
 def free() -> int:

@@ -92,13 +92,14 @@ import json, logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     try:
-        told[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
+        results[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 
@@ -106,28 +107,30 @@ ENDS = """
 import json, sys
 from types import SimpleNamespace
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
-        told[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
+        results[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 
 LOAD = """
 import json, sys
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
-        told[source] = str(models.load_model(model, "cpu"))
+        results[source] = str(models.load_model(model, "cpu"))
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 

@@ -17,9 +17,8 @@ from ssb_core.report import compare_html
 from ssb_core.results import compare
 from ssb_core.results.compare import Answered, Compared, Flip, Score, Side
 from ssb_core.runs import Run
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, poison
+from tests.support.runs import HOSTILE, copied, poison, run_stages
 
 PENS = "Mia has {} pens. She buys 2 more. How many pens does Mia have now?"
 
@@ -53,7 +52,7 @@ def answered(rights: str, answers: str = "") -> Answered:
 
 def test_accuracy_intervals_and_difference_are_those_of_the_summary(quick_run: Run) -> None:
     (found,) = compare.compare(*sides(quick_run)).benchmarks
-    told = quick_run.summary["benchmarks"]["nano-test"]
+    told = quick_run.load_summary()["benchmarks"]["nano-test"]
     for score, model in ((found.first, "base"), (found.second, "ssb")):
         of = told["models"][model]
         assert (score.accuracy, list(score.ci95), score.samples) == (of["accuracy"], of["ci95"], told["samples"])

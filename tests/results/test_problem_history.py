@@ -15,7 +15,7 @@ from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherT
 from ssb_core.results import problem_history, queries
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 
 def outcomes(run: Run) -> dict[str, str | None]:
@@ -72,7 +72,7 @@ def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
 def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
     (benchmark,) = queries.configuration(quick_run).evaluate.benchmarks
     told = [problem_history.tell(quick_run, p.id) for p in problems.load_problems(benchmark)]
-    for model, score in quick_run.summary["benchmarks"]["nano-test"]["models"].items():
+    for model, score in quick_run.load_summary()["benchmarks"]["nano-test"]["models"].items():
         verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[f"{model} on nano-test"]]
         assert sum(verdicts) / len(verdicts) == pytest.approx(score["accuracy"])
     assert [c.title for c in problem_history.chapters(told[0])] == ["base on nano-test", "ssb on nano-test"]

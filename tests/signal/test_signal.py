@@ -29,7 +29,7 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     store, recipe = Store(tmp_path), Recipe("teach", {})
     store.prepare(recipe)
     shard = store.write_shard(recipe, "0", pa.table({layout.COLUMN: column}), ["a", "b", "c"], None)
-    stored = pq.read_table(store.directory(recipe) / shard.entry.path)[layout.COLUMN]
+    stored = pq.read_table(store.directory(recipe) / shard.file.path)[layout.COLUMN]
     for row, name in ((0, "a"), (2, "c")):
         back = codecs.from_arrow(stored, row, origin)["hidden"]
         assert back.dtype == torch_dtype and torch.equal(back.view(bits), vectors[name].view(bits))

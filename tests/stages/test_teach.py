@@ -185,7 +185,7 @@ def test_capture_does_not_depend_on_the_batch(quick_run: Run, nano: models.Resol
 
 
 def test_every_shard_is_certified(quick_run: Run) -> None:
-    signal = quick_run.summary["signal"]
+    signal = quick_run.load_summary()["signal"]
     assert signal["bytes_per_token"] == 512 and signal["tokens"] > 0
     assert 0 <= signal["max_kl_error"] < 1e-6
 

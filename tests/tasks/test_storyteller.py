@@ -34,8 +34,7 @@ from tasks.artifacts import Page, Publisher
 from tasks.pages import distill, evaluate, rollouts, select, teach
 from tasks.pages import plan as plan_page
 from tasks.pages import report as report_page
-from tests.conftest import run_stages
-from tests.support.runs import copied, poison
+from tests.support.runs import copied, poison, run_stages
 
 HOSTILE = (
     "````\n# Owned\n</code></pre><script>alert(1)</script><img src=x onerror=alert(2)>\n| a | b |\n|---|---|\n| c | d |"
@@ -91,7 +90,7 @@ def test_rollouts_are_told_with_token_statistics(quick_run: Run) -> None:
 
 
 def test_the_funnel_and_two_pairs_are_told(quick_run: Run) -> None:
-    counts = quick_run.summary["yield"]
+    counts = quick_run.load_summary()["yield"]
     page = select.page(quick_run)
     (rows,) = tables(text_of(page))
     told = {row[0].strip("*"): row[1:] for row in rows[2:]}
@@ -112,7 +111,7 @@ def test_a_solution_stands_below_the_rollouts_that_it_was_written_from(quick_run
 
 
 def test_the_signal_is_told_with_its_certificate(quick_run: Run) -> None:
-    signal = quick_run.summary["signal"]
+    signal = quick_run.load_summary()["signal"]
     page = teach.signal(quick_run)
     (rows,) = tables(text_of(page))
     told = dict(rows[2:])
@@ -126,10 +125,10 @@ def test_results_are_the_reports_and_leave_nothing_out(quick_run: Run) -> None:
     page = evaluate.finished(quick_run)
     first, second = tables(text_of(page))
     (ours, others) = ([dict(zip(t[0], row, strict=True)) for row in t[2:]] for t in (first, second))
-    assert [a | b for a, b in zip(ours, others, strict=True)] == report.results_table(quick_run.summary)
+    assert [a | b for a, b in zip(ours, others, strict=True)] == report.results_table(quick_run.load_summary())
     assert page and "base " in page.description and "ssb " in page.description
     words = "".join(t.content for t in parsed(text_of(page)) if t.type == "text")
-    assert report.verdict_in_words(quick_run.summary).split(" (at 80%")[0] in words
+    assert report.verdict_in_words(quick_run.load_summary()).split(" (at 80%")[0] in words
 
 
 def test_pictures_are_small_and_wide_enough(quick_run: Run) -> None:
@@ -184,7 +183,7 @@ def test_the_leaderboard_has_the_latest_first_then_the_best_of_the_same_preset(q
         other = Run(run.directory.parent / name, run.store)
         other.directory.mkdir()
         (other.directory / "config.yaml").write_bytes((run.directory / "config.yaml").read_bytes())
-        found = run.summary | {"run": name, "preset": preset}
+        found = run.load_summary() | {"run": name, "preset": preset}
         for score in found["benchmarks"]["nano-test"]["models"].values():
             score["accuracy"] += gain
         write_json(other.directory / "summary.json", found)
@@ -218,11 +217,11 @@ def told_by(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     monkeypatch.setattr(Publisher, "publish", lambda self, pages: seen.extend(p.key for p in pages))
     pipeline = Pipeline.of(queries.configuration(run), run.store.root)
-    specs = [request.spec for request in pipeline.walk(run.store, run.stages[-1].stage)]
+    specs = [request.spec for request in pipeline.walk(run.store, run.load_stages()[-1].stage)]
     teller = storyteller.Storyteller(run)
-    teller.go_on(specs, [replace(run.stages[-1], status="cached")])
+    teller.go_on(specs, [replace(run.load_stages()[-1], status="cached")])
     assert seen == []  # it can wait
-    teller.go_on(specs, [replace(run.stages[-1], status="ran")])
+    teller.go_on(specs, [replace(run.load_stages()[-1], status="ran")])
     return seen
 
 

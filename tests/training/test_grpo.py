@@ -26,7 +26,7 @@ from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
 from tasks.pages import grpo as grpo_task
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
 STEPS, ASKED = 5, 15  # of 16 problems
@@ -276,7 +276,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     sampled = sum(m.stats["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")
     assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
-    (benchmark,) = run.summary["benchmarks"].values()
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
     assert rewards(log).startswith(b"\x89PNG")

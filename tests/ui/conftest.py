@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.conftest import SMALL
-from tests.support.processes import api, run_ssb, serving
+from tests.support.processes import api, quickstart, run_ssb, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -20,7 +20,7 @@ OPTIONS = (
     "--no-sandbox --disable-gpu --disable-background-networking --disable-quic --no-first-run "
     "--disable-component-update --disable-sync"
 )
-COMMAND = ("run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s)))
+COMMAND = quickstart("run", SMALL)
 OUT = Path(__file__).parent / "out"
 SIZE = (1440, 1000)
 TALL = 4000

@@ -132,8 +132,8 @@ def test_the_form_shows_the_presets_values_and_what_they_mean(
         assert done.returncode == 0, done.stdout + done.stderr
     assert (
         "pool         gpu" in done.stdout
-        and done.stdout.count("there, and left as it is") == 2
-        and "renewed" in done.stdout
+        and done.stdout.count("exists, and is left unchanged") == 2
+        and "updated" in done.stdout
     )
     found = {d["name"]: d for d in api(ui, "/deployments/filter")}
     assert len(found) == 8 and api(ui, "/automations/count") == 1

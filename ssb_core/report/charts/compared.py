@@ -19,7 +19,7 @@ COSTS = {"tokens": "tokens sampled for it", "seconds": "seconds to make it"}
 
 def costs(run: Run) -> Figure | None:
     """Accuracy on the first benchmark against what each method took; for runs with baselines."""
-    summary = run.summary
+    summary = run.load_summary()
     if len(summary["costs"]) < 2 or not summary["benchmarks"]:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))
@@ -58,7 +58,7 @@ def _few() -> Any:
 
 def rounds(run: Run) -> Figure | None:
     """Accuracy by round on every benchmark, and the hinted teacher's; for runs of several."""
-    summary = run.summary
+    summary = run.load_summary()
     if len(summary["rounds"]) < 2 or not summary["benchmarks"]:
         return None
     figure = blank(3.4)
@@ -97,7 +97,7 @@ def _by_round(models: dict[str, Any]) -> list[str]:
 
 def votes(run: Run) -> Figure | None:
     """How often the most common answer is right, by how many samples agree on it; for k > 1 on the first benchmark."""
-    benchmarks = run.summary["benchmarks"]
+    benchmarks = run.load_summary()["benchmarks"]
     if not benchmarks:
         return None
     name, benchmark = next(iter(benchmarks.items()))

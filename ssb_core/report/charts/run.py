@@ -23,7 +23,7 @@ DIVERGENCES = {"forward_kl": "forward KL", "reverse_kl": "reverse KL", "jsd": "J
 def draw_charts(run: Run, names: Sequence[str] = NAMES) -> dict[str, bytes]:
     """PNGs by name; what the run has no data for is left out."""
     draw: dict[str, Callable[[Run], Figure | None]] = {
-        "accuracy": lambda run: accuracy(run.summary["benchmarks"]),
+        "accuracy": lambda run: accuracy(run.load_summary()["benchmarks"]),
         "training": training,
         "yield": funnel,
         "lengths": lengths,
@@ -139,7 +139,7 @@ def lengths(run: Run) -> Figure | None:
     whole = -(-int(np.ptp(every) + 1) // 40)  # bins of whole tokens, or their counts would alternate
     edges = (np.arange(every.min(), every.max() + whole + 1, whole) - 0.5).tolist()
     figure = blank(2.9)
-    where = named(first[0].benchmark, run.summary["benchmarks"][first[0].benchmark])
+    where = named(first[0].benchmark, run.load_summary()["benchmarks"][first[0].benchmark])
     axes = axes_of(figure, f"Completion length on {where}", xlabel="tokens", ylabel="% of samples")
     for model, tokens in shown.items():
         hue, share = colour(model, list(shown)), np.full(len(tokens), 100 / len(tokens))
