@@ -78,7 +78,7 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
     questions = (p.question for p in problems.load_problems(config.problems)) if here else ("?" * QUESTION,)
     asked = (tutor_messages(question, config.prompts.few_shot) for question in questions)
     lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in asked]
-    to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
+    to_convert = model.gguf is not None and not gguf.is_complete(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
         evaluated=sum(counts[b.name] for b in config.evaluate.limited_benchmarks()),

@@ -13,6 +13,7 @@ from ..config import ModelConfig
 from ..config.frozen import Frozen
 from ..errors import ConfigError
 from ..progress import Progress
+from ..store import Layout
 from . import gguf, hub
 
 REMEDY = "remedy: write the weights again with save_pretrained, which makes safetensors"

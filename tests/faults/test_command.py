@@ -16,6 +16,7 @@ from ssb_core.store import Store
 from tests.faults import judge
 from tests.faults.subject import FAST, FILLER, Fault
 from tests.support.processes import ROOT, SSB, quickstart, run_ssb
+from tests.support.runs import run_stages
 
 COMMAND = quickstart("run", FAST, "--name", "run")
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]

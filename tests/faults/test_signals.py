@@ -16,6 +16,7 @@ from ssb_core.store import Store
 from tests.faults import judge
 from tests.faults.subject import FAST
 from tests.support.processes import SSB, quickstart
+from tests.support.runs import run_stages
 from tests.support.served import until
 from tests.support.store_files import counter
 
