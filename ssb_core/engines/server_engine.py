@@ -105,7 +105,7 @@ class ServerSampler(BaseSampler):
 
     def _end_of_turn(self) -> int:
         """The token that ends a turn, where there are several."""
-        likely = (stop_tokens.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        likely = (stop_tokens.closing_id(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
         found: int = next(token for token in likely if token in self.stop_ids)
         return found
 

@@ -132,7 +132,7 @@ def test_a_given_template_replaces_the_models_own_and_is_part_of_its_recipe(
         (" \n", "is empty"),
         ("{% for m in messages %}", "with model.chat_template cannot be used"),
         ("{{ raise_exception('never') }}", "with model.chat_template cannot be used: never"),
-        ("Hello!", "the chat template does not show what the user says"),
+        ("Hello!", "the chat template does not render the user's turn"),
     ],
 )
 def test_an_unusable_template_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
