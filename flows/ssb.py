@@ -1,37 +1,31 @@
 """The flow ``ssb``: waves of rollouts, select and teach, then distill, then evaluate.
 
-It decides order and nothing else: requests come from `ssb_core.runs.pipeline`, work is done by tasks, and what happened
-is read back from manifests.
+`ssb_core.api.run` walks the pipeline, as it does for the library; here each step is a Prefect task, and pages of the
+run are published as it goes.
 """
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Collection
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
-from ssb_core import report
+from ssb_core.api import preflight
+from ssb_core.api.run import Span, run_pipeline
 from ssb_core.config import RunConfig
 from ssb_core.config.execution import StageName
-from ssb_core.errors import ConfigError, Damaged
-from ssb_core.results.summary import summarise
-from ssb_core.runs import Run, StageRun
-from ssb_core.runs.pipeline import Pipeline, Request
-from ssb_core.stages import STAGES, Spec, finished
+from ssb_core.progress import PlainProgress, Progress
+from ssb_core.runs import Run
+from ssb_core.stages import STAGES
 from ssb_core.store import Store
 from tasks import ray_workers, storyteller
-from tasks import run_stage as caching
-from tasks.stages import TASKS
+from tasks.run_stage import prefect_runner
 
-from . import preflight
-
-MENDS = 3
-"""How often the same file of the store may turn out to be damaged: a run begins again then, with what is cached."""
+listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
+"""The terminal of a run that the command line started. A flow's parameters must be JSON, so it cannot be one."""
 
 
 def run_name() -> str:
@@ -73,70 +67,18 @@ def ssb(
         store: Where results are kept and reused: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
         runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
     """
-    started = time.monotonic()
-    name = preflight.name_of(name, preset, config)
-    preflight.refuse_bad_part(from_stage, to_stage, force)
-    ray_workers.refuse_unheard(config.execution)
-    held = Store.at(store)
-    pipeline = preflight.refuse_bad_input(config, held, Path(runs), from_stage)
-    run = Run(Path(runs) / name, held)
+    progress = listener.get() or PlainProgress(get_run_logger().info)
+    name = preflight.run_name(name, preset, config)
+    preflight.refuse_bad_stages(from_stage, to_stage, force)
+    ray_workers.refuse_unreachable_server(config.execution)
+    pipeline = preflight.refuse_bad_input(config, Store.at(store), Path(runs), from_stage)
+    run = Run(Path(runs) / name, Store.at(store))
     for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
         get_run_logger().warning(line)
-    run.begin(config)
-
-    done: dict[str, StageRun] = {}
-    with storyteller.telling(run, pipeline, force, to_stage) as teller:
-        damaged: Counter[str] = Counter()
-        while True:
-            try:
-                specs = walk(run, pipeline, from_stage, to_stage, force, teller, done)
-                ran = [done[spec.fingerprint] for spec in specs]
-                summary = summarise(name, preset, held, specs, ran, time.monotonic() - started)
-                run.finish(ran, summary)
-                report.write(run)
-                break
-            except Damaged as e:
-                damaged[e.what] += 1
-                if damaged[e.what] == MENDS:
-                    raise
-                caching.tell(f"{e.what}: set aside, and made again now")
+    with (
+        storyteller.telling(run, pipeline, force, to_stage) as teller,
+        prefect_runner(progress) as run_step,
+    ):
+        run_pipeline(run, preset, pipeline, Span(from_stage, to_stage, force), run_step, progress, teller.go_on)
         teller.end()
-    return summary
-
-
-def walk(
-    run: Run,
-    pipeline: Pipeline,
-    from_stage: str,
-    to_stage: str,
-    force: Collection[str],
-    teller: storyteller.Storyteller,
-    done: dict[str, StageRun],
-) -> list[Spec]:
-    """Run every request in its order and return them; `done` says by fingerprint what happened to each in this run."""
-    specs: list[Spec] = []
-    with caching.hosting():
-        for request in pipeline.walk(run.store, to_stage):
-            spec = request.spec
-            refuse_early(request, run.store, from_stage)
-            task = TASKS[spec.stage]
-            run.start(spec, request.label)
-            happened = caching.run_stage(task, spec, run.store, request.label, spec.stage in force)
-            if happened.status != "cached" or spec.fingerprint not in done:
-                done[spec.fingerprint] = happened
-            specs.append(spec)
-            ran = [done[s.fingerprint] for s in specs]
-            run.note(ran)
-            teller.go_on(specs, ran)
-    return specs
-
-
-def refuse_early(request: Request, store: Store, start: str) -> None:
-    """Refuse a request before stage `start` that is not in the store.
-
-    Raises:
-        ConfigError: it would have to be made, which ``--from`` forbids.
-    """
-    before = STAGES.index(request.spec.stage) < STAGES.index(start) and request.spec.round == 1
-    if before and finished(request.spec, store) is None:
-        raise ConfigError(f"--from {start} needs {request.label} in the store; run without --from to make it")
+    return run.load_summary()

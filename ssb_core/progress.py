@@ -1,19 +1,21 @@
-"""How a long stage tells where it is. A stage calls `begin`, `advance` and `note`; who listens is not its business."""
+"""How long work reports where it is. A stage calls `begin`, `advance`, `note`; it does not know who listens."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import IO, Any
 
 
 class Progress:
-    """Listens to nothing; the base of every listener."""
+    """Ignores everything. It is the base of every listener."""
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        """A new phase of `total` units, of which `done` were finished before."""
+        """A phase of `total` units begins, of which `done` were finished before."""
 
     def advance(self, n: int = 1) -> None:
         """`n` more units are finished."""
@@ -25,7 +27,7 @@ class Progress:
         """Something worth a line happened."""
 
     def wait(self, text: str) -> None:
-        """Nothing happens for now, and why; told again and again while that lasts."""
+        """Nothing happens for now; `text` says why. It is called again and again while that lasts."""
         self.note(text)
 
 
@@ -35,33 +37,97 @@ def _print(line: str) -> None:
 
 @dataclass
 class PlainProgress(Progress):
-    """A line every `every` seconds and at the end of a phase, to be told by `tell`: for logs and pipes."""
+    """Passes a line to `write` every `every` seconds and at the end of a phase: for logs, pipes and notebooks."""
 
-    tell: Callable[[str], None] = _print
+    write: Callable[[str], None] = _print
     every: float = 10.0
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.label, self.total, self.unit, self.before, self.done = label, total, unit, done, done
-        self.started = self.told = time.monotonic()
+        self.started = self.written = time.monotonic()
 
     def advance(self, n: int = 1) -> None:
         self.done += n
-        if time.monotonic() - self.told >= self.every:
-            self._tell(f"{rate_and_eta(self.done - self.before, self.total - self.done, self._elapsed(), self.unit)}")
+        if time.monotonic() - self.written >= self.every:
+            self._write(rate_and_eta(self.done - self.before, self.total - self.done, self._elapsed(), self.unit))
 
     def end(self) -> None:
         if self.done > self.before:
-            self._tell(f"done in {self._elapsed():.1f} s")
+            self._write(f"done in {self._elapsed():.1f} s")
 
     def note(self, text: str) -> None:
-        self.tell(text)
+        self.write(text)
 
     def _elapsed(self) -> float:
         return max(time.monotonic() - self.started, 1e-9)
 
-    def _tell(self, rest: str) -> None:
-        self.told = time.monotonic()
-        self.tell(f"{self.label}: {self.done}/{self.total} {self.unit}, {rest}")
+    def _write(self, rest: str) -> None:
+        self.written = time.monotonic()
+        self.write(f"{self.label}: {self.done}/{self.total} {self.unit}, {rest}")
+
+
+@dataclass
+class CallbackProgress(Progress):
+    """Calls ``callback(label, done, total, unit)`` whenever a unit is finished: for a bar of your own."""
+
+    callback: Callable[[str, int, int, str], object]
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, done
+        self.advance(0)
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+        self.callback(self.label, self.done, self.total, self.unit)
+
+
+@dataclass
+class JsonProgress(Progress):
+    """Writes a line of JSON for every call, for `replay` in another process."""
+
+    stream: IO[str]
+
+    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
+        send(self.stream, "begin", label=label, total=total, unit=unit, done=done)
+
+    def advance(self, n: int = 1) -> None:
+        send(self.stream, "advance", n=n)
+
+    def end(self) -> None:
+        send(self.stream, "end")
+
+    def note(self, text: str) -> None:
+        send(self.stream, "note", text=text)
+
+    def wait(self, text: str) -> None:
+        send(self.stream, "wait", text=text)
+
+
+def send(stream: IO[str], event: str, **fields: Any) -> None:
+    """Write one event as a line of JSON: its name under ``event``, and its fields."""
+    stream.write(json.dumps({"event": event, **fields}) + "\n")
+    stream.flush()
+
+
+def replay(event: Mapping[str, Any], progress: Progress) -> None:
+    """Make the call that `JsonProgress` wrote down.
+
+    Raises:
+        ValueError: it is not an event of progress.
+    """
+    match event:
+        case {"event": "begin", "label": str(label), "total": int(total), "unit": str(unit), "done": int(done)}:
+            progress.begin(label, total, unit, done)
+        case {"event": "advance", "n": int(n)}:
+            progress.advance(n)
+        case {"event": "end"}:
+            progress.end()
+        case {"event": "note", "text": str(text)}:
+            progress.note(text)
+        case {"event": "wait", "text": str(text)}:
+            progress.wait(text)
+        case _:
+            raise ValueError(f"not an event of progress: {event!r:.200}")
 
 
 def rate_and_eta(done: int, left: int, seconds: float, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""Shards that many workers make: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
+"""Workers that make shards: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
 
 A worker loads one engine for a request and then makes shard after shard. It gets their names from a
 `ShardQueue` and puts the tables into it; the stage's task collects them and stays the only one that commits. The
@@ -22,15 +22,13 @@ from prefect import get_client, get_run_logger, task
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
-from ssb_core import stages
 from ssb_core.config.execution import Execution
 from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.results.wording import count
-from ssb_core.stages import Spec
-from ssb_core.stages.__main__ import read, written
+from ssb_core.stages import Input, Runtime, ShardMaker, ShardPlan, Spec, make_here, stage_module
 from ssb_core.stages.isolation import overdue
-from ssb_core.stages.shards import Input, Made, Work, alone, hands
+from ssb_core.stages.runtime import MadeShards
 from ssb_core.store import Store
 
 from .ray_queue import Event, ShardQueue
@@ -39,8 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from prefect_ray import RayTaskRunner
 
-DEATHS = 3  # of workers that had the same shard in hand, after which it is given up
-EVERY = 2.0  # seconds between looks at the workers while none tells anything
+MAX_DEATHS = 3  # a shard is given up after this many workers died while making it
+EVERY = 2.0  # seconds between checks of the workers while none reports anything
 PATIENCE = 5.0  # seconds in which the last lines of a log arrive
 
 
@@ -51,22 +49,21 @@ def make_shards(job: dict[str, Any], queue: Any, number: int) -> None:
 
     names = iter(lambda: ray.get(queue.get.remote(number)), None)
     first = next(names, None)
-    if first is None:  # others were faster: no engine is loaded for nothing
+    if first is None:  # other workers were faster: do not load an engine for nothing
         return
-    with overheard(lambda line: queue.put_line.remote(number, line)):
-        spec, store = read(job)
-        module: Any = stages.module(spec.stage)
-        work: Work = module.work(spec, store, Noted())
-        inputs = {i.name: i for i in work.inputs}
-        for item, table in work.make(inputs[name] for name in itertools.chain([first], names)):
+    with forwarded_stderr(lambda line: queue.put_line.remote(number, line)):
+        spec = Spec.load(job)
+        plan: ShardPlan = stage_module(spec.stage).plan_shards(spec, Store.at(job["store"]), Runtime(LoggedNotes()))
+        inputs = {i.name: i for i in plan.inputs}
+        for item, table in plan.make(inputs[name] for name in itertools.chain([first], names)):
             ray.get(queue.put_result.remote(number, item.name, table))
 
 
-def refuse_unheard(execution: Execution) -> None:
-    """Refuse workers on other machines that could not tell Prefect how they are.
+def refuse_unreachable_server(execution: Execution) -> None:
+    """Refuse workers on other machines that could not report to Prefect.
 
     Raises:
-        ConfigError: there is no server but the temporary one of this process.
+        ConfigError: the only server is the temporary one of this process.
     """
     if execution.workers.address and not PREFECT_API_URL.value():
         raise ConfigError(
@@ -76,16 +73,16 @@ def refuse_unheard(execution: Execution) -> None:
         )
 
 
-class Noted(Progress):
-    """Notes as lines of the log."""
+class LoggedNotes(Progress):
+    """Writes notes to the log, and nothing else."""
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
-    """Tell every line that this process, or one it starts, writes to stderr within the block."""
+def forwarded_stderr(write: Callable[[str], Any]) -> Iterator[None]:
+    """Call `write` with every line that this process, or one that it starts, writes to stderr within the block."""
     sys.stderr.flush()
     own = os.dup(2)
     reading, writing = os.pipe()
@@ -96,7 +93,7 @@ def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
         with open(reading, errors="replace") as pipe:
             for line in pipe:
                 os.write(own, line.encode())
-                tell(line.rstrip())
+                write(line.rstrip())
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -105,44 +102,44 @@ def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
     finally:
         sys.stderr.flush()
         os.dup2(own, 2)
-        listener.join(PATIENCE)  # a process that it leaves behind holds the pipe
+        listener.join(PATIENCE)  # a process that outlives the block still holds the pipe
 
 
 @contextmanager
-def crew() -> Iterator[None]:
-    """Within this block workers make the shards of requests that ask for them; a cluster begun for it ends with it."""
-    with ExitStack() as stack:
-        found: list[Cluster] = []
+def ray_shard_maker() -> Iterator[ShardMaker]:
+    """Makes the shards of requests that ask for workers on Ray, and all others here.
 
-        def make(spec: Spec, store: Store, work: Work, missing: Sequence[Input], progress: Progress) -> Made:
-            if not spec.shared:
-                yield from alone(spec, store, work, missing, progress)
+    A cluster that is started for it ends with the block.
+    """
+    with ExitStack() as stack:
+        clusters: list[Cluster] = []
+
+        def make(spec: Spec, store: Store, plan: ShardPlan, missing: Sequence[Input], progress: Progress) -> MadeShards:
+            if not spec.uses_workers:
+                yield from make_here(spec, store, plan, missing, progress)
                 return
-            if not found:
-                found.append(stack.enter_context(cluster(spec.execution)))
-            work.begin(missing, progress)
-            with _lost(spec, found, stack), Team(spec, store, found[0], missing, progress) as team:
-                for item, table in team.collect():
+            if not clusters:
+                clusters.append(stack.enter_context(cluster(spec.execution)))
+            plan.begin(missing, progress)
+            pool = WorkerPool(spec, store, clusters[0], missing, progress)
+            with _forgetting_lost(spec, clusters, stack), pool:
+                for item, table in pool.collect():
                     yield item, table
-                    progress.advance(work.units(item))
+                    progress.advance(plan.units(item))
             progress.end()
 
-        token = hands.set(make)
-        try:
-            yield
-        finally:
-            hands.reset(token)
+        yield make
 
 
 @contextmanager
-def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
-    """Let go of a cluster that cannot be reached any more, so that another try begins with a new one."""
+def _forgetting_lost(spec: Spec, clusters: list[Cluster], stack: ExitStack) -> Iterator[None]:
+    """Forget a cluster that cannot be reached any more, so that another try begins with a new one."""
     from ray.exceptions import RayError
 
     try:
         yield
     except RayError as e:
-        found.clear()
+        clusters.clear()
         with suppress(Exception):
             stack.close()
         why = f"{type(e).__name__}: {e}".splitlines()[0]
@@ -151,7 +148,7 @@ def _lost(spec: Spec, found: list[Cluster], stack: ExitStack) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Ray cluster at hand: what submits to it, its queue on this machine, and numbers for workers."""
+    """A Ray cluster: the task runner that submits to it, its queue on this machine, and the numbers of new workers."""
 
     runner: RayTaskRunner
     queue: Any
@@ -160,20 +157,20 @@ class Cluster:
 
 @contextmanager
 def cluster(execution: Execution) -> Iterator[Cluster]:
-    """The cluster to work on; one that is started for it ends with the block."""
+    """The cluster to work on. A cluster that is started here ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from prefect_ray import RayTaskRunner
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     workers = execution.workers
-    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come through the queue
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come through the queue
     if workers.address is None:
         cores = workers.count * workers.num_cpus  # else Ray starts no more workers than there are cores
-        how |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     else:
-        how |= {"address": workers.address}
-    with RayTaskRunner(init_kwargs=how) as runner:
+        options |= {"address": workers.address}
+    with RayTaskRunner(init_kwargs=options) as runner:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         queue: Any = ray.remote(ShardQueue).options(num_cpus=0, scheduling_strategy=here).remote()
         try:
@@ -182,22 +179,22 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
             ray.kill(queue)
 
 
-class Team:
-    """The workers of one request; a context manager that leaves none of them behind."""
+class WorkerPool:
+    """The workers of one request. A context manager that leaves none of them behind."""
 
     def __init__(
         self, spec: Spec, store: Store, cluster: Cluster, missing: Sequence[Input], progress: Progress
     ) -> None:
         self.spec = spec
-        self.job = written(spec, store)
+        self.job = {"store": store.location, **spec.dump()}
         self.cluster = cluster
         self.missing = {i.name: i for i in missing}
         self.progress = progress
         self.log = get_run_logger()
         self.working: dict[int, Any] = {}  # futures by the worker's number
-        self.deaths: Counter[str] = Counter()  # by the shard that was in hand; "" for none
+        self.deaths: Counter[str] = Counter()  # by the shard that the worker was making; "" for none
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,35 +210,35 @@ class Team:
 
         Raises:
             StageError: workers died again and again over a shard, or all took longer than they may.
-            Exception: what a worker raised.
+            Exception: the error of a worker.
         """
         import ray
 
-        deadline = time.monotonic() + 3600 * self.spec.execution.hours(self.spec.stage)
+        deadline = time.monotonic() + 3600 * self.spec.execution.stage_hours(self.spec.stage)
         ray.get(self.cluster.queue.put_all.remote(list(self.missing), next(self.cluster.numbers)))
-        self._hire(min(self.spec.execution.workers.count, len(self.missing)))
+        self._start(min(self.spec.execution.workers.count, len(self.missing)))
         while self.missing or self.working:
             event: Event | None = ray.get(self.cluster.queue.next_event.remote(EVERY if self.missing else 0.05))
             if event and event.shard:
                 yield self.missing.pop(event.shard), event.table
             elif event:
                 self.log.info("worker %d: %s", event.worker, event.line)
-            self._look_after()
+            self._check_workers()
             if time.monotonic() > deadline:
                 raise overdue(self.spec)
 
-    def _hire(self, more: int) -> None:
+    def _start(self, more: int) -> None:
         """Start more workers."""
         from prefect_ray.context import remote_options
 
         for number in itertools.islice(self.cluster.numbers, more):
-            called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
-            with remote_options(**self._needs()), temporary_settings({PREFECT_API_URL: _server()}):
-                told = {"job": self.job, "queue": self.cluster.queue, "number": number}
-                self.working[number] = self.cluster.runner.submit(called, told)
+            worker_task = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
+            with remote_options(**self._resources()), temporary_settings({PREFECT_API_URL: _server()}):
+                parameters = {"job": self.job, "queue": self.cluster.queue, "number": number}
+                self.working[number] = self.cluster.runner.submit(worker_task, parameters)
 
-    def _needs(self) -> dict[str, Any]:
-        """What Ray is told of each worker.
+    def _resources(self) -> dict[str, Any]:
+        """The resources that Ray reserves for each worker.
 
         Raises:
             ConfigError: no machine of the cluster that was started here can hold one.
@@ -250,56 +247,56 @@ class Team:
 
         workers, nodes = self.spec.execution.workers, [n["Resources"] for n in ray.nodes() if n["Alive"]]
         some = workers.num_gpus is not None or any("GPU" in n for n in nodes)
-        gpus = self.spec.execution.gpus if some else 0
+        gpus = self.spec.execution.gpus_per_worker if some else 0
         if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= workers.num_cpus for n in nodes):
-            found = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
+            message = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
             if workers.address is None:
-                raise ConfigError(f"{found}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
-            self.progress.note(f"{found}; waiting for one that has")
+                raise ConfigError(f"{message}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
+            self.progress.note(f"{message}; waiting for one that has")
         return {"num_cpus": workers.num_cpus, "num_gpus": gpus, "max_retries": 0}
 
-    def _look_after(self) -> None:
-        """Raise what workers raised, and replace the dead."""
+    def _check_workers(self) -> None:
+        """Raise the errors of workers, and replace workers that died."""
         import ray
 
         ended, _ = ray.wait(refs := [f.wrapped_future for f in self.working.values()], num_returns=len(refs), timeout=0)
         for number in [n for n, f in self.working.items() if f.wrapped_future in ended]:
             future = self.working.pop(number)
-            death = _death(future)
+            death = _cause_of_death(future)
             lost, waiting = ray.get(self.cluster.queue.give_back.remote(number))
             if death:
-                self._bury(number, future, death, lost)
-                self._hire(min(waiting, 1))
+                self._record_death(number, future, death, lost)
+                self._start(min(waiting, 1))
             elif lost:
                 raise StageError(f"stage {self.spec.stage}: worker {number} left shards out: {', '.join(lost)}")
 
-    def _bury(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
+    def _record_death(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
         self.deaths.update(lost or [""])
         self.progress.note(
-            f"worker {number} died with {count(len(lost), 'shard')} in hand, for others to make: {death}"
+            f"worker {number} died with {count(len(lost), 'shard')} unfinished, which other workers make: {death}"
         )
         _note_crash(future.task_run_id, death)
-        if hopeless := [name for name in lost or [""] if self.deaths[name] >= DEATHS]:
-            when = f"with shard {hopeless[0]} in hand" if hopeless[0] else "before they had anything in hand"
+        if hopeless := [name for name in lost or [""] if self.deaths[name] >= MAX_DEATHS]:
+            when = f"while making shard {hopeless[0]}" if hopeless[0] else "before they made a shard"
             raise StageError(
-                f"stage {self.spec.stage}: {DEATHS} workers died {when}; the last: {death}\n"
+                f"stage {self.spec.stage}: {MAX_DEATHS} workers died {when}; the last: {death}\n"
                 "  remedy: see Ray's log on that machine (/tmp/ray/session_latest/logs); if memory ran out, lower "
                 "execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
             )
 
 
 def _server() -> str:
-    """Where Prefect's API is, also if it is the temporary one of this process."""
+    """The URL of Prefect's API, also if it is the temporary one of this process."""
     with get_client(sync_client=True) as client:
         return str(client.api_url).rstrip("/")
 
 
-def _death(future: Any) -> str:
-    """How the process of a worker that ended died; empty if it ended well.
+def _cause_of_death(future: Any) -> str:
+    """How the process of a worker died; empty if it ended well.
 
     Raises:
-        StageError: it could not even begin.
-        Exception: what it raised.
+        StageError: it could not begin.
+        Exception: the worker's own error.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -315,6 +312,6 @@ def _death(future: Any) -> str:
 
 
 def _note_crash(task_run_id: Any, why: str) -> None:
-    """Prefect does not learn by itself that a worker's process is gone."""
+    """Mark a worker as crashed: Prefect does not notice by itself that its process is gone."""
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_task_run_state(task_run_id, Crashed(message=why), force=True)

@@ -1,1 +1,1 @@
-"""The command line ``ssb``: one file a command."""
+"""The command line ``ssb``: one file for each group of commands."""

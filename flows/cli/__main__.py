@@ -1,4 +1,4 @@
-"""``python -m flows.cli`` is ``ssb``."""
+"""``python -m flows.cli`` is the same program as ``ssb``."""
 
 from .main import main
 

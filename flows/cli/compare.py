@@ -1,71 +1,126 @@
-"""What ``ssb compare`` shows: the paired table, what else differs, and the problems that flipped."""
+"""``ssb compare``: the paired table, what else differs, and the problems that flipped."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from rich import box
-from rich.table import Table
+import typer
 
-from ssb_core.errors import ConfigError
-from ssb_core.report import compare_html
-from ssb_core.report.tables import comparison_table
-from ssb_core.report.verdict import comparison_in_words
-from ssb_core.results.compare import BenchmarkComparison, Comparison, Flip, ProblemSamples, figures
+from .errors import clean_errors
+from .options import RunsOption, StoreOption, open_store
 
-from . import console
+if TYPE_CHECKING:
+    from rich.table import Table
 
-LABEL = 8
-WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # fit 100 columns
+    from ssb_core.results.compare import BenchmarkComparison, Comparison, Flip, ProblemSamples
+
+LABEL_WIDTH = 8
+WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # these fit 100 columns
 
 
-def run(comparison: Comparison, top: int, as_json: bool, out: Path | None) -> None:
-    """Print the comparison and write its page; as JSON, the page is written only where `out` says so.
+def compare(
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="What to compare with: RUN, RUN:MODEL, or 'latest'.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="What to compare: RUN, RUN:MODEL, or 'latest'.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Model of a run that names none. By default: ssb, else base."
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=0, metavar="N", help="List N flipped problems of each kind. The page has all of them.")
+    ] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the HTML page here. By default: beside the report of SECOND."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all figures as JSON. The page is then written only with --out.")
+    ] = False,
+    store: StoreOption = "store",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Compare two evaluated models problem by problem: whether they really differ, and where.
+
+    Problems are matched by id and content. A difference above 0 means that
+    SECOND is better. The command also says what else differs between the two
+    runs, and writes a page with both texts of every problem that flipped.
+
+    Example: what did training change?
+
+      ssb compare latest:base latest:ssb
+    """
+    with clean_errors("interrupted; no page is written"):
+        from ssb_core.results import compare as comparisons
+
+        opened = open_store(store)
+        sides = [comparisons.load_side(runs, text, model, opened) for text in (first, second)]
+        print_comparison(comparisons.compare(*sides), top, as_json, out)
+
+
+def print_comparison(comparison: Comparison, top: int, as_json: bool, out: Path | None) -> None:
+    """Print a comparison and write its page. With `as_json` the page is written only to `out`, if that is given.
 
     Raises:
         ConfigError: `out` is a directory.
     """
+    from ssb_core.errors import ConfigError
+    from ssb_core.report import compare_html
+    from ssb_core.results.compare import figures
+
+    from .console import console
+
     if out and out.is_dir():
         raise ConfigError(f"--out {out} is a directory; give the name of an HTML file")
     if as_json:
         print(json.dumps(figures(comparison), indent=1, allow_nan=False))
     else:
-        for part in told(comparison, top):
-            console.console.print(part)
+        for part in _parts(comparison, top):
+            console.print(part)
     path = out or (None if as_json else compare_html.default_path(comparison))
     if path:
         compare_html.write(comparison, path)
     if path and not as_json:
-        console.console.print(f"\npage     {path}   every flipped problem, both texts side by side", soft_wrap=True)
+        console.print(f"\npage     {path}   every flipped problem, both texts side by side", soft_wrap=True)
 
 
-def told(comparison: Comparison, top: int) -> Iterator[Table | str]:
-    """The sides, then each benchmark with up to `top` flipped problems of each kind."""
+def _parts(comparison: Comparison, top: int) -> Iterator[Table | str]:
+    """The two sides, then each benchmark with up to `top` flipped problems of each kind."""
+    from rich.table import Table
+
+    from ssb_core.report.verdict import comparison_in_words
+
     sides = Table.grid(padding=(0, 2, 0, 0))
-    sides.add_column(width=LABEL - 1)
+    sides.add_column(width=LABEL_WIDTH - 1)
     for name, side in (("first", comparison.first), ("second", comparison.second)):
         sides.add_row(name, side.label, side.describe())
     yield sides
     yield from _notes(comparison.notes)
     for compared in comparison.benchmarks:
         yield f"\n{compared.benchmark}{' (partial)' if compared.partial else ''}"
-        yield _paired(comparison, compared)
+        yield _paired_table(comparison, compared)
         yield comparison_in_words(compared, comparison.first, comparison.second)
         yield from _notes(compared.notes)
         for title, flips in (("Better", compared.improved), ("Worse", compared.worsened)):
             if flips and top:
-                yield f"\n{title} in {comparison.second.label}: {_of(top, flips)}, each with its most common answer"
-                yield _flips(flips[:top])
+                listed = _how_many(top, flips)
+                yield f"\n{title} in {comparison.second.label}: {listed}, each with its most common answer"
+                yield _flips_table(flips[:top])
 
 
 def _notes(notes: Sequence[str]) -> Iterator[str]:
     yield from (f"note: {note}" for note in notes)
 
 
-def _paired(comparison: Comparison, compared: BenchmarkComparison) -> Table:
+def _paired_table(comparison: Comparison, compared: BenchmarkComparison) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from ssb_core.report.tables import comparison_table
+
     rows = comparison_table(compared, comparison.first, comparison.second)
     table = Table(box=box.SIMPLE_HEAD)
     for name in rows[0]:
@@ -76,30 +131,35 @@ def _paired(comparison: Comparison, compared: BenchmarkComparison) -> Table:
     return table
 
 
-def _of(top: int, flips: Sequence[Flip]) -> str:
+def _how_many(top: int, flips: Sequence[Flip]) -> str:
+    from ssb_core.results.wording import count
+
     if len(flips) <= top:
-        return f"{len(flips):,} {'problem' if len(flips) == 1 else 'problems'}"
+        return count(len(flips), "problem")
     return f"{top:,} of {len(flips):,} problems (--top {len(flips)} lists all)"
 
 
-def _flips(flips: Sequence[Flip]) -> Table:
+def _flips_table(flips: Sequence[Flip]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD)
     for heading, width in WIDTHS.items():
         overflow: Literal["ellipsis"] = "ellipsis"
         table.add_column(heading, max_width=width, no_wrap=True, overflow=overflow)
     for f in flips:
         problem = f.first.problem
-        table.add_row(_plain(problem.id), _plain(problem.answer), _answered(f.first), _answered(f.second))
+        table.add_row(_plain(problem.id), _plain(problem.answer), _outcome(f.first), _outcome(f.second))
     return table
 
 
-def _answered(answered: ProblemSamples) -> str:
-    """How many samples are right and the most common answer, or of one sample whether it is right and its answer."""
+def _outcome(answered: ProblemSamples) -> str:
+    """``3/4  17``: correct samples and the most common answer; or ``right  17`` for a single sample."""
     n = len(answered.samples)
     verdict = f"{answered.correct}/{n}" if n > 1 else "right" if answered.correct else "wrong"
     return f"{verdict}  {'no answer' if answered.answer is None else _plain(answered.answer)}"
 
 
 def _plain(text: str) -> str:
-    """In one line as Python writes it: nothing in it steers a terminal."""
+    """The text in one line, escaped as Python does, so that it cannot control the terminal."""
     return repr(text)[1:-1].replace("\\\\", "\\")

@@ -1,11 +1,11 @@
-"""What a person sees in the terminal: progress bars, the plan and the results as tables."""
+"""What the commands print in a terminal: progress bars, and the plan, checks and results as tables."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -23,27 +23,23 @@ from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
-from ssb_core.doctor import Check
 from ssb_core.progress import Progress
-from ssb_core.runs.plan import PlanRow
+
+if TYPE_CHECKING:
+    from ssb_core.doctor import Check
+    from ssb_core.runs.plan import PlanRow
 
 console = Console(markup=False, highlight=False)
-errors = Console(stderr=True)
-SPARED = (
-    "string match",
-    "pass@k",
-    "vs base",
-    "truncated",
-    "no answer",
-    "seeds",
-)  # left out in this order where room is short
+stderr = Console(stderr=True)
+OPTIONAL_COLUMNS = ("string match", "pass@k", "vs base", "truncated", "no answer", "seeds")
+"""Columns of the results, in the order in which a narrow terminal leaves them out."""
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
-GUTTERS = (0, 7, 14)  # columns of a check before what was found: indent, status, name
+CHECK_WIDTHS = (0, 7, 14)  # columns before the text of a check: indent, status, name
 
 
 class RateColumn(ProgressColumn):
-    """Units a second, over what this process did itself."""
+    """Units per second, of the work that this process did itself."""
 
     def render(self, task: Bar) -> Text:
         seconds, done = task.finished_time or task.elapsed, task.completed - task.fields["before"]
@@ -51,7 +47,7 @@ class RateColumn(ProgressColumn):
 
 
 class BarProgress(Progress):
-    """One bar for every phase, with rate and time left; finished bars stay."""
+    """Shows one bar for each phase, with rate and time left. Finished bars stay visible."""
 
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
@@ -67,10 +63,10 @@ class BarProgress(Progress):
 
 
 @contextmanager
-def progress(elsewhere: Progress) -> Iterator[Progress]:
-    """Bars on a terminal; where there is none, `elsewhere` listens."""
+def progress(fallback: Progress) -> Iterator[Progress]:
+    """Show bars if stderr is a terminal, and else use `fallback`."""
     if not sys.stderr.isatty():
-        yield elsewhere
+        yield fallback
         return
     columns = (
         TextColumn("{task.description}"),
@@ -82,12 +78,12 @@ def progress(elsewhere: Progress) -> Iterator[Progress]:
         TextColumn("ETA"),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=errors) as bars:
+    with Bars(*columns, console=stderr) as bars:
         yield BarProgress(bars)
 
 
 def plan_table(rows: list[PlanRow]) -> Table:
-    """The plan, one line per request."""
+    """The plan, one line for each request."""
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("request", "status", "why"):
         table.add_column(heading)
@@ -97,42 +93,41 @@ def plan_table(rows: list[PlanRow]) -> Table:
 
 
 def print_check(check: Check) -> None:
-    """One thing that `ssb doctor` looked at; what to do stands on a line of its own, unbroken, to be pasted."""
+    """Print one check of `ssb doctor`. The remedy is one unbroken line, so that it can be copied."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    for width in (*GUTTERS, None):
+    for width in (*CHECK_WIDTHS, None):
         table.add_column(width=width, overflow="fold")
     table.add_row("", Text(check.status, style=COLOURS[check.status]), check.name, check.found)
     console.print(table)
     if check.remedy:
-        console.print(
-            Text(" " * (sum(GUTTERS) + 2 * len(GUTTERS)) + f"-> {check.remedy}", style="bold"), soft_wrap=True
-        )
+        indent = " " * (sum(CHECK_WIDTHS) + 2 * len(CHECK_WIDTHS))
+        console.print(Text(f"{indent}-> {check.remedy}", style="bold"), soft_wrap=True)
 
 
-def results(rows: list[dict[str, str]]) -> Table:
-    """The results table, as in the report; where the terminal is narrow, without what words or the report tell too."""
-    shown = list(rows[0])
+def results_table(rows: list[dict[str, str]]) -> Table:
+    """The results table of the report. A narrow terminal leaves out columns that the text or the report has as well."""
+    columns = list(rows[0])
     unlimited = console.options.update(max_width=sys.maxsize)
-    for name in SPARED:
-        if Measurement.get(console, unlimited, _results(rows, shown)).maximum <= console.width:
+    for name in OPTIONAL_COLUMNS:
+        if Measurement.get(console, unlimited, _results_table(rows, columns)).maximum <= console.width:
             break
-        shown = [column for column in shown if column != name]
-    return _results(rows, shown)
+        columns = [column for column in columns if column != name]
+    return _results_table(rows, columns)
 
 
-def _results(rows: list[dict[str, str]], shown: list[str]) -> Table:
+def _results_table(rows: list[dict[str, str]], columns: list[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in shown:
+    for name in columns:
         table.add_column(name, justify="left" if name in ("benchmark", "model") else "right")
     for row in rows:
-        table.add_row(*(row[name] for name in shown))
+        table.add_row(*(row[name] for name in columns))
     return table
 
 
 def yield_line(counts: dict[str, Any]) -> str:
-    """The funnel in one line."""
-    left_out = f"; {counts['bad_gold']:,} left out (bad gold)" if counts["bad_gold"] else ""
+    """The yield of a run in one line; `counts` is ``yield`` of summary.json."""
+    unverifiable = f"; {counts['bad_gold']:,} left out (unverifiable answer)" if counts["bad_gold"] else ""
     return (
         f"{counts['problems']:,} problems: {counts['mixed']:,} mixed, {counts['all_correct']:,} all correct, "
-        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught{left_out}"
+        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught{unverifiable}"
     )

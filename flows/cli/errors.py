@@ -1,4 +1,4 @@
-"""How a command ends when something goes wrong."""
+"""How a command ends when something goes wrong: its message and its exit code."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ import typer
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """The process got SIGTERM. It ends a command as Ctrl-C does."""
 
 
 @contextmanager
 def clean_errors(
-    interrupted: str = "interrupted; finished shards are kept, the same command goes on from there",
+    interrupted: str = "interrupted; finished shards are kept, and the same command continues from there",
 ) -> Iterator[None]:
-    """What the user can mend is told in one message: exit code 2 for input, 1 for the store.
+    """Print an error that the user can fix as one message, without a traceback, and exit.
 
-    Ctrl-C ends with 130, SIGTERM with 143, and `interrupted` is told.
+    The exit code is 2 for wrong input, 1 for other errors, 130 after Ctrl-C and 143 after SIGTERM. After an
+    interruption the message is `interrupted`.
     """
     from ssb_core.errors import ConfigError, EngineError, StageError, StoreError, refused
 
     try:
-        with _terminable():
+        with _raise_on_sigterm():
             yield
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
@@ -36,11 +37,11 @@ def clean_errors(
         print(f"error: {e}", file=sys.stderr)
         raise typer.Exit(1) from None
     except BrokenPipeError:
-        raise  # who reads our output has seen enough; the program ends without a word
+        raise  # the reader of our output has closed the pipe; the program ends without a message
     except OSError as e:
         name = e.filename if isinstance(e.filename, str) else ""
-        told = refused(e, Path(name or ".")) or f"{name or 'the operating system'}: {e.strerror or e}"
-        print(f"error: {told}", file=sys.stderr)
+        message = refused(e, Path(name or ".")) or f"{name or 'the operating system'}: {e.strerror or e}"
+        print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(1) from None
     except KeyboardInterrupt as e:
         print(interrupted, file=sys.stderr)
@@ -48,14 +49,14 @@ def clean_errors(
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise `Terminated` in the block at SIGTERM; Prefect, which takes the signal while a flow runs, hands it on."""
+def _raise_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` in the block on SIGTERM. While a flow runs, Prefect handles the signal and passes it on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def terminate(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what ends now is not to be broken off
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)

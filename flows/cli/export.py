@@ -1,13 +1,19 @@
-"""What ``ssb export`` tells: what was written, how large it is, and the line that uses it."""
+"""``ssb export``: write a student or data set, and print its size and how to use it."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import humanize
+import typer
 
-from ssb_core.export import Exported, Kind
+from .errors import clean_errors
+from .options import RunArgument, RunsOption, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from ssb_core.export import Exported, Kind
 
 WIDTH = 100
 USES: dict[Kind, str] = {
@@ -17,24 +23,66 @@ USES: dict[Kind, str] = {
 }
 
 
-def told(written: Sequence[Exported], verdict: str) -> str:
-    """The exports with sizes and uses, in 100 columns but for longer paths; `verdict` is the results in words."""
-    lines = [line for e in written for line in _export(e)]
-    if any(e.kind != "dataset" for e in written):
-        lines += [_item("results", line) for line in verdict.splitlines()]
-    lines.append(_item("next", f"read {written[0].directory / 'README.md'}: numbers, provenance, code that loads it"))
-    upload = f"hf upload YOU/NAME {written[0].directory}" + (" --repo-type dataset" if written[0].rows else "")
-    lines.append(_item("publish", f"`{upload}`, once a license stands in README.md"))
+def export(
+    run_name: RunArgument = "latest",
+    adapter: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the student as a LoRA adapter for peft and vLLM.")
+    ] = None,
+    merged: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the student as one whole model, base and adapter.")
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write its training data: questions, rollouts, taught solutions.")
+    ] = None,
+    signal: Annotated[
+        bool, typer.Option("--signal", help="Add the teacher's hidden states to the data set. They are large.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export in DIR.")] = False,
+    store: StoreOption = "store",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Write the student or the data set of a run for use without ssb.
+
+    Each directory gets a README.md: a card for the Hugging Face hub with
+    results, provenance and code that loads it.
+
+    Example: an adapter for peft and vLLM, a data set for datasets and pandas.
+
+      ssb export latest --adapter out/adapter --dataset out/traces
+    """
+    with clean_errors("interrupted; no half-written directory is left"):
+        from ssb_core import export as exports
+        from ssb_core import report as reports
+        from ssb_core.runs import Run
+
+        directories: dict[Kind, Path | None] = {"adapter": adapter, "merged": merged, "dataset": dataset}
+        targets = {kind: directory for kind, directory in directories.items() if directory}
+        run = Run.named(runs, run_name, open_store(store))
+        exported = exports.export(run, targets, signal=signal, overwrite=overwrite)
+        print(describe(exported, reports.verdict_in_words(run.load_summary())))
+
+
+def describe(exported: Sequence[Exported], verdict: str) -> str:
+    """The exports with sizes and uses, in 100 columns unless a path is longer. `verdict` is the results in words."""
+    lines = [line for e in exported for line in _export_lines(e)]
+    if any(e.kind != "dataset" for e in exported):
+        lines += [_labelled("results", line) for line in verdict.splitlines()]
+    first = exported[0]
+    lines.append(_labelled("next", f"read {first.directory / 'README.md'}: results, provenance, code that loads it"))
+    upload = f"hf upload YOU/NAME {first.directory}" + (" --repo-type dataset" if first.rows else "")
+    lines.append(_labelled("publish", f"`{upload}`, after you have put a license into README.md"))
     return "\n".join(lines)
 
 
-def _export(e: Exported) -> list[str]:
-    rows = f"{e.rows:,} rows, " if e.kind == "dataset" else ""
-    files = f"{e.files} files, {humanize.naturalsize(e.bytes, format='%.3g')}"
-    return [_item(e.kind, f"{e.directory}: {rows}{files}"), _item("", USES[e.kind].format(e.directory))]
+def _export_lines(e: Exported) -> list[str]:
+    from ssb_core.results.wording import count, size
+
+    rows = f"{count(e.rows, 'row')}, " if e.kind == "dataset" else ""
+    files = f"{count(e.files, 'file')}, {size(e.bytes)}"
+    return [_labelled(e.kind, f"{e.directory}: {rows}{files}"), _labelled("", USES[e.kind].format(e.directory))]
 
 
-def _item(label: str, text: str) -> str:
+def _labelled(label: str, text: str) -> str:
     return textwrap.fill(
         text,
         WIDTH,

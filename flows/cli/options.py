@@ -1,4 +1,4 @@
-"""Options that several commands of ``ssb`` share, and the configuration that they come to."""
+"""Options that several commands of ``ssb`` share, and what the commands make of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssb_core.config.execution import StageName
+
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
     from ssb_core.store import Store
 
 
 class FormName(StrEnum):
-    """How a completion commits to its answer."""
+    """How a completion states its answer."""
 
     boxed = "boxed"
     hash = "hash"
@@ -23,7 +25,7 @@ class FormName(StrEnum):
 
 
 class PoolTypeName(StrEnum):
-    """What the runs of a work pool are."""
+    """How a work pool runs a flow."""
 
     process = "process"
     docker = "docker"
@@ -31,13 +33,42 @@ class PoolTypeName(StrEnum):
 
 
 PresetOption = Annotated[
-    str | None, typer.Option("--preset", "-p", help="A configuration that ships with ssb: quickstart, smollm2, paper.")
+    str | None,
+    typer.Option(
+        "--preset", "-p", metavar="NAME", help="Use a configuration that ships with ssb: quickstart, smollm2 or paper."
+    ),
 ]
-ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="Your own configuration, a YAML file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Use your own configuration, a YAML file.")
+]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="A.B=C", help="Change one field, e.g. --set rollouts.samples=8. Repeatable."),
+    typer.Option(
+        "--set", "-s", metavar="A.B=C", help="Change one field, for example --set rollouts.samples=8. Repeatable."
+    ),
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Use at most N problems of every benchmark. All results are then marked as partial."
+    ),
+]
+FromOption = Annotated[
+    StageName,
+    typer.Option(
+        "--from", metavar="STAGE", help="Start at this stage. Earlier stages must be in the store, or the run refuses."
+    ),
+]
+ToOption = Annotated[StageName, typer.Option("--to", metavar="STAGE", help="Stop after this stage.")]
+ForceOption = Annotated[
+    list[StageName] | None,
+    typer.Option("--force", metavar="STAGE", help="Make this stage again although it is cached. Repeatable."),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", "-n", metavar="NAME", help="Name the run. By default: the preset and a digest."),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")]
 StoreOption = Annotated[
     str,
     typer.Option(
@@ -47,21 +78,13 @@ StoreOption = Annotated[
         help="Where results are kept and reused: a directory, or a URL such as s3://bucket/store.",
     ),
 ]
-RunsOption = Annotated[Path, typer.Option("--runs", help="Where each run's report and summary go.")]
-LimitOption = Annotated[
-    int | None,
-    typer.Option(
-        min=1, metavar="N", help="Ask at most N problems of every benchmark: a smoke run, marked as partial everywhere."
-    ),
-]
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", "-n", help="Name of the run; by default preset and digest."),
+RunsOption = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="Where each run has a folder with its report and summary.")
 ]
 
 
 def load(preset: str | None, config: Path | None, overrides: list[str] | None, limit: int | None = None) -> RunConfig:
-    """The configuration that options stand for.
+    """Build the configuration from the options.
 
     Raises:
         ConfigError: it cannot be used.
@@ -69,14 +92,19 @@ def load(preset: str | None, config: Path | None, overrides: list[str] | None, l
     from ssb_core.config import presets
 
     limited = [f"evaluate.limit={limit}"] if limit else []
-    return presets.load(preset, config, [*(overrides or ()), *limited])
+    return presets.load_config(preset, config, [*(overrides or ()), *limited])
+
+
+def preset_name(preset: str | None, config: Path | None) -> str:
+    """What tables and run names call the configuration: its preset, its file, or ``custom``."""
+    return preset or (config.stem if config else "custom")
 
 
 def open_store(location: str) -> Store:
-    """The store at a path or URL.
+    """Open the store at a path or URL.
 
     Raises:
-        ConfigError: nothing that is installed knows the URL.
+        ConfigError: no installed package can read the URL.
     """
     from ssb_core.errors import ConfigError, StoreError
     from ssb_core.store import Store

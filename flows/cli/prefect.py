@@ -1,4 +1,4 @@
-"""The commands of ``ssb`` for those who run it on a Prefect server."""
+"""``ssb serve-local``, ``ssb deploy`` and ``ssb parameters``: for users who run ssb on a Prefect server."""
 
 from __future__ import annotations
 
@@ -12,65 +12,88 @@ import typer
 
 from ssb_core.config.execution import StageName
 
-from .. import preflight
 from .errors import clean_errors
-from .options import ConfigOption, LimitOption, NameOption, PoolTypeName, PresetOption, SetOption, load
+from .options import (
+    ConfigOption,
+    ForceOption,
+    FromOption,
+    LimitOption,
+    NameOption,
+    PoolTypeName,
+    PresetOption,
+    SetOption,
+    ToOption,
+    load,
+    preset_name,
+)
 
 
 def serve_local(
     home: Annotated[
-        Path, typer.Option("--home", envvar="SSB_HOME", help="Where store, runs and data files of every run lie.")
+        Path,
+        typer.Option("--home", envvar="SSB_HOME", metavar="DIR", help="Where store, runs and data files are."),
     ] = Path("."),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where server and UI listen.")] = 4200,
+    port: Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="Port of the server and its UI.")] = 4200,
     host: Annotated[
-        str, typer.Option(help="Its address. Whoever reaches it can do everything: see PREFECT_SERVER_API_AUTH_STRING.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of the server. Everyone who can reach it controls it: see PREFECT_SERVER_API_AUTH_STRING.",
+        ),
     ] = "127.0.0.1",
 ) -> None:
-    """Serve everything on this machine: Prefect server with UI, work pools, deployments, and a worker for each GPU.
+    """Start a Prefect server with its UI on this machine, with work pools, deployments, and a worker for each GPU.
 
-    Ctrl-C stops it all. Start it as often as you like: what is there already is used.
+    Ctrl-C stops everything. Start it again at any time: it continues with the
+    same database, pools and runs.
 
-    Then, in another terminal,
+    Example, with the second and third line in another terminal:
 
-    prefect deployment run ssb/quickstart --watch
-
-    with the PREFECT_API_URL that it prints.
+      ssb serve-local
+      export PREFECT_API_URL=http://127.0.0.1:4200/api
+      prefect deployment run ssb/quickstart --watch
     """
-    from ..server import serve_local as serving
+    from ..server import serve_local as local_server
 
-    with clean_errors("stopped; runs go on from their last shard when they are started again"):
+    with clean_errors("stopped; runs continue from their last shard when they are started again"):
         try:
-            serving.serve(home, host, port, _say)
-        except serving.Ended as e:
+            local_server.serve(home, host, port, _print_line)
+        except local_server.ProcessEnded as e:
             print(f"error: {e}", file=sys.stderr)
             raise typer.Exit(1) from None
 
 
 def deploy(
     pool_type: Annotated[
-        PoolTypeName, typer.Option(help="What the pool gpu runs: processes, or containers by its job template.")
+        PoolTypeName, typer.Option(help="How the pool gpu runs flows: as processes, or in containers.")
     ] = PoolTypeName.process,
-    gpus: Annotated[int, typer.Option(min=1, help="Runs that the pool gpu allows at once: its number of GPUs.")] = 1,
+    gpus: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of GPUs, and so of runs that the pool gpu allows at once.")
+    ] = 1,
 ) -> None:
     """Create work pools, automations and deployments on the server that PREFECT_API_URL names.
 
-    Do it again after an upgrade: deployments and automations are renewed, pools keep what you changed in them.
+    Run it again after an upgrade: deployments and automations are updated, and
+    pools keep what you changed in them.
 
-    Start workers then, one for each GPU, with the folder for store and runs:
+    Example, with a worker for the first GPU:
 
-    SSB_HOME=/data/ssb CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1
+      export PREFECT_API_URL=http://127.0.0.1:4200/api
+      ssb deploy --gpus 2
+      export SSB_HOME=/data/ssb
+      CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1
     """
     with clean_errors():
         from prefect.settings import get_current_settings
 
         from ssb_core.errors import ConfigError
 
-        from ..server import deploy as deploying
+        from ..server import deploy as deployment
 
         url = get_current_settings().api.url
         if not url:
             raise ConfigError("PREFECT_API_URL is not set\n  remedy: set it to a server's, or use ssb serve-local")
-        deploying.deploy(pool_type.value, gpus, os.environ | {"PREFECT_API_URL": url}, _say)
+        deployment.deploy(pool_type.value, gpus, os.environ | {"PREFECT_API_URL": url}, _print_line)
 
 
 def parameters(
@@ -78,33 +101,36 @@ def parameters(
     config: ConfigOption = None,
     overrides: SetOption = None,
     limit: LimitOption = None,
-    from_stage: Annotated[StageName, typer.Option("--from", help="As in ssb run.")] = StageName.rollouts,
-    to_stage: Annotated[StageName, typer.Option("--to", help="As in ssb run.")] = StageName.evaluate,
-    force: Annotated[list[StageName] | None, typer.Option("--force", help="As in ssb run. Repeatable.")] = None,
+    from_stage: FromOption = StageName.rollouts,
+    to_stage: ToOption = StageName.evaluate,
+    force: ForceOption = None,
     name: NameOption = None,
 ) -> None:
-    """Print the parameters of a deployed run as JSON, checked.
+    """Check the options of a run, and print them as JSON: the parameters of a deployment.
 
-    For example
+    The options mean the same as in ssb run.
 
-    ssb parameters --preset paper --set model.source=/models/mine | prefect deployment run ssb/full --params -
+    Example:
+
+      ssb parameters --preset paper | prefect deployment run ssb/full --params -
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
-        stages = [f.value for f in force or []]
-        preflight.refuse_bad_part(from_stage.value, to_stage.value, stages)
-        origin = preset or (config.stem if config else "custom")
-        preflight.name_of(name, origin, settings)
-        given = {
+        preflight.refuse_bad_stages(from_stage, to_stage, force or ())
+        called = preset_name(preset, config)
+        preflight.run_name(name, called, settings)
+        flow_parameters = {
             "config": settings.model_dump(mode="json"),
             "name": name,
-            "preset": origin,
-            "from_stage": from_stage.value,
-            "to_stage": to_stage.value,
-            "force": stages,
+            "preset": called,
+            "from_stage": from_stage,
+            "to_stage": to_stage,
+            "force": force or [],
         }
-        print(json.dumps(given, indent=1, allow_nan=False))
+        print(json.dumps(flow_parameters, indent=1, allow_nan=False))
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)

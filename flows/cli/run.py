@@ -1,40 +1,129 @@
-"""A run as the command line starts it: its environment, the flow, and what is told at the end."""
+"""``ssb run`` and ``ssb plan``: run the pipeline, or show what a run would do."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ssb_core.config.execution import StageName
+
+from . import environment
+from .errors import clean_errors
+from .options import (
+    ConfigOption,
+    ForceOption,
+    FromOption,
+    LimitOption,
+    NameOption,
+    PresetOption,
+    RunsOption,
+    SetOption,
+    StoreOption,
+    ToOption,
+    load,
+    open_store,
+    preset_name,
+)
+from .report import print_summary
 
 if TYPE_CHECKING:
     import httpx
 
-    from ssb_core.config import RunConfig
+
+def run(
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    from_stage: FromOption = StageName.rollouts,
+    to_stage: ToOption = StageName.evaluate,
+    force: ForceOption = None,
+    name: NameOption = None,
+    store: StoreOption = "store",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Run the pipeline, or continue it where it stopped.
+
+    You can interrupt a run at any time. The same command continues from the
+    last finished shard or checkpoint, and takes finished stages from the store.
+
+    The stages are rollouts, select, teach, distill and evaluate. Some
+    configurations need more: merge between rounds, and the baselines sft, rft,
+    ssb-no-wrong and grpo.
+
+    Examples:
+
+      ssb run --preset quickstart
+      ssb run --preset paper --set model.source=./my-model --limit 20
+      ssb run --config mine.yaml --to teach
+    """
+    with clean_errors():
+        from ssb_core.api import preflight
+
+        settings = load(preset, config, overrides, limit)
+        preflight.refuse_bad_stages(from_stage, to_stage, force or ())
+        called = preset_name(preset, config)
+        directory = runs / preflight.run_name(name, called, settings)
+        preflight.refuse_bad_input(settings, open_store(store), runs, from_stage)
+        _print_notes(preflight.notes(settings, str(directory / "report.html"), to_stage))
+        summary = _run_flow(
+            from_stage=from_stage,
+            to_stage=to_stage,
+            force=tuple(force or ()),
+            name=name,
+            preset=called,
+            config=settings,
+            store=store,
+            runs=str(runs),
+        )
+        print_summary(summary, directory)
 
 
-def start(
-    settings: RunConfig,
-    store: str,
-    runs: Path,
-    name: str | None,
-    preset: str,
-    from_stage: str,
-    to_stage: str,
-    force: list[str],
-) -> dict[str, Any]:
-    """Run the flow with this terminal listening."""
-    environment_defaults()
+def plan(
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    store: StoreOption = "store",
+) -> None:
+    """Show what a run would do, and change nothing.
+
+    Each request of the run is cached, partial, missing or stale, and the table says why.
+
+    Example:
+
+      ssb plan --preset quickstart --set rollouts.samples=8
+    """
+    with clean_errors():
+        from ssb_core.api import preflight
+        from ssb_core.runs import plan as plans
+        from ssb_core.runs.pipeline import Pipeline
+
+        from . import console
+
+        settings = load(preset, config, overrides, limit)
+        opened = open_store(store)
+        rows = plans.plan(Pipeline.of(settings, opened.root), opened)
+        console.console.print(console.plan_table(rows))
+        _print_notes(preflight.notes(settings, "the run's report.html"))
+
+
+def _run_flow(**parameters: Any) -> dict[str, Any]:
+    """Call the flow `ssb` with its parameters, and show its progress in this terminal. Returns the run's summary.
+
+    Raises:
+        StageError: the Prefect server no longer answers.
+    """
+    environment.set_defaults()
     import httpx
     from prefect.client.base import ServerType, determine_server_type
 
-    from ssb_core.config.execution import StageName
     from ssb_core.errors import StageError
     from ssb_core.progress import PlainProgress
-    from tasks.run_stage import listener
 
-    from ..ssb import ssb
+    from ..ssb import listener, ssb
     from . import console
 
     if determine_server_type() == ServerType.EPHEMERAL:
@@ -44,67 +133,31 @@ def start(
     with console.progress(PlainProgress()) as progress:
         token = listener.set(progress)
         try:
-            return ssb(
-                from_stage=StageName(from_stage),
-                to_stage=StageName(to_stage),
-                force=tuple(map(StageName, force)),
-                name=name,
-                preset=preset,
-                config=settings,
-                store=store,
-                runs=str(runs),
-            )
+            summary: dict[str, Any] = ssb(**parameters)
+            return summary
         except httpx.TransportError as e:
-            if not _of_prefect(e):
+            if not _is_about_prefect(e):
                 raise
             raise StageError(
-                f"the Prefect server cannot be reached any more ({e}); finished shards are kept\n"
-                "  remedy: the same command goes on from there when it answers again, or without PREFECT_API_URL"
+                f"the Prefect server no longer answers ({e}); finished shards are kept\n"
+                "  remedy: run the same command when it answers again, or without PREFECT_API_URL"
             ) from None
         finally:
             listener.reset(token)
 
 
-def _of_prefect(error: httpx.TransportError) -> bool:
+def _is_about_prefect(error: httpx.TransportError) -> bool:
+    """Whether the failed request went to Prefect's API."""
     import httpx
     from prefect.settings import get_current_settings
 
-    url, asked = get_current_settings().api.url, getattr(error, "_request", None)
-    if not url or asked is None:
+    api, request = get_current_settings().api.url, getattr(error, "_request", None)
+    if not api or request is None:
         return False
-    own = httpx.URL(str(url))
-    return (own.host, own.port) == (asked.url.host, asked.url.port) and asked.url.path.startswith(own.path)
+    url = httpx.URL(str(api))
+    return (url.host, url.port) == (request.url.host, request.url.port) and request.url.path.startswith(url.path)
 
 
-def environment_defaults() -> None:
-    """Settings that suit a terminal, unless the user has set them; before torch and Prefect are imported."""
-    # Threads that spin long while they wait make a run many times slower as soon as anything else wants a core.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # errors are told once, by us
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # as deployments/automations.yaml expects
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-
-
-def _program() -> str:
-    """How the user can call this program: by name if it is on the path."""
-    return "ssb" if shutil.which("ssb") else os.path.relpath(sys.argv[0])
-
-
-def tell(summary: dict[str, Any], directory: Path) -> None:
-    """Results, where to read more, and what to do next."""
-    from ssb_core import report as reports
-
-    from . import console
-
-    out = console.console
-    out.print(console.yield_line(summary["yield"]))
-    if summary["benchmarks"]:
-        out.print(console.results(reports.results_table(summary)))
-        out.print(reports.verdict_in_words(summary))
-    statuses = ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
-    out.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
-    out.print(f"report   {directory / 'report.html'}")
-    out.print(f"numbers  {directory / 'summary.json'}")
-    out.print(f"next     {_program()} show ID   tells one problem's story; ids are in the report")
+def _print_notes(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What ``ssb signal`` shows: the teacher signal's size and exactness, and what the hint changed."""
+"""``ssb signal``: the size and exactness of a run's teacher signal, and what the hint changed."""
 
 from __future__ import annotations
 
@@ -6,132 +6,174 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import humanize
-from rich import box
-from rich.table import Table
+import typer
 
-from ssb_core.progress import PlainProgress
-from ssb_core.results import hint_effect
-from ssb_core.results.hint_effect import Certificates, EffectAtTemperature, HintEffectStats, Storage, TokenInContext
-from ssb_core.runs import Run
-from ssb_core.signal.marks import Shift
+from . import environment
+from .errors import clean_errors
+from .options import RunArgument, RunsOption, StoreOption, open_store
 
-from . import console
+if TYPE_CHECKING:
+    from rich.table import Table
 
-LABEL = 12
-WIDTHS = {"problem": 17, "after": 19, "token": 9, "raised": 16, "lowered": 16}  # fit 100 columns
+    from ssb_core.results.hint_effect import Certificates, EffectAtTemperature, HintEffectStats, Storage, TokenInContext
+    from ssb_core.runs import Run
+    from ssb_core.signal.marks import Shift
+
+LABEL_WIDTH = 12
+WIDTHS = {"problem": 17, "after": 19, "token": 9, "raised": 16, "lowered": 16}  # these fit 100 columns
 
 
-def run(chosen: Run, traces: int, top: int, as_json: bool) -> None:
-    """Print what is stored at once, and the hint's effect when it is computed."""
-    stored, certified = hint_effect.load_storage(chosen), hint_effect.load_certificates(chosen)
+def signal(
+    run_name: RunArgument = "latest",
+    traces: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Examine N taught traces, a seeded draw; 0 means all of them.")
+    ] = 64,
+    top: Annotated[int, typer.Option(min=0, metavar="N", help="List the N tokens that the hint changed most.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    store: StoreOption = "store",
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """Show a run's teacher signal: its size, how exact it is, and what the hint changed.
+
+    The effect of the hint is KL(teacher || bare student) in nats, at every
+    token of a taught solution. The teacher has seen the hint; the bare student
+    is the same model with the question alone.
+
+    The command loads the base model on the device that the run used, and writes
+    nothing.
+
+    Example: read every taught trace, list the 20 tokens that changed most.
+
+      ssb signal latest --traces 0 --top 20
+    """
+    with clean_errors("interrupted"):
+        environment.set_defaults()
+        from ssb_core.runs import Run
+
+        print_signal(Run.named(runs, run_name, open_store(store)), traces, top, as_json)
+
+
+def print_signal(run: Run, traces: int, top: int, as_json: bool) -> None:
+    """Print the size and exactness at once, and the hint's effect as soon as it is computed."""
+    from ssb_core.progress import PlainProgress
+    from ssb_core.results import hint_effect
+
+    from . import console
+
+    storage, certificates = hint_effect.load_storage(run), hint_effect.load_certificates(run)
     if not as_json:
-        console.console.print(facts(stored, certified))
+        console.console.print(storage_table(storage, certificates))
     with console.progress(PlainProgress()) as progress:
-        found = hint_effect.measure(chosen, traces, top, progress)
+        survey = hint_effect.measure(run, traces, top, progress)
     if as_json:
-        sizes = asdict(stored) | {"ratio": stored.ratio}
-        figures = {"run": chosen.name, "storage": sizes, "certificates": asdict(certified), "survey": asdict(found)}
+        sizes = asdict(storage) | {"ratio": storage.ratio}
+        figures = {"run": run.name, "storage": sizes, "certificates": asdict(certificates), "survey": asdict(survey)}
         print(json.dumps(figures, indent=1, allow_nan=False))
         return
-    for part in effect(found, stored.codec):
+    for part in effect(survey, storage.codec):
         console.console.print(part)
 
 
-def facts(stored: Storage, certified: Certificates) -> Table:
-    """What is stored and how it was certified, a line for each matter."""
-    vectors = ", ".join(f"{name}: {numbers}" for name, numbers in stored.fields.items())
+def storage_table(storage: Storage, certificates: Certificates) -> Table:
+    """What is stored and how exact it is, one line for each topic."""
+    from rich.table import Table
+
+    from ssb_core.results.wording import count, size
+
+    vectors = ", ".join(f"{name}: {numbers}" for name, numbers in storage.fields.items())
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(width=LABEL)
+    table.add_column(width=LABEL_WIDTH)
     table.add_column(overflow="fold")
-    table.add_row("signal", f"codec {stored.codec}; a token holds {vectors}")
+    table.add_row("signal", f"codec {storage.codec}; a token has {vectors}")
     table.add_row(
-        "captured", f"{stored.tokens:,} tokens of {_count(stored.traces, 'trace')} in {_count(stored.shards, 'shard')}"
+        "captured", f"{storage.tokens:,} tokens of {count(storage.traces, 'trace')} in {count(storage.shards, 'shard')}"
     )
     table.add_row(
         "size",
-        f"{stored.raw_bytes / stored.tokens:,.0f} bytes a token, "
-        f"{stored.stored_bytes / stored.tokens:,.0f} compressed; {_size(stored.stored_bytes)} in all, "
-        f"{_size(stored.file_bytes)} with prompts and texts",
+        f"{storage.raw_bytes / storage.tokens:,.0f} bytes a token, "
+        f"{storage.stored_bytes / storage.tokens:,.0f} compressed; {size(storage.stored_bytes)} in all, "
+        f"{size(storage.file_bytes)} with prompts and texts",
     )
     table.add_row(
-        "logits", f"in float32 would take {stored.logits_bytes:,} bytes a token, {stored.ratio:,.1f} times as much"
+        "logits", f"in float32 would take {storage.logits_bytes:,} bytes a token, {storage.ratio:,.1f} times as much"
     )
     table.add_row(
         "certificates",
-        f"{certified.valid:,} of {_count(certified.shards, 'shard')} valid; {certified.tokens:,} tokens were computed "
-        "anew",
+        f"{certificates.valid:,} of {count(certificates.shards, 'shard')} valid; {certificates.tokens:,} tokens were "
+        "recomputed",
     )
+    not_counted = "; what the codec left out is not counted" if storage.codec.startswith("topk/") else ""
     table.add_row(
         "errors",
-        f"KL {certified.mean_kl_error:.1e} nats in the mean, {certified.max_kl_error:.1e} at most; log-probabilities "
-        f"{certified.max_logp_error:.1e} at most{_of_what(stored.codec)}",
+        f"KL {certificates.mean_kl_error:.1e} nats on average, {certificates.max_kl_error:.1e} at most; "
+        f"log-probabilities {certificates.max_logp_error:.1e} at most{not_counted}",
     )
     return table
 
 
-def effect(found: HintEffectStats, codec: str) -> list[Table | str]:
-    """What the hint changed, as distributions and token by token."""
-    traces = f"{found.traces:,} of {_count(found.of, 'trace')}"
-    rest = " (a seeded draw; --traces 0 takes all)" if found.traces < found.of else ""
-    t, start = found.at[-1].temperature, found.at[-1].kl.mean
-    lines: list[Table | str] = [
-        f"\nWhat the hint changed, over {found.tokens:,} tokens of {traces}{rest}",
-        _spreads(found.at),
-        f"{found.large:.2%} of the tokens are above {hint_effect.LARGE:g} nat at T = 1; T² KL at T = {t:g} is "
-        f"{t * t * start:.3g}, where distillation starts",
+def effect(survey: HintEffectStats, codec: str) -> list[Table | str]:
+    """What the hint changed, as distributions over all tokens and as the most changed tokens."""
+    from ssb_core.results import hint_effect
+    from ssb_core.results.wording import count
+
+    traces = f"{survey.traces:,} of {count(survey.of, 'trace')}"
+    rest = " (a seeded draw; --traces 0 takes all)" if survey.traces < survey.of else ""
+    t, kl = survey.at[-1].temperature, survey.at[-1].kl.mean
+    parts: list[Table | str] = [
+        f"\nWhat the hint changed, over {survey.tokens:,} tokens of {traces}{rest}",
+        _spread_table(survey.at),
+        f"{survey.large:.2%} of the tokens are above {hint_effect.LARGE:g} nat at T = 1; T² KL at T = {t:g} is "
+        f"{t * t * kl:.3g}, where distillation starts",
     ]
     if codec.startswith("topk/"):
-        lines.append("Of this codec KL is a lower bound: what it left out is shared out as the bare student does.")
-    if found.moments:
-        lines.append("\nWhere it changed the teacher's mind most: KL, and the probabilities it raised and lowered most")
-        lines.append(_moments(found.moments))
-    return lines
+        parts.append(
+            "With this codec KL is a lower bound: the mass that it left out is distributed as the bare student does."
+        )
+    if survey.moments:
+        parts.append("\nWhere the hint changed most: KL, and the probabilities that it raised and lowered most")
+        parts.append(_token_table(survey.moments))
+    return parts
 
 
-def _of_what(codec: str) -> str:
-    return "; what the codec left out is not counted" if codec.startswith("topk/") else ""
+def _spread_table(at: Sequence[EffectAtTemperature]) -> Table:
+    from rich import box
+    from rich.table import Table
 
-
-def _spreads(at: Sequence[EffectAtTemperature]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("nats a token")
     for heading in ("T", "mean", "median", "90%", "99%", "max"):
         table.add_column(heading, justify="right")
     entropies = [("teacher's entropy", a.temperature, a.entropy) for a in at]
     kls = [("KL(teacher || bare student)", a.temperature, a.kl) for a in at]
-    for what, temperature, spread in chain(entropies, kls):
-        table.add_row(what, f"{temperature:g}", *(f"{value:.3g}" for value in asdict(spread).values()))
+    for quantity, temperature, spread in chain(entropies, kls):
+        table.add_row(quantity, f"{temperature:g}", *(f"{value:.3g}" for value in asdict(spread).values()))
     return table
 
 
-def _moments(moments: Sequence[TokenInContext]) -> Table:
+def _token_table(moments: Sequence[TokenInContext]) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("KL", justify="right")
     for heading, width in WIDTHS.items():
         justify: Literal["left", "right"] = "right" if heading == "after" else "left"
         table.add_column(heading, max_width=width, no_wrap=True, justify=justify)
     for m in moments:
-        cells = _before(m.before), repr(m.mark.text), _shift(m.mark.raised), _shift(m.mark.lowered)
+        cells = _context(m.before), repr(m.mark.text), _change(m.mark.raised), _change(m.mark.lowered)
         table.add_row(f"{m.mark.kl:.2f}", m.problem_id, *cells)
     return table
 
 
-def _shift(shift: Shift) -> str:
+def _change(shift: Shift) -> str:
+    """``12→99% 'token'``: the probability without and with the hint."""
     return f"{100 * shift.bare:.0f}→{100 * shift.hinted:.0f}% {shift.text!r}"
 
 
-def _before(text: str) -> str:
-    """The end of a text in one line. Like tokens it is shown as Python writes it: nothing in it steers a terminal."""
-    shown, room = repr(text)[1:-1], WIDTHS["after"]
-    return shown if len(shown) <= room else f"…{shown[1 - room :]}"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
-
-
-def _size(n: int) -> str:
-    return humanize.naturalsize(n, format="%.3g")
+def _context(text: str) -> str:
+    """The end of a text in one line, escaped as Python does, so that it cannot control the terminal."""
+    escaped, width = repr(text)[1:-1], WIDTHS["after"]
+    return escaped if len(escaped) <= width else f"…{escaped[1 - width :]}"

@@ -1,4 +1,4 @@
-"""The commands of ``ssb`` that look after a store: status, verify, gc."""
+"""``ssb status``, ``ssb verify`` and ``ssb gc``: what a store has, whether it is whole, and what can be deleted."""
 
 from __future__ import annotations
 
@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 
 
 def status(store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
-    """Say what runs there are, how far they are and who is at work, and what the store holds. Reads the disk alone."""
+    """List the runs with their progress, and what the store has of each stage.
+
+    The command only reads files. It shows which stages are being made now, and
+    by which process.
+
+    Example:
+
+      ssb status
+    """
     with clean_errors("interrupted"):
-        from ssb_core.runs import status as overview
+        from ssb_core.runs import status as statuses
 
-        from . import console
+        from .console import console
 
-        held = open_store(store)
-        found, stages = overview.runs(runs, held), list(overview.stages(held))
-        for shown, where in ((_runs(found), runs), (_stages(stages), held)):
-            console.console.print(shown if shown.row_count else f"nothing in {where} yet; start with: ssb run")
+        opened = open_store(store)
+        run_rows, stage_rows = statuses.runs(runs, opened), list(statuses.stages(opened))
+        for table, place in ((_run_table(run_rows), runs), (_stage_table(stage_rows), opened)):
+            console.print(table if table.row_count else f"nothing in {place} yet; start with: ssb run")
 
 
 def verify(
@@ -37,11 +45,16 @@ def verify(
         bool, typer.Option("--repair", help="Set damaged files aside, so that the next run makes them again.")
     ] = False,
 ) -> None:
-    """Read every file of a store against its checksum. The exit code is 1 if one is damaged or missing.
+    """Read every file of a store and compare it with its checksum.
 
-    Runs check sizes before they believe a result, and checksums whenever they read; this reads all of it.
+    A run compares sizes before it reuses a result, and checksums when it reads
+    one. This command reads everything. The exit code is 1 if a file is damaged
+    or missing.
 
-    The last line counts what was read.
+    Examples:
+
+      ssb verify
+      ssb verify --repair
     """
     with clean_errors("interrupted; nothing is changed"):
         from ssb_core.progress import Progress
@@ -50,59 +63,70 @@ def verify(
 
         from . import console
 
-        held = open_store(store)
-        held.check(write=False)
+        opened = open_store(store)
+        opened.check(write=False)
         with console.progress(Progress()) as progress:
-            found = audit.verify(held, progress)
-        for finding in found.findings:
-            print(f"{finding.path}: {finding.what}")
+            result = audit.verify(opened, progress)
+        for finding in result.findings:
+            print(f"{finding.path}: {finding.problem}")
         if repair:
-            audit.mend(held, found.findings)
-        left = f"; {count(found.leftovers, 'file')} set aside or left behind (ssb gc)" if found.leftovers else ""
-        bad = f"{len(found.findings):,} damaged or missing" if found.findings else "all whole"
-        remedy = (", set aside: the next run makes them again" if repair else "; --repair") if found.findings else ""
+            audit.set_aside(opened, result.findings)
+        left = f"; {count(result.leftovers, 'file')} set aside or left behind (ssb gc)" if result.leftovers else ""
+        bad = f"{len(result.findings):,} damaged or missing" if result.findings else "all whole"
+        remedy = (", set aside: the next run makes them again" if repair else "; --repair") if result.findings else ""
         print(
-            f"{held}: read {count(found.manifests, 'manifest')}, {count(found.files, 'file')}, {size(found.bytes)}: "
-            f"{bad}{remedy}{left}"
+            f"{opened}: read {count(result.manifests, 'manifest')}, {count(result.files, 'file')}, "
+            f"{size(result.bytes)}: {bad}{remedy}{left}"
         )
-        raise typer.Exit(1 if found.findings else 0)
+        raise typer.Exit(1 if result.findings else 0)
 
 
 def gc(
     runs: Annotated[
-        list[Path] | None, typer.Option("--runs", help="Folders whose runs are kept. Give all of them. [default: runs]")
+        list[Path] | None,
+        typer.Option(
+            "--runs", metavar="DIR", show_default="runs", help="Keep what the runs in DIR need. Repeatable: name all."
+        ),
     ] = None,
-    days: Annotated[float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep what is younger.")] = 7,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; without this, only say what would be.")] = False,
+    days: Annotated[
+        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep files that are younger than this.")
+    ] = 7,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the files instead of listing them.")] = False,
     store: StoreOption = "store",
 ) -> None:
-    """Say which files of a store no run needs, and with --delete delete them.
+    """List the files of a store that no run needs, and delete them with --delete.
 
-    Kept are what the runs list, what that was made from, and all that an unfinished run has begun.
+    A file is kept if a run lists it, if such a file was made from it, or if an
+    unfinished run began it. To delete the files of a run, delete its folder
+    first.
 
-    Delete a run's folder first if you want its files to go.
+    Examples:
+
+      ssb gc
+      ssb gc --older-than 30 --delete
     """
-    with clean_errors("interrupted; what is deleted is deleted, the same command goes on"):
+    with clean_errors("interrupted; what is deleted is deleted, and the same command continues"):
         from ssb_core.errors import ConfigError
         from ssb_core.results.wording import count, size
         from ssb_core.runs import garbage
 
-        from . import console
+        from .console import console
 
         folders = runs or [Path("runs")]
         for folder in folders:
             if not folder.is_dir():
                 raise ConfigError(f"--runs {folder} is no folder\n  remedy: name the folders whose runs are to be kept")
-        held = open_store(store)
-        held.check(write=delete)
-        found = list(garbage.find(held, folders, days))
+        opened = open_store(store)
+        opened.check(write=delete)
+        found = list(garbage.find(opened, folders, days))
         if found:
-            console.console.print(_garbage(found))
+            console.print(_garbage_table(found))
         files, total = sum(len(g.names) for g in found), sum(g.bytes for g in found)
         if delete:
-            print(f"{held}: deleted {count(garbage.delete(held, found), 'file')}, {size(total)}")
+            print(f"{opened}: deleted {count(garbage.delete(opened, found), 'file')}, {size(total)}")
         else:
-            print(f"{held}: {count(files, 'file')}, {size(total)} that no run needs" + ("; --delete" if files else ""))
+            hint = "; --delete" if files else ""
+            print(f"{opened}: {count(files, 'file')}, {size(total)} that no run needs{hint}")
 
 
 def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -115,33 +139,33 @@ def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     return table
 
 
-def _runs(found: list[RunStatus]) -> Table:
+def _run_table(rows: list[RunStatus]) -> Table:
     from rich.text import Text
 
     colours = {"finished": "green", "at work": "cyan", "unfinished": "yellow", "unreadable": "red"}
     table = _table("run", "state", "since", "what")
-    for run in found:
+    for run in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.when))
-        table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.told)
+        table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.detail)
     return table
 
 
-def _stages(found: list[StageStatus]) -> Table:
+def _stage_table(rows: list[StageStatus]) -> Table:
     from ssb_core.results.wording import size
 
-    figures = ("recipes", "requests", "shards", "files", "size")
-    table = _table("stage", *figures, "at work", right=figures)
-    for s in found:
-        numbers = (f"{n:,}" for n in (s.recipes, s.requests, s.shards, s.files))
-        table.add_row(s.stage, *numbers, size(s.bytes), s.at_work)
+    numbers = ("recipes", "requests", "shards", "files", "size")
+    table = _table("stage", *numbers, "at work", right=numbers)
+    for s in rows:
+        counts = (f"{n:,}" for n in (s.recipes, s.requests, s.shards, s.files))
+        table.add_row(s.stage, *counts, size(s.bytes), s.at_work)
     return table
 
 
-def _garbage(found: list[Garbage]) -> Table:
+def _garbage_table(rows: list[Garbage]) -> Table:
     from ssb_core.results.wording import size
 
-    figures = ("files", "size", "stay")
-    table = _table("stage", "recipe", *figures, right=figures)
-    for g in found:
+    numbers = ("files", "size", "stay")
+    table = _table("stage", "recipe", *numbers, right=numbers)
+    for g in rows:
         table.add_row(g.stage, g.recipe, f"{len(g.names):,}", size(g.bytes), f"{g.stay:,}")
     return table

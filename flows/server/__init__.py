@@ -1,1 +1,1 @@
-"""What runs on a Prefect server, and the servers that this package starts."""
+"""The Prefect servers that ssb starts, what it deploys to a server, and what a deployed run needs."""

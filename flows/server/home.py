@@ -1,4 +1,4 @@
-"""What a deployed run needs before the flow: the folder it works in."""
+"""The working folder of a deployed run: its worker's SSB_HOME."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ HOME = "SSB_HOME"
 
 
 def enter_home() -> dict[str, str]:
-    """Pull step: work in the folder that the worker's SSB_HOME names, where the store, runs and data files lie.
+    """Change into the folder of store, runs and data files, which SSB_HOME names. Prefect calls this before the flow.
 
     Raises:
-        ValueError: the variable is not set, or names no folder.
+        ValueError: the variable is not set, or does not name a folder.
     """
     home = os.environ.get(HOME)
     if not home:
         raise ValueError(f"{HOME} is not set on this worker\n  remedy: start it with {HOME}=/folder/of/store/and/runs")
     if not Path(home).is_dir():
-        raise ValueError(f"{HOME}={home} is no folder on this worker\n  remedy: create or mount it")
+        raise ValueError(f"{HOME}={home} is not a folder on this worker\n  remedy: create or mount it")
     os.chdir(home)
     return {"directory": home}

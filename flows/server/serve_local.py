@@ -1,12 +1,11 @@
-"""``ssb serve-local``: a Prefect server, its pools, automations and deployments, and a worker for each pool.
+"""Run a Prefect server with pools, automations, deployments and workers, all on this machine.
 
-Everything is a process in a session of its own below this one, with a log file; Ctrl-C or SIGTERM ends them all,
-workers first, so that what runs can still say how it ended. Started again, it goes on with the same database.
+The server and each worker are child processes, each with a session and a log file of its own. Ctrl-C or SIGTERM ends
+them all, workers first, so that running flows can still report their end. The next start uses the same database.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -22,54 +21,55 @@ from pathlib import Path
 import httpx
 
 from ssb_core.errors import ConfigError
+from ssb_core.store.lock import exclusive
 
 from ..cli.errors import Terminated
-from . import deploy as deploying
+from .deploy import deploy, pools
 from .home import HOME
 
-START = 90  # seconds in which a server has to answer
-SHORT_LIVED = 15  # seconds after which a worker that ends is started again
+START_TIMEOUT = 90  # seconds in which the server has to answer
+SHORT_LIVED = 15  # seconds; a worker that ends sooner is taken for broken, and is not started again
 GRACE = 8  # seconds in which processes may end by themselves
-TAIL = 1500  # characters of a dead process's log that are shown
+LOG_TAIL = 1500  # characters of a dead process's log that the error shows
 SERVER = "server"
 PREFECT = (sys.executable, "-m", "prefect")
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "GOMP_SPINCOUNT": "1000",  # as the command line has it
-    # Slots of concurrency limits that are kept in memory would be held for ever when the server dies.
+    "GOMP_SPINCOUNT": "1000",  # as in flows/cli/environment.py
+    # Concurrency slots that are kept in memory would never be freed after the server dies.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the zombie automation counts on it
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the automation for dead runs relies on it
     "PREFECT_WORKER_QUERY_SECONDS": "3",
 }
 
 
-class Ended(RuntimeError):
-    """A process that has to go on for as long as we do has ended."""
+class ProcessEnded(RuntimeError):
+    """The server or a worker ended although it should run as long as this process."""
 
 
 @dataclass
 class Processes:
-    """What was started, in order, and how."""
+    """The child processes by name, in the order of their start, with the commands that start them again."""
 
     logs: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     starts: dict[str, tuple[float, list[str], Mapping[str, str]]] = field(default_factory=dict)
 
     def start(self, name: str, command: list[str], env: Mapping[str, str]) -> None:
-        """Start a process; what it prints goes on at the end of its log."""
+        """Start a process. Its output is appended to its log."""
         self.starts[name] = time.monotonic(), command, env
         with (self.logs / f"{name}.log").open("a") as log:
             self.running[name] = subprocess.Popen(
                 command, env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
-    def check(self, tell: Callable[[str], None]) -> None:
-        """Start workers that have ended again.
+    def restart_ended(self, report: Callable[[str], None]) -> None:
+        """Start the workers again that have ended.
 
         Raises:
-            Ended: the server has, or a worker that had only just been started.
+            ProcessEnded: the server ended, or a worker shortly after its start.
         """
         for name, process in list(self.running.items()):
             if process.poll() is None:
@@ -78,64 +78,65 @@ class Processes:
             ended = f"{name} ended with exit code {process.returncode}"
             if name == SERVER or time.monotonic() - started < SHORT_LIVED:
                 log = self.logs / f"{name}.log"
-                raise Ended(f"{ended}; the end of {log}:\n{log.read_text(errors='replace')[-TAIL:]}")
-            _end_group(process)  # a run that it had started may live on, and hold its GPU
-            tell(f"worker       {ended}: it is started again")
+                raise ProcessEnded(f"{ended}; the end of {log}:\n{log.read_text(errors='replace')[-LOG_TAIL:]}")
+            _kill_group(process)  # a run that it started may still be alive and use its GPU
+            report(f"worker       {ended}: it is started again")
             self.start(name, command, env)
 
     def stop(self) -> None:
-        """End all with what they started, the server last, by force if they do not go."""
+        """End all processes and their children, the server last. Those that do not end in time are killed."""
         server = [p for name, p in self.running.items() if name == SERVER]
-        for together in ([p for p in self.running.values() if p not in server], server):
-            for process in together:
+        others = [p for p in self.running.values() if p not in server]
+        for processes in (others, server):
+            for process in processes:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)
             deadline = time.monotonic() + GRACE
-            for process in together:
+            for process in processes:
                 _wait_for_group(process, deadline)
-                _end_group(process)
+                _kill_group(process)
 
 
-def _end_group(leader: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a process and of all that it started in its session."""
+def _kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill a process and every process of its session that is still alive."""
     with suppress(ProcessLookupError):
         os.killpg(leader.pid, signal.SIGKILL)
     leader.wait()
 
 
-def serve(home: Path, host: str, port: int, tell: Callable[[str], None]) -> None:
-    """Serve until interrupted.
+def serve(home: Path, host: str, port: int, report: Callable[[str], None]) -> None:
+    """Serve until interrupted, with `home` as the working folder of all runs. `report` gets a line for each step.
 
     Raises:
-        ConfigError: the port is taken by something else, or the server refuses what is deployed.
-        Ended: the server or a worker ended by itself.
+        ConfigError: another program uses the port, or the server refuses a deployment.
+        ProcessEnded: the server or a worker ended by itself.
     """
     home.mkdir(parents=True, exist_ok=True)
     url = f"http://{host}:{port}"
     env = environment(home.resolve(), url)
     processes = Processes(_logs(env))
-    with _alone(processes.logs), _stopping(processes):
+    with _lock(processes.logs), _stop_at_end(processes):
         if _answers(url):
-            tell(f"server       {url} answers already; it is used, and left running")
+            report(f"server       {url} answers already; it is used, and left running")
         else:
-            _refuse_taken(host, port)
-            tell("server       starting")
+            _refuse_used_port(host, port)
+            report("server       starting")
             command = [*PREFECT, "server", "start", "--host", host, "--port", str(port)]
             processes.start(SERVER, command, env)
-            _wait_until_it_answers(url, processes, tell)
+            _wait_for_server(url, processes, report)
         devices = gpus()
-        deploying.deploy("process", len(devices), env, tell)
+        deploy("process", len(devices), env, report)
         for name, command, visible in workers(devices):
             processes.start(name, command, env | visible)
-        tell(f"workers      {', '.join(n for n in processes.running if n != SERVER)}; logs in {processes.logs}")
-        tell(ready(url, home))
+        report(f"workers      {', '.join(n for n in processes.running if n != SERVER)}; logs in {processes.logs}")
+        report(next_steps(url, home))
         while True:
-            processes.check(tell)
+            processes.restart_ended(report)
             time.sleep(1)
 
 
 def environment(home: Path, url: str) -> dict[str, str]:
-    """What server and workers are started with; settings that the user has made stay."""
+    """The environment variables of server and workers. Those that the user has set are kept."""
     from prefect.settings import get_current_settings
 
     own = {"PREFECT_HOME": str(get_current_settings().home), "PREFECT_API_URL": f"{url}/api", HOME: str(home)}
@@ -143,69 +144,64 @@ def environment(home: Path, url: str) -> dict[str, str]:
 
 
 def workers(devices: list[str]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Name, command and visible GPUs of every worker: one for each GPU, and one for each pool that needs none."""
-    for pool in (p["name"] for p in deploying.pools()):
-        seen: list[str | None] = [*devices] if pool == "gpu" and devices else [None]
-        for device in seen:
+    """Name, command and visible GPUs of every worker: one for each GPU, and one for each other pool."""
+    for pool in (p["name"] for p in pools()):
+        devices_of_pool: list[str | None] = [*devices] if pool == "gpu" and devices else [None]
+        for device in devices_of_pool:
             name = f"{pool}-{device}" if device else pool
             visible = {"CUDA_VISIBLE_DEVICES": device or ""} if devices else {}
             yield name, [*PREFECT, "worker", "start", "--pool", pool, "--name", name, "--limit", "1"], visible
 
 
 def gpus() -> list[str]:
-    """Which GPUs there are, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [d for d in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if d and d != "-1"]
     if not shutil.which("nvidia-smi"):
         return []
-    found = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60)
-    return [str(i) for i, _ in enumerate(found.stdout.splitlines())] if found.returncode == 0 else []
+    listing = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, timeout=60)
+    return [str(i) for i, _ in enumerate(listing.stdout.splitlines())] if listing.returncode == 0 else []
 
 
-def ready(url: str, home: Path) -> str:
-    """What to do next."""
+def next_steps(url: str, home: Path) -> str:
+    """The last message before serving: where everything is, and what to do next."""
     return (
         f"home         {home}: store, runs and data files of every run\n\n"
         f"ready        {url}\n"
         f"  export PREFECT_API_URL={url}/api\n"
         "  prefect deployment run ssb/quickstart --watch\n"
-        "Ctrl-C stops everything; what runs goes on from its last shard when it is started again."
+        "Ctrl-C stops everything. A run continues from its last shard when it is started again."
     )
 
 
 @contextmanager
-def _alone(logs: Path) -> Iterator[None]:
+def _lock(logs: Path) -> Iterator[None]:
     """Refuse a second one beside the first: two workers would share each GPU."""
-    with (logs / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    (logs / "lock").touch()
+    with exclusive(logs / "lock") as held:
+        if not held:
             raise ConfigError(
                 f"another ssb serve-local is running ({logs})\n  remedy: use that one, or another PREFECT_HOME"
-            ) from None
+            )
         yield
 
 
 @contextmanager
-def _stopping(processes: Processes) -> Iterator[None]:
-    """End the processes after the block, which SIGTERM and a closed terminal interrupt like Ctrl-C."""
+def _stop_at_end(processes: Processes) -> Iterator[None]:
+    """End the processes after the block. SIGTERM and a closed terminal interrupt the block as Ctrl-C does."""
 
     def interrupt(number: int, _: object) -> None:
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # which nohup asks for
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores SIGHUP
         signal.signal(signal.SIGHUP, interrupt)
-    # A shell's background would have it ignored, by what is started here too; but workers stop themselves by it.
+    # A background job of a shell ignores SIGINT, and so would its children; but workers stop runs with SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        for number in (
-            signal.SIGTERM,
-            signal.SIGINT,
-            signal.SIGHUP,
-        ):  # nothing may be left behind
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # no signal may interrupt the clean-up
             signal.signal(number, signal.SIG_IGN)
         processes.stop()
         signal.signal(signal.SIGTERM, before)
@@ -225,28 +221,32 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _refuse_taken(host: str, port: int) -> None:
+def _refuse_used_port(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as e:
-            raise ConfigError(f"--port {port}: cannot be served on {host} ({e.strerror})\n  remedy: --port N") from None
+            raise ConfigError(
+                f"--port {port} on {host} cannot be used ({e.strerror})\n  remedy: choose another with --port N"
+            ) from None
 
 
-def _wait_until_it_answers(url: str, processes: Processes, tell: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + START
+def _wait_for_server(url: str, processes: Processes, report: Callable[[str], None]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
     while not _answers(url):
-        processes.check(tell)
+        processes.restart_ended(report)
         if time.monotonic() > deadline:
-            raise Ended(f"the server did not answer within {START} s; see {processes.logs / 'server.log'}")
+            raise ProcessEnded(
+                f"the server did not answer within {START_TIMEOUT} s; see {processes.logs / 'server.log'}"
+            )
         time.sleep(0.3)
 
 
 def _wait_for_group(leader: subprocess.Popen[bytes], deadline: float) -> None:
-    """Wait until no process of a group is left, or the deadline, in monotonic seconds."""
+    """Wait until every process of a group has ended, at most until `deadline`, in monotonic seconds."""
     with suppress(ProcessLookupError):
         while time.monotonic() < deadline:
-            leader.poll()  # once it has ended, it counts no more
+            leader.poll()  # reaps the leader: a zombie would count as a process of the group
             os.killpg(leader.pid, 0)
             time.sleep(0.1)

@@ -1,8 +1,8 @@
-"""Prefect's temporary server must not outlive the run that it was started for.
+"""Prefect's temporary server ends with the run that it was started for, even if the run is killed.
 
-Prefect stops it when Python exits. Who is killed (SIGKILL, no memory left, a closed terminal) does not come to that, so
-a shell watches over each server: it waits at the end of a pipe that only this process holds open, and kills the server
-when the kernel closes it.
+Prefect stops the server when Python exits. A killed process (SIGKILL, no memory left, a closed terminal) never gets
+there. So a shell watches each server: it reads from a pipe that only this process holds open, and kills the server when
+the kernel closes the pipe.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ WATCH = "read -r _; kill -9 $0 2>/dev/null"
 
 
 class Watched(SubprocessASGIServer):
-    """The one temporary server of this process, once it is made: Prefect keeps one for all that ask for it."""
+    """A temporary server with such a shell. Prefect keeps one server per process: make this one before Prefect does."""
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
         server = super()._run_uvicorn_command()
@@ -25,6 +25,6 @@ class Watched(SubprocessASGIServer):
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C in a terminal is not for it
+            start_new_session=True,  # so that Ctrl-C in a terminal does not reach the shell
         )
         return server

@@ -13,7 +13,7 @@ from .settings import (
     RunConfig,
     SelectConfig,
     TeachConfig,
-    refuse_missing,
+    require_packages,
 )
 
 __all__ = (
@@ -29,5 +29,5 @@ __all__ = (
     "RunConfig",
     "SelectConfig",
     "TeachConfig",
-    "refuse_missing",
+    "require_packages",
 )

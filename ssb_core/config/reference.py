@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .presets import names
+from .presets import preset_names
 from .settings import RunConfig
 
 Schema = dict[str, Any]
@@ -36,7 +36,7 @@ BAR = r"\|"  # a table's cell ends at any other
 def page() -> str:
     """The whole page."""
     root = RunConfig.model_json_schema()
-    intro = INTRO.format(presets=", ".join(f"`{name}`" for name in names()))
+    intro = INTRO.format(presets=", ".join(f"`{name}`" for name in preset_names()))
     return "\n".join([intro, *_sections("", root, root["$defs"])])
 
 

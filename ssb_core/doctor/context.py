@@ -46,7 +46,7 @@ class DoctorContext:
     @property
     def problem_sets(self) -> dict[str, ProblemsConfig]:
         """Every problem set of the configuration by its name."""
-        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.asked}
+        return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.limited_benchmarks()}
 
     def load_pipeline(self) -> Pipeline | None:
         """The run's requests, or None if the model or a problem set is missing."""
@@ -55,4 +55,4 @@ class DoctorContext:
 
         if self.model is None or self.problem_sets.keys() - self.problem_counts:
             return None
-        return Pipeline(self.config, self.model, problems.load(self.config.problems))
+        return Pipeline(self.config, self.model, problems.load_problems(self.config.problems))

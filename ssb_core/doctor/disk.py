@@ -75,14 +75,14 @@ def _sizes(context: DoctorContext, model: ResolvedModel, shape: Shape, counts: M
     from ..runs.disk_estimate import Sizes
 
     config, here = context.config, TRAINING in context.problem_counts
-    questions = (p.question for p in problems.load(config.problems)) if here else ("?" * QUESTION,)
+    questions = (p.question for p in problems.load_problems(config.problems)) if here else ("?" * QUESTION,)
     prompts = (tutor_messages(question, config.prompts.few_shot) for question in questions)
     lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in prompts]
-    to_convert = model.gguf is not None and not gguf.whole(Path(model.source))
+    to_convert = model.gguf is not None and not gguf.is_complete(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
-        evaluated=sum(counts[b.name] for b in config.evaluate.asked),
-        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.asked),
+        evaluated=sum(counts[b.name] for b in config.evaluate.limited_benchmarks()),
+        answered=sum(counts[b.name] * config.evaluate.samples_of(b) for b in config.evaluate.limited_benchmarks()),
         prompt_bytes=sum(lengths) // len(lengths),
         hidden_size=shape.hidden_size,
         vocabulary=shape.vocabulary,
@@ -95,14 +95,14 @@ def _sizes(context: DoctorContext, model: ResolvedModel, shape: Shape, counts: M
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
     """Bytes of the run's finished requests, and whether all of its requests are finished."""
     from ..errors import StoreError
-    from ..stages import finished, looking_once
+    from ..stages import finished
 
     kept, complete = 0, True
     try:
-        with looking_once():
-            for request in pipeline.walk(store):
-                manifest = finished(request.spec, store)
-                kept += sum(entry.bytes for entry in manifest.entries) if manifest else 0
+        with store.looking_once():
+            for step in pipeline.walk(store):
+                manifest = finished(step.spec, store)
+                kept += sum(entry.bytes for entry in manifest.files) if manifest else 0
                 complete = complete and manifest is not None
     except StoreError:  # the last wave is not taught yet, so the requests after it are unknown
         complete = False

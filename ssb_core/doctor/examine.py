@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config import RunConfig
+from ..config.secrets import redact
 from ..errors import ConfigError
 from . import disk, installation, machine, model, problems
 from .checks import Check, Examination
@@ -88,9 +89,7 @@ def _put_checks(examination: Examination, results: queue.SimpleQueue[Check | Non
 
 def failure(name: str, error: BaseException) -> Check:
     """An error as a check. It keeps the remedy of a `ConfigError` and hides tokens."""
-    from ..models import hub
-
-    message, _, remedy = hub.redacted(str(error)).partition("\n  remedy: ")
+    message, _, remedy = redact(str(error)).partition("\n  remedy: ")
     if not isinstance(error, ConfigError):
         message = f"{type(error).__name__}: {message:.300}"
     return Check(name, "problem", " ".join(message.split()), " ".join(remedy.split()))

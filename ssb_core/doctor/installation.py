@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.secrets import HUB_TOKENS
+from ..engines.choose import installed
 from .checks import Check
 
 if TYPE_CHECKING:
@@ -87,13 +89,6 @@ def requirements() -> list[Required]:
     return found
 
 
-def installed(name: str) -> str | None:
-    """The version of a distribution, or None if it is not installed."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(name)
-    return None
-
-
 def imports() -> Iterator[Check]:
     """Whether the packages that every stage imports can be imported, and whether a CUDA build breaks them."""
     broken = [name for name in CUDA_BUILDS if installed(name) and not _importable(name)]
@@ -116,9 +111,7 @@ def _importable(name: str) -> bool:
 
 def hub_token() -> Iterator[Check]:
     """Whether there is a token for gated models. The token itself is never shown."""
-    from ..models import hub
-
-    name = next((n for n in hub.TOKENS if os.environ.get(n, "").strip()), None)
+    name = next((n for n in HUB_TOKENS if os.environ.get(n, "").strip()), None)
     yield Check(
         "hub token", "ok", f"{name} is set" if name else "none (HF_TOKEN); only gated and private models need one"
     )

@@ -8,11 +8,12 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..config import RunConfig, refuse_missing
+from ..config import RunConfig, require_packages
 from ..config.execution import Execution
+from ..engines.choose import installed
 from ..results.wording import count, size
 from .checks import Check
-from .installation import installed, pip
+from .installation import pip
 
 OPEN_FILES = 1024  # shards, pipes of the verifier's workers, and 64 connections of the server engine
 MEMORY = Path("/proc/meminfo")
@@ -113,7 +114,7 @@ def engine(config: RunConfig | None) -> Iterator[Check]:
 def workers(config: RunConfig | None) -> Iterator[Check]:
     """Whether the configured workers could be started. A cluster is not contacted."""
     if config and (configured := config.execution.workers).used:
-        refuse_missing(config.execution)
+        require_packages(config.execution)
         where = f"on the cluster at {configured.address}" if configured.address else "on this machine"
         yield Check("workers", "ok", f"{configured.count} {where}, ray {installed('ray')}")
 

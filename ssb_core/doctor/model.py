@@ -14,6 +14,7 @@ import humanize
 
 from ..config import RunConfig
 from ..config.execution import Execution
+from ..config.secrets import hub_token
 from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
 from ..results.wording import size
@@ -37,7 +38,7 @@ def model(context: DoctorContext) -> Iterator[Check]:
     if found.revision is not None:
         yield _on_the_hub(found)
     elif found.gguf is not None:
-        converted = gguf.whole(Path(found.source))
+        converted = gguf.is_complete(Path(found.source))
         state = "converted" if converted else "will be converted once, into the store"
         yield Check("model", "ok", f"{found.gguf}, {state}")
     else:
@@ -51,9 +52,9 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     from ..models import hub
 
     name = f"{model.source} at {str(model.revision)[:8]}"
-    if hub.cached(model.source, model.revision):
+    if hub.cached_commit(model.source, model.revision):
         return Check("model", "ok", f"{name}, in the hub cache")
-    api = huggingface_hub.HfApi(token=hub.token())
+    api = huggingface_hub.HfApi(token=hub_token())
     about = api.model_info(model.source, revision=model.revision, files_metadata=True, timeout=hub.TIMEOUT)
     needed = sum(f.size or 0 for f in about.siblings or () if f.rfilename.endswith(".safetensors"))
     cache = Path(constants.HF_HUB_CACHE)
@@ -95,15 +96,15 @@ def _readable(model: ResolvedModel) -> Iterator[ResolvedModel]:
     """The model with a readable configuration and tokenizer; missing files are put into a temporary folder."""
     from ..models import gguf, hub
 
-    missing = model.revision is not None and not hub.cached(model.source, model.revision)
-    unconverted = model.gguf is not None and not gguf.whole(Path(model.source))
+    missing = model.revision is not None and not hub.cached_commit(model.source, model.revision)
+    unconverted = model.gguf is not None and not gguf.is_complete(Path(model.source))
     if not (missing or unconverted):
         yield model
         return
     with tempfile.TemporaryDirectory(prefix="ssb-doctor-") as folder:
         source = _from_hub(model, folder) if missing else folder
         if unconverted:
-            gguf.describe(Path(str(model.gguf)), Path(folder))
+            gguf.save_config_and_tokenizer(Path(str(model.gguf)), Path(folder))
         try:
             yield model.model_copy(update={"source": source, "revision": None, "gguf": None})
         except ConfigError as e:
@@ -114,12 +115,10 @@ def _from_hub(model: ResolvedModel, folder: str) -> str:
     import huggingface_hub
     from huggingface_hub.utils import disable_progress_bars
 
-    from ..models import hub
-
     disable_progress_bars()  # the files are small, and a bar would interrupt the list of checks
     return str(
         huggingface_hub.snapshot_download(
-            model.source, revision=model.revision, cache_dir=folder, allow_patterns=WITHOUT_WEIGHTS, token=hub.token()
+            model.source, revision=model.revision, cache_dir=folder, allow_patterns=WITHOUT_WEIGHTS, token=hub_token()
         )
     )
 
@@ -158,7 +157,7 @@ def _merges(execution: Execution, device: str) -> bool:
     from .. import engines
 
     with contextlib.suppress(ConfigError):  # a missing engine has its own check
-        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges(device)
+        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges_adapters(device)
     return False
 
 

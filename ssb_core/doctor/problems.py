@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config import ProblemsConfig
+from ..config.secrets import hub_token
 from ..results.wording import count
 from .checks import Check
 from .context import TRAINING, DoctorContext
@@ -22,7 +23,7 @@ def problem_set(context: DoctorContext, name: str, config: ProblemsConfig) -> It
     if not _is_local(config):
         yield _on_hub(name, config)
         return
-    usable, unverifiable = problems.load(config), problems.rejections(config)
+    usable, unverifiable = problems.load_problems(config), problems.rejections(config)
     context.problem_counts[name] = len(usable)
     found = f"{count(len(usable), 'problem')} of {config.source}"
     if not unverifiable:
@@ -50,7 +51,7 @@ def _is_local(config: ProblemsConfig) -> bool:
     path = Path(os.path.expandvars(config.source)).expanduser()
     if config.source in problems.EMBEDDED or path.exists() or "$" in str(path):
         return True
-    if path.suffix in problems.FILES:
+    if path.suffix in problems.FILE_SUFFIXES:
         return True
     from datasets import config as datasets_config
 
@@ -63,7 +64,7 @@ def _on_hub(name: str, config: ProblemsConfig) -> Check:
     from ..models import hub
 
     try:
-        HfApi(token=hub.token()).dataset_info(config.source, timeout=hub.TIMEOUT)
+        HfApi(token=hub_token()).dataset_info(config.source, timeout=hub.TIMEOUT)
     except Exception as e:  # as with models, the hub's client raises dozens of unrelated types
         found = f"{config.source} is not a file here, not in the hub cache and not available from the hub"
         remedy = "check the name and the network, or give a local .jsonl or .parquet file"

@@ -2,19 +2,19 @@
 
 from .choose import Choice, check, choose, choose_local
 from .loaded import LoadedEngine, open_sampler
-from .sampler import K, Request, Sampler, complete, draws, seed_for
+from .sampler import K, Sampler, SampleRequest, complete, requests_for, seed_for
 
 __all__ = (
     "Choice",
     "K",
     "LoadedEngine",
-    "Request",
+    "SampleRequest",
     "Sampler",
     "check",
     "choose",
     "choose_local",
     "complete",
-    "draws",
     "open_sampler",
+    "requests_for",
     "seed_for",
 )

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from ..progress import Progress
 from ..records import Completion
-from .sampler import K, Request
+from .sampler import K, SampleRequest
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -38,8 +38,8 @@ class Loop:
 
     def sample(
         self,
-        groups: Iterable[tuple[K, Sequence[Request]]],
-        complete: Callable[[Request, Tell], Awaitable[Completion]],
+        groups: Iterable[tuple[K, Sequence[SampleRequest]]],
+        complete: Callable[[SampleRequest, Tell], Awaitable[Completion]],
         in_flight: int,
         progress: Progress,
     ) -> Iterator[tuple[K, list[Completion]]]:
@@ -77,8 +77,8 @@ class Loop:
 
 
 async def _sample(
-    groups: Iterable[tuple[K, Sequence[Request]]],
-    complete: Callable[[Request, Tell], Awaitable[Completion]],
+    groups: Iterable[tuple[K, Sequence[SampleRequest]]],
+    complete: Callable[[SampleRequest, Tell], Awaitable[Completion]],
     in_flight: int,
     progress: Progress,
     put: Callable[[Any], None],
@@ -90,7 +90,7 @@ async def _sample(
     def tell(text: str) -> None:
         put(partial(progress.note, text))
 
-    async def one(request: Request) -> Completion:
+    async def one(request: SampleRequest) -> Completion:
         nonlocal ended
         completion = await complete(request, tell)
         free.release()

@@ -19,7 +19,7 @@ K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SampleRequest:
     """One completion wanted: what the model reads, and the seed of its draw."""
 
     prompt_ids: tuple[int, ...]
@@ -43,7 +43,7 @@ class Sampler(Protocol):
         ...
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
         """Every group's key with one completion for each of its requests, in their order, as groups get finished.
 
@@ -66,18 +66,20 @@ def seed_for(stage: str, seed: int, problem_id: str, index: int) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") >> 1
 
 
-def draws(sampler: Sampler, messages: Messages, stage: str, seed: int, problem_id: str, n: int) -> list[Request]:
+def requests_for(
+    sampler: Sampler, messages: Messages, stage: str, seed: int, problem_id: str, n: int
+) -> list[SampleRequest]:
     """Requests for `n` completions of one prompt, each with the seed of its index."""
     prompt_ids = sampler.encode(messages)
-    return [Request(prompt_ids, seed_for(stage, seed, problem_id, index)) for index in range(n)]
+    return [SampleRequest(prompt_ids, seed_for(stage, seed, problem_id, index)) for index in range(n)]
 
 
 def complete(
-    sampler: Sampler, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
-) -> Iterator[tuple[K, list[tuple[Request, Completion]]]]:
+    sampler: Sampler, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
+) -> Iterator[tuple[K, list[tuple[SampleRequest, Completion]]]]:
     """As `Sampler.sample`, with the requests beside, and `TOO_LONG` for those that exceed the model's context."""
 
-    def fitting() -> Iterator[tuple[tuple[K, Sequence[Request], list[bool]], list[Request]]]:
+    def fitting() -> Iterator[tuple[tuple[K, Sequence[SampleRequest], list[bool]], list[SampleRequest]]]:
         for key, requests in groups:
             fits = [sampler.fits(r.prompt_ids, decoding) for r in requests]
             yield (key, requests, fits), [r for r, fit in zip(requests, fits, strict=True) if fit]

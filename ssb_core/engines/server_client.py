@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import time
 from email.utils import parsedate_to_datetime
@@ -15,10 +14,10 @@ import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config.execution import ServerOptions
+from ..config.secrets import redact, server_key
 from ..errors import ConfigError, EngineError
 from .async_loop import Tell
 
-KEY = "SSB_SERVER_KEY"
 MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes
 FIRST_WAIT = 1.0  # seconds before the second try, doubled before each further one
 LONGEST_WAIT = 60.0
@@ -55,7 +54,7 @@ class Server:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
-        self.key = _key()
+        self.key = server_key()
         try:
             self.url = httpx.URL(options.url.rstrip("/") + "/")
         except httpx.InvalidURL as e:
@@ -130,20 +129,7 @@ class Server:
 
     def safe(self, text: str) -> str:
         """`text` on one line of bounded length, without the key, should the server quote it."""
-        hidden = text.replace(self.key, f"<{KEY}>") if self.key else text
-        return "".join(c if c.isprintable() else " " for c in hidden)[:500]
-
-
-def _key() -> str:
-    """The key of the environment, or nothing.
-
-    Raises:
-        ConfigError: it cannot be sent in a header.
-    """
-    key = os.environ.get(KEY, "").strip()
-    if not (key.isascii() and key.isprintable()):  # of others, HTTP clients complain by quoting them
-        raise ConfigError(f"the environment variable {KEY} holds characters that no key has\n  remedy: set it again")
-    return key
+        return "".join(c if c.isprintable() else " " for c in redact(text))[:500]
 
 
 def _backoff(attempt: int) -> float:

@@ -16,6 +16,7 @@ from pydantic import Field
 from .. import models
 from ..config import Decoding
 from ..config.execution import Execution, ServerOptions
+from ..config.secrets import SERVER_KEY
 from ..errors import ConfigError, EngineError
 from ..models import ResolvedModel
 from ..progress import Progress
@@ -23,9 +24,9 @@ from ..prompts import stop_tokens
 from ..records import Completion
 from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .sampler import K, Request
+from .sampler import K, SampleRequest
 from .seeded_draw import uniforms
-from .server_client import KEY, Refused, Said, Server
+from .server_client import Refused, Said, Server
 
 REMEDY = (
     "remedy: start vLLM with VLLM_USE_V2_MODEL_RUNNER=0 and --logits-processors "
@@ -62,9 +63,9 @@ class ServerSampler(BaseSampler):
         return f"openai ({drawn}{', text encoded again' if self.encoded_again else ''})"
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        async def complete(request: Request, tell: Tell) -> Completion:
+        async def complete(request: SampleRequest, tell: Tell) -> Completion:
             def once(text: str) -> None:
                 if text not in self.told:
                     self.told.add(text)
@@ -85,7 +86,7 @@ class ServerSampler(BaseSampler):
         self.loop.run(self.server.close())
         self.loop.close()
 
-    def _completion(self, choice: Choice, request: Request, decoding: Decoding, tell: Tell) -> Completion:
+    def _completion(self, choice: Choice, request: SampleRequest, decoding: Decoding, tell: Tell) -> Completion:
         if choice.prompt_token_ids not in (None, request.prompt_ids):
             raise ValueError("changed the prompt it was sent: it must take token ids as they are")
         if choice.token_ids is None:
@@ -104,7 +105,7 @@ class ServerSampler(BaseSampler):
 
     def _end_of_turn(self) -> int:
         """The token that ends a turn, where there are several."""
-        likely = (stop_tokens.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        likely = (stop_tokens.closing_id(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
         found: int = next(token for token in likely if token in self.stop_ids)
         return found
 
@@ -148,7 +149,7 @@ def served(options: ServerOptions) -> tuple[Card, bool]:
         except EngineError as e:
             raise ConfigError(
                 f"execution.server: {e}\n  remedy: start the server, correct execution.server.url (up to and including "
-                f"/v1), or set {KEY} if it asks for a key"
+                f"/v1), or set {SERVER_KEY} if it asks for a key"
             ) from None
 
 
@@ -163,7 +164,7 @@ def check(options: ServerOptions) -> None:
 
 
 def request_body(
-    name: str, request: Request, decoding: Decoding, stop_ids: Sequence[int], seeded_draw: bool
+    name: str, request: SampleRequest, decoding: Decoding, stop_ids: Sequence[int], seeded_draw: bool
 ) -> dict[str, Any]:
     """One request. Whatever a server would else take from the model's suggestions for chatting is named neutrally."""
     body: dict[str, Any] = {
@@ -233,7 +234,7 @@ async def _has_seeded_draw(server: Server, card: Card) -> bool:
     """Draw one of two nearly equal tokens with a low and a high number; greedy sampling would not tell them apart."""
     first = {uniforms(seed, 1)[0] < 0.5: seed for seed in range(64)}
     flat = Decoding(temperature=1e6, top_k=2, max_new_tokens=1)
-    bodies = [request_body(card.id, Request((0,), seed), flat, (), True) for seed in first.values()]
+    bodies = [request_body(card.id, SampleRequest((0,), seed), flat, (), True) for seed in first.values()]
     try:
         answers = [await server.ask("completions", Answer, body) for body in bodies]
     except Refused:  # it knows no such parameter

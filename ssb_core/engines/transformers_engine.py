@@ -24,7 +24,7 @@ from ..progress import Progress
 from ..records import Completion
 from .base import BaseSampler
 from .cpu_attention import group_heads
-from .sampler import K, Request
+from .sampler import K, SampleRequest
 from .seeded_draw import draw, drawn_on, uniforms
 
 WORTH_SHRINKING = 8  # rows
@@ -48,7 +48,7 @@ class TransformersSampler(BaseSampler):
         return f"transformers {transformers.__version__}"
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
         for key, requests in groups:
             yield key, self._sample(requests, decoding, progress)
@@ -58,7 +58,7 @@ class TransformersSampler(BaseSampler):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _sample(self, requests: Sequence[Request], decoding: Decoding, progress: Progress) -> list[Completion]:
+    def _sample(self, requests: Sequence[SampleRequest], decoding: Decoding, progress: Progress) -> list[Completion]:
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         found: dict[int, Completion] = {}
         while order:
@@ -86,7 +86,7 @@ class TransformersSampler(BaseSampler):
         )
 
     @torch.inference_mode()
-    def _generate(self, requests: list[Request], decoding: Decoding) -> list[Completion]:
+    def _generate(self, requests: list[SampleRequest], decoding: Decoding) -> list[Completion]:
         """Decode all; rows that have ended are taken out of the batch whenever they are a quarter of it."""
         inputs = self.tokenizer.pad({"input_ids": [list(r.prompt_ids) for r in requests]}, return_tensors="pt")
         ids_BS, mask_BS = (inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
@@ -104,7 +104,7 @@ class TransformersSampler(BaseSampler):
             mask_BS = torch.nn.functional.pad(mask_BS[left_R], (0, ids_BS.shape[1] - mask_BS.shape[1]), value=1)
         return [found[i] for i in range(len(requests))]
 
-    def _prefilled(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, requests: Sequence[Request]) -> Any:
+    def _prefilled(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, requests: Sequence[SampleRequest]) -> Any:
         """The cache of all rows; a prompt that several rows share is computed once."""
         row_of: dict[tuple[int, ...], int] = {}
         for row, request in enumerate(requests):
@@ -125,7 +125,7 @@ class TransformersSampler(BaseSampler):
         ids_BS: torch.Tensor,
         mask_BS: torch.Tensor,
         cache: Any,
-        requests: Sequence[Request],
+        requests: Sequence[SampleRequest],
         decoding: Decoding,
         width: int,
     ) -> tuple[torch.Tensor, Any]:

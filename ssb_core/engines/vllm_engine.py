@@ -24,13 +24,14 @@ import torch
 from .. import models
 from ..config import Decoding
 from ..config.execution import Execution
+from ..config.secrets import hub_token
 from ..errors import ConfigError, EngineError
-from ..models import ResolvedModel, hub
+from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
 from .async_loop import Loop, Tell
 from .base import BaseSampler
-from .sampler import K, Request
+from .sampler import K, SampleRequest
 from .seeded_draw import draw, uniforms
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
@@ -60,7 +61,7 @@ class VllmSampler(BaseSampler):
         super().__init__(model)
         self.loop = Loop("vllm")
         with contextlib.ExitStack() as until_loaded:
-            if adapter and execution.vllm.merges(models.pick_device(execution.device)):  # see `_merged`
+            if adapter and execution.vllm.merges_adapters(models.pick_device(execution.device)):  # see `_merged`
                 model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
             self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
             self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))
@@ -75,9 +76,9 @@ class VllmSampler(BaseSampler):
         return f"vllm {vllm.__version__}"
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        async def complete(request: Request, tell: Tell) -> Completion:
+        async def complete(request: SampleRequest, tell: Tell) -> Completion:
             prompt = tokens_input(list(request.prompt_ids))
             params = sampling_params(request.seed, decoding, self.stop_ids)
             try:
@@ -146,7 +147,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
     return AsyncEngineArgs(
         model=models.local(model),
         revision=model.revision,
-        hf_token=hub.token(),
+        hf_token=hub_token(),
         dtype=model.dtype,
         load_format="safetensors",  # else it takes pickles where there are none, and Mistral's own file before them
         skip_tokenizer_init=True,

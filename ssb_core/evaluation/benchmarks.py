@@ -18,8 +18,8 @@ def describe(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str, 
 
     `training` is the problem set that the student may have learned from, if there is one.
     """
-    benchmark, problem_set = spec.benchmark, spec.problem_set
-    total = problems.total(benchmark)
+    benchmark, problem_set = spec.benchmark, spec.load_problem_set()
+    total = problems.count_verifiable(benchmark)
     return {
         "partial": len(problem_set) < total,
         "of": total,
@@ -41,6 +41,6 @@ def contaminated_ids(training: ProblemsConfig, benchmark: ProblemsConfig) -> lis
 
 
 def _source(benchmark: Benchmark) -> dict[str, Any]:
-    on_hub = problems.on_hub(benchmark)
+    on_hub = problems.is_on_hub(benchmark)
     parts = {"subset": benchmark.subset, "split": benchmark.split} if on_hub else {"subset": None, "split": None}
     return {"source": benchmark.source, **parts}

@@ -54,7 +54,7 @@ def between(training: ProblemsConfig, benchmark: ProblemsConfig) -> tuple[Contam
     Raises:
         ConfigError: one of the sets cannot be read.
     """
-    return find(problems.load(training), problems.load(benchmark))
+    return find(problems.load_problems(training), problems.load_problems(benchmark))
 
 
 def find(training: Iterable[Problem], benchmark: Sequence[Problem]) -> tuple[ContaminatedProblem, ...]:

@@ -23,7 +23,7 @@ from ..errors import ConfigError
 from ..problems import jsonl
 from ..progress import Progress
 from ..records import AnswerForm, Verdict
-from ..store import replacing
+from ..store import atomic_write
 from ..verify import extract
 from . import statistics
 
@@ -93,7 +93,7 @@ def check(source: Path, form: AnswerForm, out: Path | None) -> int | None:
     if not source.is_file():
         return None
     with source.open("rb") as file:
-        return sum(1 for _ in pairs(jsonl.lines(file), str(source), form))
+        return sum(1 for _ in pairs(jsonl.read_lines(file), str(source), form))
 
 
 def run(source: Path, form: AnswerForm, total: int | None, write: Callable[[str], object], progress: Progress) -> Tally:
@@ -107,7 +107,7 @@ def run(source: Path, form: AnswerForm, total: int | None, write: Callable[[str]
     opened: AbstractContextManager[IO[bytes]] = nullcontext(sys.stdin.buffer) if source == STDIN else source.open("rb")
     with opened as file:
         name = "standard input" if source == STDIN else str(source)
-        for pair, verdict, gold_key in grade(pairs(jsonl.lines(file), name, form), form):
+        for pair, verdict, gold_key in grade(pairs(jsonl.read_lines(file), name, form), form):
             tally.add(pair, verdict)
             write(_line(pair, verdict, gold_key))
             progress.advance()
@@ -123,7 +123,7 @@ def output(path: Path | None) -> Iterator[Callable[[str], object]]:
         stdout = sys.stdout  # progress bars replace sys.stdout
         yield lambda line: print(line, end="", file=stdout, flush=True)
         return
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="ascii") as file:
         yield file.write
 
 
@@ -134,7 +134,7 @@ def pairs(lines: Iterable[bytes], name: str, form: AnswerForm) -> Iterator[Pair]
         ConfigError: there are none, or a line is not a JSON object with the fields gold and completion.
     """
     pair = None
-    for row, number in jsonl.json_lines(lines, name):
+    for row, number in jsonl.parse_lines(lines, name):
         pair = _pair(row, number, f"{name} line {number}", form)
         yield pair
     if pair is None:
@@ -150,9 +150,9 @@ def _pair(row: dict[str, Any], number: int, where: str, form: AnswerForm) -> Pai
             )
     if not isinstance(row["completion"], str):
         raise ConfigError(f"{where}: field 'completion' must be text, found {row['completion']!r:.60}")
-    gold = reference_answer(jsonl.text(row["gold"], "gold", where), form)
+    gold = reference_answer(jsonl.field_text(row["gold"], "gold", where), form)
     copied = {"id": row["id"]} if "id" in row else {}
-    return Pair(number, gold, row["completion"], verify.unusable(gold, form), copied)
+    return Pair(number, gold, row["completion"], verify.unverifiable(gold, form), copied)
 
 
 def reference_answer(raw: str, form: AnswerForm) -> str:

@@ -48,9 +48,10 @@ def write(card: Card, provenance: Provenance, directory: Path) -> None:
 
 def write_marker(card: Card, provenance: Provenance, path: Path) -> None:
     """Write the provenance for programs. The file also marks the directory as an export."""
-    summary = {name: provenance.run.summary[name] for name in ("run", "preset", "fingerprints", "versions")}
+    summary = provenance.run.load_summary()
+    shared = {name: summary[name] for name in ("run", "preset", "fingerprints", "versions")}
     model = {"source": provenance.base_name(), "revision": provenance.model.revision, **provenance.model.recipe}
-    write_json(path, {"format": 1, "kind": card.kind, **summary, "model": model})
+    write_json(path, {"format": 1, "kind": card.kind, **shared, "model": model})
 
 
 def render(card: Card, provenance: Provenance) -> str:
@@ -70,7 +71,7 @@ def render(card: Card, provenance: Provenance) -> str:
 
 def _content(card: Card, provenance: Provenance) -> dict[str, Any]:
     """The values that the templates show."""
-    summary, config = provenance.run.summary, provenance.config
+    summary, config = provenance.run.load_summary(), provenance.config
     tokenizer = card.context["tokenizer"]
     return {
         **card.context,
@@ -92,7 +93,7 @@ def _content(card: Card, provenance: Provenance) -> dict[str, Any]:
         "messages": student_messages(tokenizer, QUESTION),
         "prompt": tokenizer.decode(prompts.encode(tokenizer, prompts.tutor_messages(QUESTION))),
         "dated": "strftime_now" in tokenizer.chat_template,
-        "benchmarks": [b for b in config.evaluate.asked if b.name in summary["benchmarks"]],
+        "benchmarks": [b for b in config.evaluate.limited_benchmarks() if b.name in summary["benchmarks"]],
         "provenance": _provenance(provenance),
         "sets": _sets(provenance),
         "vllm_rank": next((r for r in VLLM_RANKS if r >= config.distill.lora_rank), config.distill.lora_rank),
@@ -117,14 +118,14 @@ def _front_matter(card: Card, provenance: Provenance) -> dict[str, Any]:
         "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["semantic-soft-bootstrapping", "self-distillation", "lora"],
-        **({"datasets": [provenance.config.problems.source]} if problems.on_hub(provenance.config.problems) else {}),
+        **({"datasets": [provenance.config.problems.source]} if problems.is_on_hub(provenance.config.problems) else {}),
     }
 
 
 def _provenance(provenance: Provenance) -> list[dict[str, str]]:
     """Rows about run, model, requests, versions and machine."""
-    summary, model = provenance.run.summary, provenance.model
-    machine = provenance.run.environment
+    summary, model = provenance.run.load_summary(), provenance.model
+    machine = provenance.run.load_environment()
     values = {
         "run": f"`{summary['run']}` (preset {summary['preset']})",
         "base model": f"`{provenance.base_name()}`, {provenance.base_location()}",
@@ -139,9 +140,9 @@ def _provenance(provenance: Provenance) -> list[dict[str, str]]:
 
 def _sets(provenance: Provenance) -> list[dict[str, str]]:
     """Rows about the problem sets of the run: name, source, number of problems, digest of their contents."""
-    config, summary = provenance.config, provenance.run.summary
+    config, summary = provenance.config, provenance.run.load_summary()
     training = _set("training", config.problems, summary["yield"]["problems"], provenance.load_training_problems)
-    benchmarks = [b for b in config.evaluate.asked if b.name in summary["benchmarks"]]
+    benchmarks = [b for b in config.evaluate.limited_benchmarks() if b.name in summary["benchmarks"]]
     held_out = [
         _set(b.name, b, summary["benchmarks"][b.name]["n"], partial(provenance.load_benchmark_problems, b))
         for b in benchmarks
@@ -161,7 +162,7 @@ def _source(config: ProblemsConfig) -> str:
     """Where a problem set is from. Of a local file it is only the name, because the folder is private."""
     if config.source in problems.EMBEDDED:
         return f"{config.source}, embedded in ssb"
-    if not problems.on_hub(config):
+    if not problems.is_on_hub(config):
         return Path(config.source).name
     return ", ".join(filter(None, (config.source, config.subset, f"split {config.split}")))
 

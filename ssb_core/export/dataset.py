@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
 from ..results.provenance import Provenance, student_messages
 from ..runs import Run
-from ..store import Entry, Manifest
+from ..store import FileEntry, Manifest
 from .cards import Card
 
 if TYPE_CHECKING:
@@ -66,13 +66,14 @@ def find(provenance: Provenance) -> TaughtWaves:
     """
     run = provenance.run
     taught = run.manifests("teach")
-    if not sum(m.facts.get("taught", 0) for m in taught):
+    if not sum(m.stats.get("taught", 0) for m in taught):
+        last = list(run.load_summary()["stages"])[-1]
         raise ConfigError(
-            f"run {run.name} taught no traces: it ended after {list(run.summary['stages'])[-1]}\n  remedy: finish it "
+            f"run {run.name} taught no traces: it ended after {last}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`"
         )
     trained = run.manifests("distill")
-    limit = trained[0].facts["traces"] if trained else provenance.config.target_traces
+    limit = trained[0].stats["traces"] if trained else provenance.config.target_traces
     waves = zip(run.manifests("rollouts"), run.manifests("select"), taught, strict=True)
     problems = {p.id: p for p in provenance.load_training_problems()}
     return TaughtWaves(tuple(waves), limit, bool(trained), problems)
@@ -113,15 +114,15 @@ def tables(provenance: Provenance, taught: TaughtWaves, tokenizer: Any, signal: 
             yield table.replace_schema_metadata(metadata)
 
 
-def _shards(taught: TaughtWaves) -> Iterator[tuple[Any, Entry, Entry, Entry]]:
+def _shards(taught: TaughtWaves) -> Iterator[tuple[Any, FileEntry, FileEntry, FileEntry]]:
     """Each wave with its shards of rollouts, selections and taught solutions that are about the same problems."""
     for wave in taught.waves:
-        for entries in zip(*(m.entries for m in wave), strict=True):
+        for entries in zip(*(m.files for m in wave), strict=True):
             yield wave, *entries
 
 
 def _join(
-    run: Run, wave: Sequence[Manifest], entries: Sequence[Entry], problems: dict[str, Problem], tokenizer: Any
+    run: Run, wave: Sequence[Manifest], entries: Sequence[FileEntry], problems: dict[str, Problem], tokenizer: Any
 ) -> list[dict[str, Any] | None]:
     """A row for each solution of a shard, or None for a solution that was rejected."""
     rollouts = {(r.problem_id, r.index): r for r in _records(run, wave[0], entries[0], Rollout)}
@@ -132,7 +133,7 @@ def _join(
     ]
 
 
-def _records(run: Run, manifest: Manifest, entry: Entry, record: type[R]) -> list[R]:
+def _records(run: Run, manifest: Manifest, entry: FileEntry, record: type[R]) -> list[R]:
     columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
     return [from_row(record, row) for row in run.store.table(manifest, entry, columns).to_pylist()]
 
@@ -181,7 +182,7 @@ def _signal_metadata(run: Run, taught: TaughtWaves) -> dict[str, Any]:
     return {name: value for name, value in shards[0].items() if all(s.get(name) == value for s in shards)}
 
 
-def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: Entry, kept: Sequence[int]) -> pa.Table:
+def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: FileEntry, kept: Sequence[int]) -> pa.Table:
     """The table with an additional column for each field of the signal, which has the field's name."""
     from ..signal.layout import COLUMN
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..results.provenance import Provenance
 from ..runs import Run
-from ..store import exclusive
+from ..store.lock import exclusive
 from . import cards, dataset, student
 
 Kind = Literal["adapter", "merged", "dataset"]
@@ -119,7 +119,9 @@ def _replacing(target: Path) -> Iterator[Path]:
     """An empty directory beside `target` to fill. It becomes `target` at the end, or is deleted after an error."""
     partial, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("partial", "old"))
     partial.mkdir(parents=True, exist_ok=True)
-    with exclusive(partial, f"export to {target}"):
+    with exclusive(partial) as held:
+        if not held:
+            raise StoreError(f"another process is exporting to {target} ({partial}); wait until it is done")
         try:
             for path in partial.iterdir():  # left behind by a killed export
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

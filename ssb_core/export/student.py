@@ -13,7 +13,7 @@ from ..errors import ConfigError, StoreError
 from ..models.generation import generation_config
 from ..results.provenance import Provenance
 from ..runs import Run
-from ..stages import distill
+from ..stages.directory import weights
 from ..store import sha256_file
 from .cards import Card
 
@@ -38,18 +38,19 @@ def find(run: Run) -> AdapterFiles:
     """
     manifests = run.manifests("distill")
     if not manifests:
+        last = list(run.load_summary()["stages"])[-1]
         raise ConfigError(
-            f"run {run.name} has no student: it ended after {list(run.summary['stages'])[-1]}\n  remedy: finish it "
+            f"run {run.name} has no student: it ended after {last}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`, or export its --dataset alone"
         )
-    entry = distill.weights(manifests[0])
-    weights = run.store.path(manifests[0], entry)
-    if sha256_file(weights) != entry.sha256:
+    entry = weights(manifests[0])
+    path = run.store.path(manifests[0], entry)
+    if sha256_file(path) != entry.sha256:
         raise StoreError(
-            f"{weights} is damaged: its checksum is not the recorded one\n  remedy: make it again with "
+            f"{path} is damaged: its checksum is not the recorded one\n  remedy: make it again with "
             f"`ssb run --config {run.directory / 'config.yaml'} --name {run.name} --force distill`"
         )
-    return AdapterFiles(weights, json.loads((weights.parent / "adapter_config.json").read_text()))
+    return AdapterFiles(path, json.loads((path.parent / "adapter_config.json").read_text()))
 
 
 def write_adapter(provenance: Provenance, adapter: AdapterFiles, directory: Path) -> Card:

@@ -1,30 +1,18 @@
-"""ssb_core.models."""
+"""Base models: a hub id, directory, GGUF file or the embedded nano becomes weights and a tokenizer on a device.
 
-from .models_init import (
-    NANO,
-    ResolvedModel,
-    backbone,
-    check,
-    check_weights,
-    context_length,
-    empty,
-    end_of_turn,
-    gguf,
-    head_weight,
-    hub,
-    load_config,
-    load_merged,
-    load_model,
-    load_tokenizer,
-    local,
-    parts,
-    pick_device,
-    refuse_pickled,
-    resolve,
-    soft_cap,
-    tensor_digest,
-    tokenizer_digest,
-)
+`resolve` turns what the user wrote into a `ResolvedModel`, whose `identity` names the exact weights; it changes nothing
+on disk. `local` is the directory or hub id that libraries read; it converts a GGUF model on first use. Only safetensors
+weights are loaded, and no code that a model brings along is run.
+"""
+
+from .check import check, check_weights, refuse_pickled
+from .config import context_length, load_config
+from .device import pick_device
+from .from_pretrained import empty
+from .head import backbone, head_weight, soft_cap
+from .resolve import NANO, ResolvedModel, local, resolve
+from .tokenizers import end_of_turn, load_tokenizer, tokenizer_digest
+from .weights import fsdp_modules, load_merged, load_model, tensor_digest
 
 __all__ = (
     "NANO",
@@ -35,15 +23,13 @@ __all__ = (
     "context_length",
     "empty",
     "end_of_turn",
-    "gguf",
+    "fsdp_modules",
     "head_weight",
-    "hub",
     "load_config",
     "load_merged",
     "load_model",
     "load_tokenizer",
     "local",
-    "parts",
     "pick_device",
     "refuse_pickled",
     "resolve",

@@ -1,4 +1,4 @@
-"""What everything that reads models with transformers goes through: code that a model brings along is never run."""
+"""The one way to read anything with transformers: code that a model brings along is never run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ..errors import ConfigError
 
 
 def load(loader: Callable[..., Any], source: Any, **options: Any) -> Any:
-    """What a ``from_pretrained`` or ``from_config`` of transformers makes of `source`.
+    """Call a ``from_pretrained`` or ``from_config`` of transformers with `source`, and return its result.
 
     Raises:
-        ConfigError: it would take code that the model brings along.
+        ConfigError: the model needs code that it brings along.
     """
     try:
         return loader(source, trust_remote_code=False, **options)  # by default transformers asks on the terminal
@@ -28,7 +28,7 @@ def load(loader: Callable[..., Any], source: Any, **options: Any) -> Any:
 
 
 def empty(config: Any) -> Any:
-    """The model of `config` without its weights: every layer with its shape, nothing in memory."""
+    """The model of a transformers configuration without its weights: every layer has its shape, and no memory."""
     import torch
     from transformers import AutoModelForCausalLM
 

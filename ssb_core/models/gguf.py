@@ -1,16 +1,15 @@
-"""GGUF files, on their own or inside an installed package: found without importing it, converted once.
+"""GGUF files, alone or inside an installed package: found without importing the package, converted once.
 
     <store>/models/<identity>/                 safetensors weights, configuration, tokenizer, chat template
-    <store>/models/<identity>/conversion.json  where it came from and the size of every file, written last
+    <store>/models/<identity>/conversion.json  the name of the source and the size of every file, written last
 
-Weights are kept in float32, in which they are dequantised, so nothing is lost: 0.5 GB for 135 million of them. Files
-with something that transformers would leave out without a word are refused: the result would be another model.
+Weights are dequantised to float32 and kept so, which loses nothing and takes 0.5 GB for 135 million of them. A file is
+refused if transformers would silently leave out a part of it, because the result would be another model.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import io
@@ -23,23 +22,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..config.secrets import redact
 from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
-from . import hub
+from ..store.lock import exclusive
 from .from_pretrained import empty, load
 
-CONVERSION = 1  # counted up whenever the same file would be converted to something else
+CONVERSION = 1  # increase it whenever the same file would be converted to something else
 RECORD = "conversion.json"
 MAGIC = b"GGUF"
-_ONCE = threading.RLock()
+_PATCH_LOCK = threading.RLock()
 
 
 def find(source: str) -> Path:
-    """The file that ``PACKAGE/FILE.gguf`` or a path means; a path that exists goes first.
+    """The file that a path or ``PACKAGE/FILE.gguf`` names. A path that exists takes precedence.
 
     Raises:
-        ConfigError: there is no such package or file, or it is no GGUF file.
+        ConfigError: there is no such package or file, or it is not a GGUF file.
     """
     path = Path(source).expanduser()
     if not os.path.isfile(path):  # False for a name too long, where pathlib raises
@@ -69,13 +69,13 @@ def _in_package(source: str) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    there = sorted(str(p.relative_to(folder)) for folder in folders for p in folder.rglob("*.gguf"))
-    remedy = f"choose one of {', '.join(there)}" if there else "it holds no .gguf file at all: choose another package"
+    files = sorted(str(p.relative_to(folder)) for folder in folders for p in folder.rglob("*.gguf"))
+    remedy = f"choose one of {', '.join(files)}" if files else "it holds no .gguf file at all: choose another package"
     raise ConfigError(f"model.source: the package {package} holds no file {name}\n  remedy: {remedy}")
 
 
 def _folders(package: str) -> list[Path]:
-    """Where a top-level package's files are. Its code is not run: such packages import what is not installed."""
+    """The folders of a top-level package. Its code is not run: such packages import what is not installed."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -90,7 +90,7 @@ def _installation(package: str) -> str:
 
 
 def identity(file: Path) -> str:
-    """16 hexadecimal digits that name what the file is converted to."""
+    """16 hexadecimal digits that name the result of converting the file."""
     stat = file.stat()
     return _identity(file, stat.st_size, stat.st_mtime_ns)
 
@@ -101,45 +101,34 @@ def _identity(file: Path, size: int, changed: int) -> str:
 
 
 def convert(file: Path, directory: Path, progress: Progress | None = None) -> None:
-    """Make `directory` (named by the file's identity) from `file`, unless it is there and whole.
+    """Convert `file` to `directory`, which is named by the file's identity, unless it is complete already.
 
-    It appears complete or not at all, whatever is killed; of two processes one converts and the other waits.
+    The directory appears complete or not at all, whatever is killed. Of two processes one converts and the other waits.
 
     Raises:
         ConfigError: the file is gone, was changed since it was resolved, or cannot be converted.
     """
-    if whole(directory):
+    if is_complete(directory):
         return
     if not file.is_file() or identity(file) != directory.name:
         raise ConfigError(f"model.source: {file} was changed or removed since the run began\n  remedy: run again")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(directory.parent):
-        if whole(directory):
+    with exclusive(directory.parent, wait=True):
+        if is_complete(directory):
             return
-        for left in directory.parent.glob(f"{directory.name}.*.tmp"):  # its writer is dead: it held the lock
-            shutil.rmtree(left)
+        for leftover in directory.parent.glob(f"{directory.name}.*.tmp"):  # its writer is dead: it held the lock
+            shutil.rmtree(leftover)
         (progress or PlainProgress()).note(f"converting {file.name} to float32 safetensors, once: {directory}")
         _replace(file, directory)
 
 
-def whole(directory: Path) -> bool:
-    """Whether a converted model is there with every file in its recorded size."""
+def is_complete(directory: Path) -> bool:
+    """Whether a converted model exists and every file has its recorded size."""
     try:
         sizes = json.loads((directory / RECORD).read_text())["files"]
         return all((directory / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-@contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Wait for `directory` and hold it; the kernel lets go of it when the process dies."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(file: Path, directory: Path) -> None:
@@ -155,7 +144,7 @@ def _replace(file: Path, directory: Path) -> None:
         for path in (*temporary.iterdir(), temporary):
             fsync(path)
         if directory.exists():
-            shutil.rmtree(directory)  # damaged
+            shutil.rmtree(directory)  # it is damaged
         temporary.rename(directory)
         fsync(directory.parent)
     finally:
@@ -163,15 +152,15 @@ def _replace(file: Path, directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _once() -> Iterator[None]:
-    """Let what transformers does again and again be done once: parse the file, and name tensors for every module.
+def _parsed_once() -> Iterator[None]:
+    """Cache what transformers repeats: parsing the file, and mapping tensor names for every module.
 
-    For SmolLM2 that is two thirds of the time.
+    For SmolLM2 the repetitions take two thirds of the time.
     """
     import gguf
 
     module: Any = gguf
-    with _ONCE:  # of two threads the second would take the first one's for what was there before
+    with _PATCH_LOCK:  # else a second thread would restore the first one's caches instead of the originals
         before = module.GGUFReader, module.get_tensor_name_map
         module.GGUFReader, module.get_tensor_name_map = map(lru_cache, before)
         try:
@@ -180,15 +169,15 @@ def _once() -> Iterator[None]:
             module.GGUFReader, module.get_tensor_name_map = before
 
 
-@_once()
+@_parsed_once()
 def _write(file: Path, directory: Path) -> None:
-    """Dequantise `file` with transformers and save it; configuration, template and special tokens come from it too."""
+    """Dequantise `file` with transformers and save the model, with its configuration, tokenizer and chat template."""
     import torch
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    config = describe(file, directory)
-    with _reading(file):
-        model, found = load(
+    config = save_config_and_tokenizer(file, directory)
+    with _errors_of(file):
+        model, report = load(
             AutoModelForCausalLM.from_pretrained,
             file.parent,
             gguf_file=file.name,
@@ -197,21 +186,21 @@ def _write(file: Path, directory: Path) -> None:
             dtype=torch.float32,
             output_loading_info=True,
         )
-        if found["missing_keys"]:
-            raise ValueError(f"it lacks {len(found['missing_keys'])} tensors, e.g. {min(found['missing_keys'])}")
+        if missing := report["missing_keys"]:
+            raise ValueError(f"it lacks {len(missing)} tensors, e.g. {min(missing)}")
         model.save_pretrained(directory)
 
 
-@_once()
-def describe(file: Path, directory: Path) -> Any:
-    """Save the configuration and the tokenizer of `file`, unless its weights cannot be converted without loss.
+@_parsed_once()
+def save_config_and_tokenizer(file: Path, directory: Path) -> Any:
+    """Save the configuration and the tokenizer of `file`, and return the configuration.
 
     Raises:
-        ConfigError: they cannot, or it is no file that transformers can read.
+        ConfigError: the weights cannot be converted without loss, or transformers cannot read the file.
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    with _reading(file):
+    with _errors_of(file):
         config = load(AutoConfig.from_pretrained, file.parent, gguf_file=file.name)
         _refuse_losses(file, config)
         tokenizer = load(AutoTokenizer.from_pretrained, file.parent, gguf_file=file.name)
@@ -221,20 +210,20 @@ def describe(file: Path, directory: Path) -> Any:
 
 
 def _refuse_losses(file: Path, config: Any) -> None:
-    """Refuse what transformers leaves out: tensors that it has no name for, and any scaling of positions.
+    """Refuse a file with parts that transformers leaves out: tensors without a name there, and scaling of positions.
 
     llama.cpp keeps the scaling of Llama 3.1 and 3.2 in a tensor of its own, ``rope_freqs.weight``.
     """
     from gguf import GGUFReader
     from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
-    reader = GGUFReader(str(file))  # the very argument of transformers
-    kind = reader.fields["general.architecture"].contents()
-    known = get_gguf_hf_weights_map(empty(config), TENSOR_PROCESSORS.get(kind, TensorProcessor)())
-    named = [t.name for t in reader.tensors]
-    lost = [n for n in named if n not in known and n.removesuffix(".weight") not in known]  # as experts are known
+    reader = GGUFReader(str(file))  # the same argument as transformers uses, so that the cache is hit
+    architecture = reader.fields["general.architecture"].contents()
+    known = get_gguf_hf_weights_map(empty(config), TENSOR_PROCESSORS.get(architecture, TensorProcessor)())
+    names = [t.name for t in reader.tensors]
+    lost = [n for n in names if n not in known and n.removesuffix(".weight") not in known]  # experts lack the suffix
     scaling = {name: field.contents() for name, field in reader.fields.items() if ".rope.scal" in name}
-    if scaling and scaling.get(f"{kind}.rope.scaling.type") != "none":
+    if scaling and scaling.get(f"{architecture}.rope.scaling.type") != "none":
         lost += [f"{name}={value}" for name, value in scaling.items()]
     if lost:
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
@@ -245,15 +234,15 @@ def _refuse_losses(file: Path, config: Any) -> None:
 
 
 @contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    """Name `file` and what to do in whatever is raised about it, and hide transformers' bars: one note is enough."""
+def _errors_of(file: Path) -> Iterator[None]:
+    """Turn whatever is raised about `file` into a ConfigError with a remedy, and hide transformers' progress bars."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # no setting turns off all bars
             yield
     except ConfigError:
         raise
     except OSError as e:
-        if e.errno is not None:  # the disk is full or the like, which says nothing about the file
+        if e.errno is not None:  # e.g. the disk is full, which says nothing about the file
             raise
         raise _unreadable(file, e) from None
     except Exception as e:  # readers of broken or unknown files raise anything
@@ -262,7 +251,7 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _unreadable(file: Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"model.source: {file} cannot be converted: {hub.redacted(str(error)).strip() or type(error).__name__:.300}\n"
-        "  remedy: check that the file is whole and of an architecture transformers reads from GGUF, "
+        f"model.source: {file} cannot be converted: {redact(str(error)).strip() or type(error).__name__:.300}\n"
+        "  remedy: check that the file is whole and of an architecture that transformers reads from GGUF, "
         "or give a directory with safetensors weights"
     )

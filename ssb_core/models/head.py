@@ -1,9 +1,9 @@
-"""The output head: what the exact loss has to know about it, and which heads it does not support.
+"""The output head: its weight and soft cap, which the exact loss needs, and the heads that the loss does not support.
 
-Policy for padded vocabularies: the softmax covers every row of the head as the model computes it, also rows that
-belong to no token (many checkpoints pad to a multiple of 64). The model's own softmax, from which rollouts are drawn,
-covers them too; leaving them out would be another distribution. Whether the head is tied to the embedding makes no
-difference: both are frozen.
+Policy for padded vocabularies: the softmax covers every row of the head that the model computes, also rows without a
+token (many checkpoints pad to a multiple of 64). The model's own softmax, from which rollouts are sampled, covers them
+too; without them the distribution would be another. It makes no difference whether the head is tied to the embedding,
+because both are frozen.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-# What transformers' families multiply or divide their logits by (Granite, MiniCPM3 and HyperCLOVA X, Cohere, Falcon-H1,
-# Muse), or bend them with in other places than Gemma does (xLSTM, RecurrentGemma).
+# Settings by which families of transformers multiply or divide their logits (Granite, MiniCPM3 and HyperCLOVA X,
+# Cohere, Falcon-H1, Muse), or cap them elsewhere than Gemma does (xLSTM, RecurrentGemma).
 SCALES = (
     "logits_scaling",
     "logit_scale",
@@ -28,10 +28,10 @@ SCALES = (
 
 
 def refuse_unsupported(config: Any) -> None:
-    """Refuse, by configuration, what is no decoder of text only or has a head that does more than multiply and cap.
+    """Refuse a configuration that is no text-only decoder, or whose head does more than multiply and cap.
 
     Raises:
-        ConfigError: it is one; the message names what it has.
+        ConfigError: the model is refused; the message names the reason.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -51,15 +51,15 @@ def refuse_unsupported(config: Any) -> None:
 
 
 def backbone(model: Any) -> torch.nn.Module:
-    """The stack below the output head: its last hidden state, after the final norm, is what the head reads."""
+    """The stack below the output head, which reads the stack's last hidden state after the final norm."""
     stack: torch.nn.Module = _base(model).base_model
     return stack
 
 
 def head_weight(model: Any) -> torch.Tensor:
-    """The output head's weight (V, H), tied or not. V counts every row the model computes, with a token or without.
+    """The output head's weight (V, H), tied or not. V counts every row that the model computes, with or without token.
 
-    Of a model in parts it is gathered, which all processes have to do at once.
+    If the model is spread over several processes the weight is gathered, so all of them must call this at once.
 
     Raises:
         ConfigError: the head is missing, has a bias or scales its logits, which the exact loss does not support.
@@ -83,5 +83,5 @@ def soft_cap(model: Any) -> float | None:
 
 
 def _base(model: Any) -> Any:
-    """The model itself, also when an adapter is wrapped around it."""
+    """The model itself, without the adapter that may be wrapped around it."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

@@ -1,47 +1,27 @@
-"""Models on the Hugging Face hub: the commit a revision stands for, and plain words for what keeps it from us.
-
-A token comes from the environment only (HF_TOKEN or HUGGING_FACE_HUB_TOKEN). It is in no configuration, record, log or
-message; one that `hf auth login` left in a file is not used.
-"""
+"""Models on the Hugging Face hub: the commit of a revision, and plain words for why a model cannot be had."""
 
 from __future__ import annotations
 
 import json
-import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
+from ..config.secrets import hub_token
 from ..errors import ConfigError
 
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 TIMEOUT = 10.0  # seconds
-WHOLE = "model.safetensors"
+SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-
-
-def token() -> str | Literal[False]:
-    """The token of the environment; without one False, by which hub clients send none."""
-    found = (os.environ.get(name, "").strip() for name in TOKENS)
-    return next((value for value in found if value), False)
-
-
-def redacted(text: str) -> str:
-    """`text` without any token of the environment: some clients quote a header they cannot send."""
-    for name in TOKENS:
-        for value in {os.environ.get(name, ""), os.environ.get(name, "").strip()} - {""}:
-            text = text.replace(value, f"<{name}>").replace(repr(value)[1:-1], f"<{name}>")
-    return text
 
 
 @lru_cache(maxsize=8)
 def commit(source: str, revision: str | None) -> str:
-    """The commit that a revision stands for: by the hub, or by the local cache where the hub does not give it.
+    """The commit of a revision, from the hub, or from the local cache if the hub does not give it.
 
     The hub is asked once per process, so that a branch that moves does not change a run midway.
 
     Raises:
-        ConfigError: neither has the model, or it has no safetensors weights.
+        ConfigError: neither has the model, or the model has no safetensors weights.
     """
     from huggingface_hub.errors import HFValidationError
 
@@ -55,7 +35,7 @@ def commit(source: str, revision: str | None) -> str:
             "  remedy: give a hub id (OWNER/NAME), an existing directory, a .gguf file or 'nano'"
         ) from None
     except Exception as error:  # the hub's client raises dozens of unrelated types; the cache decides
-        found = cached(source, revision)
+        found = cached_commit(source, revision)
         if found is None:
             raise ConfigError(_explain(source, revision, error)) from None
         return found
@@ -64,38 +44,38 @@ def commit(source: str, revision: str | None) -> str:
 def _online(source: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
-    api = HfApi(token=token())
+    api = HfApi(token=hub_token())
     info = api.model_info(source, revision=revision, timeout=TIMEOUT)
-    if info.gated:  # whose description is open to all, but not its files
+    if info.gated:  # everybody can read its description, but not its files
         api.auth_check(source)
-    if {WHOLE, INDEX}.isdisjoint(file.rfilename for file in info.siblings or ()):
+    if {SINGLE_FILE, INDEX}.isdisjoint(file.rfilename for file in info.siblings or ()):
         raise ConfigError(
-            f"model.source: {source} has no safetensors weights on the hub, neither {WHOLE} nor {INDEX}\n"
+            f"model.source: {source} has no safetensors weights on the hub, neither {SINGLE_FILE} nor {INDEX}\n"
             "  remedy: convert it with save_pretrained and give the directory, or choose another model"
         )
     return str(info.sha)
 
 
-def cached(source: str, revision: str | None) -> str | None:
-    """The commit in the local cache, if its configuration and all of its weights are there too."""
+def cached_commit(source: str, revision: str | None) -> str | None:
+    """The commit in the local cache, or None if its configuration or any of its weights are missing there."""
     import huggingface_hub
 
-    found = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
-    if not isinstance(found, str) or not _has_weights(Path(found).parent):
+    config = huggingface_hub.try_to_load_from_cache(source, "config.json", revision=revision)
+    if not isinstance(config, str) or not _has_weights(Path(config).parent):
         return None
-    return Path(found).parent.name
+    return Path(config).parent.name
 
 
 def _has_weights(snapshot: Path) -> bool:
-    """Whether the weights are there whole: in one file, or in every file that their index names."""
+    """Whether a snapshot has all weights: the single file, or every file that their index names."""
     index = snapshot / INDEX
     if not index.is_file():
-        return (snapshot / WHOLE).is_file()
+        return (snapshot / SINGLE_FILE).is_file()
     return all((snapshot / name).is_file() for name in json.loads(index.read_text())["weight_map"].values())
 
 
 def lacks(source: str, revision: str | None, name: str) -> bool:
-    """Whether a model is known to have no file `name`: a directory shows it, the cache notes what the hub answered."""
+    """Whether a model is known to have no file `name`, from its directory or from the hub's answer in the cache."""
     import huggingface_hub
     from huggingface_hub.file_download import _CACHED_NO_EXIST
 
@@ -113,20 +93,20 @@ def _explain(source: str, revision: str | None, error: Exception) -> str:
 
 
 def _cause(source: str, revision: str | None, error: Exception) -> tuple[str, str]:
-    """Why the hub did not give a model, and what to do; in our own words, as an error's may quote the request."""
+    """Why the hub did not give a model, and the remedy. In our own words, because an error may quote the request."""
     from huggingface_hub import errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
         page = f"https://huggingface.co/{source}"
-        if token():
+        if hub_token():
             return "it is gated and the token has no access to it", f"ask for access on {page} with the token's account"
         return "it is gated and there is no token", f"ask for access on {page}, then set HF_TOKEN to a token with it"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the hub has no revision {revision!r} of it", "correct model.revision"
     refused = status in (401, 403)
-    if isinstance(error, errors.RepositoryNotFoundError) or (refused and not token()):
-        seen = "that the token may see" if token() else "of that name (private ones show with a token only)"
+    if isinstance(error, errors.RepositoryNotFoundError) or (refused and not hub_token()):
+        seen = "that the token may see" if hub_token() else "of that name (private ones show with a token only)"
         return f"the hub has no model {seen}", "check the name; for a private model set HF_TOKEN to a token with access"
     if refused:
         return (

@@ -224,7 +224,7 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
     """Accuracy on `n` held-out problems: bare at T=0.8, bare greedy, and hinted at T=0.4."""
     from ..config import Decoding, ModelConfig
     from ..config.execution import Execution
-    from ..engines import Request, open_sampler, seed_for
+    from ..engines import SampleRequest, open_sampler, seed_for
     from ..models import resolve
     from ..progress import Progress
     from ..verify.extract import final_answer
@@ -236,7 +236,7 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
     found = {}
     with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32"), directory), Execution()) as sampler:
         for name, shown, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
-            requests = [Request(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(shown)]
+            requests = [SampleRequest(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(shown)]
             decoding = Decoding(temperature=temperature, max_new_tokens=160)
             ((_, completions),) = sampler.sample([(name, requests)], decoding, Progress())
             right = [

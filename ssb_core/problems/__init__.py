@@ -1,31 +1,32 @@
-"""ssb_core.problems."""
+"""Problem sets: read from any source, checked at once, and kept out of memory.
+
+`load` reads a configured set (embedded, file or hub), `jsonl` reads JSON lines, `problem_set` is the sequence type that
+all stages take their problems from, and `nano` generates the embedded sets.
+"""
+
+from __future__ import annotations
 
 from .load import (
     EMBEDDED,
-    FILES,
-    Problem,
-    ProblemSet,
-    content_digest,
-    jsonl,
-    left_out,
-    load,
-    nano,
-    on_hub,
+    FILE_SUFFIXES,
+    count_verifiable,
+    is_on_hub,
+    load_problems,
+    load_unchanged,
     rejections,
-    total,
+    unverifiable,
 )
+from .problem_set import ProblemSet, content_digest
 
 __all__ = (
     "EMBEDDED",
-    "FILES",
-    "Problem",
+    "FILE_SUFFIXES",
     "ProblemSet",
     "content_digest",
-    "jsonl",
-    "left_out",
-    "load",
-    "nano",
-    "on_hub",
+    "count_verifiable",
+    "is_on_hub",
+    "load_problems",
+    "load_unchanged",
     "rejections",
-    "total",
+    "unverifiable",
 )

@@ -1,4 +1,4 @@
-"""Rows of untrusted files: JSON lines and their fields, every error with the file, the line and the field."""
+"""JSON lines from untrusted files. Every error names the file, the line and the field."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from typing import IO, Any
 
 from ..errors import ConfigError
 
-LONGEST = 2**24  # bytes of one line: more is no row, but a file of another kind
+MAX_LINE_BYTES = 2**24  # a longer line is not a row: the file is of another kind
 
 
-def lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines of a file, of a longer one its beginning alone: `json_lines` refuses that."""
-    return iter(lambda: file.readline(LONGEST + 1), b"")
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file. A line that is too long is cut to save memory; `parse_lines` then refuses it."""
+    return iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
 
 
-def json_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[dict[str, Any], int]]:
-    """The JSON object of every line that is not blank, with the line's number; `name` is the file's, for errors.
+def parse_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the JSON object of every line that is not blank, and the line's number (from 1).
+
+    Args:
+        lines: the lines, as `read_lines` gives them.
+        name: the file's name, for error messages.
 
     Raises:
         ConfigError: a line is longer than 16 MiB, not UTF-8, not JSON or not an object.
     """
     for number, line in enumerate(lines, start=1):
         where = f"{name} line {number}"
-        if len(line) > LONGEST:
-            raise ConfigError(f"{where}: longer than {LONGEST} bytes\n  remedy: write one JSON object on each line")
+        if len(line) > MAX_LINE_BYTES:
+            raise ConfigError(
+                f"{where}: longer than {MAX_LINE_BYTES} bytes\n  remedy: write one JSON object on each line"
+            )
         try:
             decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
             if not decoded.strip():
@@ -41,14 +47,14 @@ def json_lines(lines: Iterable[bytes], name: str) -> Iterator[tuple[dict[str, An
         yield row, number
 
 
-def text(value: Any, field: str, where: str) -> str:
-    """Text as it is, numbers written out in full; whatever else stands in the field is refused.
+def field_text(value: Any, field: str, where: str) -> str:
+    """The value of a field as text. Numbers are written out in full, without an exponent.
 
     Raises:
-        ConfigError: `value` is neither text nor a finite number.
+        ConfigError: `value` is neither text nor a finite number. The message names `where` and the `field`.
     """
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{Decimal(value):f}"  # of any length, where str() refuses long ones
+        return f"{Decimal(value):f}"  # works for any length; str() refuses more than 4,300 digits
     exact = Decimal(repr(value)) if isinstance(value, float) else value
     if isinstance(exact, Decimal) and exact.is_finite():
         return f"{exact.to_integral_value() if exact == exact.to_integral_value() else exact:f}"

@@ -1,9 +1,9 @@
-"""Problem sets: embedded, local (JSON lines or Parquet) or from the hub, all read into `Problem` records.
+"""Read problem sets into `Problem` records. A set is embedded, a local file (JSON lines or Parquet) or on the hub.
 
-Data is checked here, before any expensive work: a missing field, an empty question or a repeated id is refused with the
-file, the row and the remedy. A problem whose reference answer nothing can be verified against is left out, with its
-reason: every completion would be wrong by it, so it must not be counted. Rows are read one at a time, and none is kept
-in memory (`problem_set`).
+Data is checked here, before any expensive work. A missing field, an empty question or a repeated id is refused with the
+file, the row and the remedy. A problem is unverifiable if nothing can be verified against its reference answer. Every
+completion would be wrong by that answer, so the problem is left out and its reason is kept. Rows are read one at a
+time, and no row stays in memory (see `problem_set`).
 """
 
 from __future__ import annotations
@@ -21,28 +21,17 @@ from typing import Any
 
 from .. import verify
 from ..config import ProblemsConfig
+from ..config.secrets import hub_token, redact
 from ..errors import ConfigError
 from ..records import Problem, Rejection
 from ..verify import extract
 from . import jsonl, nano
-from .problem_set import ProblemSet, Spool, content_digest, firsts, key
+from .problem_set import ProblemSet, Spool, first_positions, text_key
 
-__all__ = [
-    "EMBEDDED",
-    "FILES",
-    "ProblemSet",
-    "content_digest",
-    "left_out",
-    "load",
-    "on_hub",
-    "rejections",
-    "total",
-]
+BATCH_ROWS = 1024  # rows of a Parquet file that are in memory at a time
+FILE_SUFFIXES = (".jsonl", ".ndjson", ".parquet")  # a source with one of these is a file, whether it exists or not
 
-ROWS = 1024  # of a Parquet file that are in memory at a time
-FILES = (".jsonl", ".ndjson", ".parquet")  # a source with such an ending is a file, there or not
-
-# name: (split, numbers of steps, how many problems there are)
+# name: (split, possible numbers of steps, number of problems)
 EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
     "nano-train": ("train", (1, 2, 3), 4096),
     "nano-test": ("test", (1, 2, 3), 512),
@@ -50,106 +39,124 @@ EMBEDDED: dict[str, tuple[nano.Split, tuple[int, ...], int]] = {
 }
 
 
-def load(config: ProblemsConfig) -> ProblemSet:
-    """The usable problems of a set, in the configured order.
+def load_problems(config: ProblemsConfig) -> ProblemSet:
+    """The verifiable problems of a set in the configured order, after `skip` and `limit`.
 
     Raises:
-        ConfigError: the source is missing, empty or malformed, a row lacks its question or answer, or no problem of
-            the set is usable.
+        ConfigError: the source is missing, empty or malformed, a row has no question or answer, an id repeats, or no
+            problem is left.
     """
     return _read(config)[0]
 
 
-def total(config: ProblemsConfig) -> int:
-    """How many usable problems the whole set holds, whatever `skip` and `limit` leave of it; as `load`."""
+def load_unchanged(config: ProblemsConfig, digest: str, start: int = 0, stop: int | None = None) -> ProblemSet:
+    """Problems `start` to `stop` of a set that was read before and then had this content `digest`.
+
+    Raises:
+        ConfigError: the content has changed since.
+    """
+    problems = load_problems(config)
+    part = problems if stop is None else problems.part(start, stop)
+    if part.digest != digest:
+        raise ConfigError(f"{config.source}: its problems changed during the run\n  remedy: run the same command again")
+    return part
+
+
+def count_verifiable(config: ProblemsConfig) -> int:
+    """How many verifiable problems the whole set has, before `skip` and `limit`. Raises as `load_problems` does."""
     return _read(config)[2]
 
 
-def on_hub(config: ProblemsConfig) -> bool:
-    """Whether a set is from the hub, and neither a file nor embedded."""
-    return config.source not in EMBEDDED and Path(config.source).suffix not in FILES
+def is_on_hub(config: ProblemsConfig) -> bool:
+    """Whether a set is read from the hub, so neither from a file nor embedded."""
+    return config.source not in EMBEDDED and Path(config.source).suffix not in FILE_SUFFIXES
 
 
-def left_out(config: ProblemsConfig) -> ProblemSet:
-    """The problems of the whole set, whatever its limit, that nothing can be verified against; as `load`.
+def unverifiable(config: ProblemsConfig) -> ProblemSet:
+    """The unverifiable problems of the whole set, before `skip` and `limit`. Raises as `load_problems` does.
 
-    They are as they were read: an answer is all of the answer field.
+    Their `answer` is the whole answer field, as it was read.
     """
     return _read(config)[1]
 
 
 def rejections(config: ProblemsConfig) -> tuple[Rejection, ...]:
-    """Why each of them is left out; as `load`."""
-    return tuple(_rejection(p, config) for p in left_out(config))
+    """The reason for each of the `unverifiable` problems. Raises as `load_problems` does."""
+    return tuple(_rejection(p, config) for p in unverifiable(config))
 
 
 def _rejection(problem: Problem, config: ProblemsConfig) -> Rejection:
-    return Rejection(problem.id, "load", _gold(problem.answer, config)[1] or "")
+    return Rejection(problem.id, "load", _read_gold(problem.answer, config)[1] or "")
 
 
 def _read(config: ProblemsConfig) -> tuple[ProblemSet, ProblemSet, int]:
-    """The set, read once for as long as its file does not change."""
-    mark = None
-    if Path(config.source).suffix in FILES and (path := _expand(config.source)).is_file():
-        mark = (path.stat().st_size, path.stat().st_mtime_ns)
-    return _read_as(config, mark)
+    """The set. It is read once, and again only if the size or time of its file changes."""
+    version = None
+    if Path(config.source).suffix in FILE_SUFFIXES and (path := _expand(config.source)).is_file():
+        version = (path.stat().st_size, path.stat().st_mtime_ns)
+    return _read_version(config, version)
 
 
 @lru_cache(maxsize=16)
-def _read_as(config: ProblemsConfig, mark: tuple[int, int] | None) -> tuple[ProblemSet, ProblemSet, int]:
-    """Usable problems in the configured order, rejected ones in the source's, and how many usable ones there are."""
-    ids, usable, rejected = bytearray(), array("I"), array("I")
+def _read_version(config: ProblemsConfig, version: tuple[int, int] | None) -> tuple[ProblemSet, ProblemSet, int]:
+    """Verifiable problems in the configured order, unverifiable ones in file order, and the number of verifiable ones.
+
+    `version` is part of the cache's key only.
+    """
+    ids, verifiable, rejected = bytearray(), array("I"), array("I")
 
     def read() -> Iterator[Problem]:
-        for row, problem in enumerate(_everything(config)):
-            gold, reason = _gold(problem.answer, config)
-            (rejected if reason else usable).append(row)
-            ids.extend(key(problem.id))
+        for row, problem in enumerate(_all_problems(config)):
+            gold, reason = _read_gold(problem.answer, config)
+            (rejected if reason else verifiable).append(row)
+            ids.extend(text_key(problem.id))
             yield problem if reason else replace(problem, answer=gold)
 
     spool = Spool(read())
-    _refuse_repeats(config, spool, ids)
-    if not usable:
+    _refuse_repeated_ids(config, spool, ids)
+    if not verifiable:
         raise ConfigError(_all_rejected(config, ProblemSet(spool, rejected)))
     if config.shuffle_seed is not None:
-        random.Random(config.shuffle_seed).shuffle(usable)
+        random.Random(config.shuffle_seed).shuffle(verifiable)
     if config.distinct:
-        usable = _distinct(spool, usable)
-    wanted = ProblemSet(spool, usable)[config.skip :][: config.limit]
-    if not wanted:
-        raise ConfigError(f"{config.source}: skip is {config.skip}, but there are only {len(usable)} usable problems")
-    return wanted, ProblemSet(spool, rejected), len(usable)
+        verifiable = _distinct(spool, verifiable)
+    selected = ProblemSet(spool, verifiable)[config.skip :][: config.limit]
+    if not selected:
+        raise ConfigError(
+            f"{config.source}: skip is {config.skip}, but there are only {len(verifiable)} verifiable problems"
+        )
+    return selected, ProblemSet(spool, rejected), len(verifiable)
 
 
 def _distinct(spool: Spool, order: array[int]) -> array[int]:
-    """The first problem of each question, whatever its case and spacing."""
+    """The first problem of each question. Case and spacing do not make questions different."""
     questions = bytearray()
     for p in ProblemSet(spool, order):
-        questions += key(" ".join(p.question.lower().split()))
-    return array("I", (order[i] for i in firsts(questions)))
+        questions += text_key(" ".join(p.question.lower().split()))
+    return array("I", (order[i] for i in first_positions(questions)))
 
 
-def _everything(config: ProblemsConfig) -> Iterator[Problem]:
-    """All problems of the source as they stand there."""
+def _all_problems(config: ProblemsConfig) -> Iterator[Problem]:
+    """All problems of the source in its own order, with the whole answer field as the answer."""
     if config.source in EMBEDDED:
         return _embedded(config.source)
     return (_problem(config, row, where) for row, where in _rows(config))
 
 
-def _gold(raw: str, config: ProblemsConfig) -> tuple[str, str | None]:
-    """The reference answer in an answer field, and why nothing can be verified against it, if so."""
+def _read_gold(raw: str, config: ProblemsConfig) -> tuple[str, str | None]:
+    """The reference answer in an answer field, and the reason if it is unverifiable."""
     gold = extract.gold_answer(raw, config.form) or ""
     if not gold and raw.strip():
-        return gold, f"it holds no answer of form {config.form!r}"
-    return gold, verify.unusable(gold, config.completion_form)
+        return gold, f"it has no answer of form {config.form!r}"
+    return gold, verify.unverifiable(gold, config.completion_form)
 
 
 def _all_rejected(config: ProblemsConfig, rejected: ProblemSet) -> str:
     n, first = len(rejected), _rejection(rejected[0], config)
     return (
-        f"{config.source}: nothing can be verified against its reference answers ({n} of {n} left out); the first is "
-        f"that of {first.problem_id!r}: {first.reason}\n"
-        f"  remedy: name the field with the answer (problems.answer, now {config.answer!r}) and how it holds it "
+        f"{config.source}: no reference answer can be verified against ({n} of {n} problems are unverifiable); the "
+        f"first is that of {first.problem_id!r}: {first.reason}\n"
+        f"  remedy: name the field with the answer (problems.answer, now {config.answer!r}) and its form "
         f"(problems.form, now {config.form!r})"
     )
 
@@ -162,22 +169,22 @@ def _embedded(name: str) -> Iterator[Problem]:
 
 
 def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
-    """Rows of the source, each with where it stands."""
+    """The rows of the source, each with its place, such as ``mine.jsonl line 7``."""
     path = _expand(config.source)
-    there = os.path.exists(path)  # False for a name too long, where pathlib raises
-    if path.suffix in FILES:
-        if not (there and path.is_file()):
-            what = "is not a file" if there else "does not exist"
-            raise ConfigError(f"problem file {path} {what}; give the path of a .jsonl or .parquet file")
+    exists = os.path.exists(path)  # False for a name that is too long, where pathlib raises
+    if path.suffix in FILE_SUFFIXES:
+        if not (exists and path.is_file()):
+            problem = "is not a file" if exists else "does not exist"
+            raise ConfigError(f"problem file {path} {problem}; give the path of a .jsonl or .parquet file")
         yield from _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
-    elif there:
+    elif exists:
         raise ConfigError(f"{path} is not a problem file; give a .jsonl or .parquet file")
     else:
         yield from _hub(config)
 
 
 def _expand(source: str) -> Path:
-    """A path with ``~`` and environment variables such as ``$SSB_DATA`` in place."""
+    """A path with ``~`` and environment variables such as ``$SSB_DATA`` replaced."""
     expanded = os.path.expandvars(source)
     if unset := re.search(r"\$\{?(\w+)", expanded):
         raise ConfigError(
@@ -189,7 +196,7 @@ def _expand(source: str) -> Path:
 
 def _json_lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     with path.open("rb") as file:
-        for row, number in jsonl.json_lines(jsonl.lines(file), str(path)):
+        for row, number in jsonl.parse_lines(jsonl.read_lines(file), str(path)):
             yield row, f"{path} line {number}"
 
 
@@ -200,7 +207,7 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS):
+            for batch in file.iter_batches(BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield row, f"{path} row {number}"
@@ -211,48 +218,47 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     import datasets
 
-    from ..models import hub
-
     try:
-        jsonl = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub.token())
-    except Exception as e:  # the hub client raises a dozen unrelated types; all mean "cannot be had"
-        said = hub.redacted(str(e)).strip()
-        first = said.splitlines()[0] if said else type(e).__name__
+        rows = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub_token())
+    except Exception as e:  # the hub client raises a dozen unrelated types; all mean that the set is not available
+        message = redact(str(e)).strip()
+        reason = message.splitlines()[0] if message else type(e).__name__
         raise ConfigError(
-            f"problem set {config.source!r} (split {config.split!r}) is neither a local file nor to be had from "
-            f"the hub: {first:.200}\n  remedy: check the name and the network, or give a local .jsonl or .parquet file"
+            f"problem set {config.source!r} (split {config.split!r}) is not a local file, and the hub does not give "
+            f"it: {reason:.200}\n  remedy: check the name and the network, or give a local .jsonl or .parquet file"
         ) from None
-    for number, row in enumerate(jsonl, start=1):
+    for number, row in enumerate(rows, start=1):
         yield row, f"{config.source}/{config.split} row {number}"
 
 
 def _problem(config: ProblemsConfig, row: dict[str, Any], where: str) -> Problem:
-    """The problem in a row, with all of its answer field as the answer."""
+    """The problem in a row, with the whole answer field as the answer."""
 
-    def text(name: str, field: str) -> str:
+    def text(setting: str, field: str) -> str:
         if row.get(field) is None:
             raise ConfigError(
                 f"{where}: no field {field!r}; the fields are: {', '.join(map(str, row))}\n"
-                f"  remedy: name the right one with {name}"
+                f"  remedy: name the right one with {setting}"
             )
-        return _unicode(jsonl.text(row[field], field, where), field, where)
+        return _check_unicode(jsonl.field_text(row[field], field, where), field, where)
 
     question, answer = text("problems.question", config.question), text("problems.answer", config.answer)
     if not question.strip():
         raise ConfigError(f"{where}: the question is empty")
     identifier = text("problems.id", config.id) if config.id else _default_id(where)
-    if not (identifier and identifier.isprintable()):  # it is shown in terminals, tables and pages
+    if not (identifier and identifier.isprintable()):  # ids appear in terminals, tables and web pages
         raise ConfigError(
-            f"{where}: the id {identifier!r:.100} {'holds characters that do not show' if identifier else 'is empty'}\n"
-            "  remedy: name another field with problems.id, or set that to null"
+            f"{where}: the id {identifier!r:.100} "
+            f"{'contains characters that cannot be displayed' if identifier else 'is empty'}\n"
+            "  remedy: name another field with problems.id, or set it to null"
         )
-    named = {name: field for name in ("subject", "level") if (field := getattr(config, name))}
-    labels = {n: text(f"problems.{n}", field) for n, field in named.items() if row.get(field) is not None}
+    label_fields = {name: field for name in ("subject", "level") if (field := getattr(config, name))}
+    labels = {n: text(f"problems.{n}", field) for n, field in label_fields.items() if row.get(field) is not None}
     return Problem(identifier, question, answer, **labels)
 
 
-def _unicode(text: str, field: str, where: str) -> str:
-    """`text`, unless it holds half a character: a tokenizer could not read it."""
+def _check_unicode(text: str, field: str, where: str) -> str:
+    """`text` itself. Half a surrogate pair is refused, because no tokenizer could read it."""
     try:
         text.encode()
     except UnicodeEncodeError as e:
@@ -263,23 +269,24 @@ def _unicode(text: str, field: str, where: str) -> str:
 
 
 def _default_id(where: str) -> str:
-    """``openai/gsm8k/train row 7`` becomes gsm8k-train-00007, ``mine.jsonl line 7`` becomes mine-00007."""
+    """An id from a row's place: ``mine.jsonl line 7`` is mine-00007, ``openai/gsm8k/train row 7`` gsm8k-train-00007."""
     place, _, number = where.rsplit(" ", 2)
     path = Path(place)
     name = path.stem if path.suffix else f"{path.parent.name}-{path.name}"
     return f"{name}-{int(number):05d}"
 
 
-def _refuse_repeats(config: ProblemsConfig, spool: Spool, ids: bytearray) -> None:
+def _refuse_repeated_ids(config: ProblemsConfig, spool: Spool, ids: bytearray) -> None:
+    """Refuse a set whose ids (as `text_key`s) are not unique, or that is empty."""
     if not ids:
-        raise ConfigError(f"{config.source} holds no problems")
-    places = [*firsts(ids), len(spool)]
-    if len(places) <= len(spool):
-        repeated = next(row for row, place in enumerate(places) if place != row)
+        raise ConfigError(f"{config.source} contains no problems")
+    positions = [*first_positions(ids), len(spool)]
+    if len(positions) <= len(spool):
+        repeated = next(row for row, position in enumerate(positions) if position != row)
         identifier = ProblemSet(spool, range(len(spool)))[repeated].id
-        jsonl = (where for row, where in _rows(config) if _problem(config, row, where).id == identifier)
-        first, where = islice(jsonl, 2)
+        places = (where for row, where in _rows(config) if _problem(config, row, where).id == identifier)
+        first, second = islice(places, 2)
         raise ConfigError(
-            f"{where}: the id {identifier!r} stands in {' '.join(first.rsplit(' ', 2)[1:])} too\n"
-            "  remedy: ids must be unique; problems.id names the field that holds them"
+            f"{second}: the id {identifier!r} is already used in {' '.join(first.rsplit(' ', 2)[1:])}\n"
+            "  remedy: ids must be unique; problems.id names the field that contains them"
         )

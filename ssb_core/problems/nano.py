@@ -1,8 +1,8 @@
 """Arithmetic word problems for the embedded model: a chain of one to three (hard: four or five) steps.
 
-A problem is a `Chain` (a start value and steps) told in words. Careful solutions work through the chain;
-`slip` makes the mistake of a hasty student, who then carries it forward. Train, test and pre-training
-problems are told apart by a hash of the chain itself (numbers and operations, not the words), so no
+A problem is a `Chain` (a start value and steps) told as a short story. A careful solution works through the chain.
+With `slip` the solution contains one mistake of a hasty student, and the wrong value is carried forward. A hash of the
+chain itself (numbers and operations, not words) decides whether a problem belongs to train, test or pre-training, so no
 problem of one split is a reworded problem of another.
 """
 
@@ -25,13 +25,13 @@ NAMES = {
 ITEMS = "apples books coins stamps cards shells marbles stickers eggs pens beads cookies".split()
 GAINS = ("buys {b} more", "finds {b} more", "gets {b} as a gift")
 LOSSES = ("gives away {b}", "loses {b}", "sells {b}")
-HABIT = 0.8  # how much slips resemble each other: a common mistake survives low temperatures
+HABIT = 0.8  # share of slips that are the common mistake, so that it survives low temperatures
 TIMES = "ends up with {b} times as many"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a chain: `value op operand`, and how the story tells it."""
+    """One step of a chain: the new value is `value op operand`, and `words` tell it in the story."""
 
     op: Literal["+", "-", "*"]
     operand: int
@@ -55,20 +55,20 @@ class Chain:
 
     @property
     def split(self) -> Split:
-        """The split this chain belongs to, whatever words it is told in."""
+        """The split this chain belongs to. The words of its story do not matter."""
         bucket = int.from_bytes(hashlib.sha256(self.signature.encode()).digest()[:4], "big") % 10
         return next(name for name, buckets in _BUCKETS.items() if bucket in buckets)
 
     @property
     def question(self) -> str:
-        told = [f"{self.name} has {self.start} {self.item}."]
+        sentences = [f"{self.name} has {self.start} {self.item}."]
         for i, step in enumerate(self.steps):
-            told.append(f"{self.pronoun if i == 0 else 'Then ' + self.pronoun.lower()} {step.words}.")
-        return " ".join([*told, f"How many {self.item} does {self.name} have now?"])
+            sentences.append(f"{self.pronoun if i == 0 else 'Then ' + self.pronoun.lower()} {step.words}.")
+        return " ".join([*sentences, f"How many {self.item} does {self.name} have now?"])
 
 
 def apply(op: str, a: int, b: int) -> int:
-    """`a op b` for the operations a step may have."""
+    """The value of `a op b`, where `op` is an operation of a step."""
     return {"+": a + b, "-": a - b, "*": a * b}[op]
 
 
@@ -92,7 +92,7 @@ def _step(rng: random.Random, value: int) -> Step:
 
 
 def draw(rng: random.Random, lengths: tuple[int, ...]) -> Chain:
-    """A random chain with one of the given numbers of steps."""
+    """A random chain. The number of its steps is drawn from `lengths`."""
     pronoun = rng.choice(sorted(NAMES))
     value = start = rng.randint(2, 60)
     steps = []
@@ -103,7 +103,7 @@ def draw(rng: random.Random, lengths: tuple[int, ...]) -> Chain:
 
 
 def stream(split: Split, seed: int, lengths: tuple[int, ...] = (1, 2, 3)) -> Iterator[Chain]:
-    """Endless, seeded chains of one split, none told twice."""
+    """Endless, seeded chains of one split. No question repeats."""
     rng = random.Random(f"{DATA_VERSION}/{split}/{seed}/{lengths}")
     seen: set[str] = set()
     while True:
@@ -114,7 +114,7 @@ def stream(split: Split, seed: int, lengths: tuple[int, ...] = (1, 2, 3)) -> Ite
 
 
 def solution(chain: Chain, slip: random.Random | None = None) -> str:
-    """The worked solution of `chain`, ending in ``\\boxed{}``; with `slip`, one step of it is wrong."""
+    """The worked solution of `chain`, ending in ``\\boxed{}``. If `slip` is given, it draws one wrong step."""
     at = _slip_at(slip, len(chain.steps)) if slip else None
     value = chain.start
     lines = [f"{chain.name} starts with {value} {chain.item}."]
@@ -129,12 +129,12 @@ def solution(chain: Chain, slip: random.Random | None = None) -> str:
 
 
 def _slip_at(rng: random.Random, steps: int) -> int:
-    """Which step goes wrong: mostly the first, where haste begins."""
+    """The index of the wrong step: mostly the first, where haste begins."""
     return 0 if rng.random() < HABIT else rng.randrange(steps)
 
 
 def _slip(rng: random.Random, step: Step, value: int) -> tuple[str, int]:
-    """What a hasty student writes for the step: mostly the wrong operation, else a slip of the pen."""
+    """The operation and result that a hasty student writes: mostly the wrong operation, else a slip of the pen."""
     right = apply(step.op, value, step.operand)
     other = {"+": "-", "-": "+", "*": "+"}[step.op]
     wrong = apply(other, value, step.operand)

@@ -1,7 +1,8 @@
-"""A read-only sequence of problems that lie in a file: a million of them take little more memory than their order.
+"""A read-only sequence of problems that are kept in a file, so that a million of them need little memory.
 
-They are written once, in the order in which they are read (`Spool`), and looked at through `ProblemSet`: row numbers in
-the order of the set. Parts of a set share the file and the numbers. A problem is made when it is asked for.
+A `Spool` writes the problems once, in the order in which they are read. A `ProblemSet` is a view of the spool: row
+numbers in the order of the set. Slices of a set share the spool and the row numbers. A `Problem` record is made when it
+is accessed.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from typing import Any, overload
 from ..errors import ConfigError
 from ..records import Problem
 
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # made once: it is called by the million
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode  # made once for millions of calls
 
-IN_MEMORY = 2**24  # bytes of a set that is kept in memory; a larger one goes to an unnamed temporary file
+IN_MEMORY = 2**24  # bytes; a larger set goes to an unnamed temporary file
 
 
 class Spool:
-    """Problems as lines of text in their order. Threads and forked processes may read at once.
+    """Problems as lines of text, in order. Threads and forked processes may read at the same time.
 
-    A line is what `content_digest` hashes of the problem, and behind a tab its labels.
+    A line is the problem's `content`, a tab, and its labels as JSON.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        """Write `problems` one after the other.
+        """Write all `problems`.
 
         Raises:
-            ConfigError: there is no room for them.
+            ConfigError: the disk is full.
         """
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  closed with the last set of its problems
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  the finalizer closes it
         weakref.finalize(self, self._file.close)
         self._starts = array("Q", [0])
         for problem in problems:
@@ -48,36 +49,36 @@ class Spool:
         self._text = b"" if self._starts[-1] > IN_MEMORY else self._file.read()
 
     def _write(self, line: bytes) -> None:
-        """Write a line, or if it is empty all that was held back."""
+        """Write a line. An empty line flushes the buffer."""
         try:
             if line:
                 self._file.write(line)
             else:
                 self._file.flush()
         except OSError as e:
-            with contextlib.suppress(OSError):  # it tries to write once more
+            with contextlib.suppress(OSError):  # closing tries to write once more
                 self._file.close()
             raise ConfigError(
-                f"no room for the problems in the folder of temporary files, {tempfile.gettempdir()}: {e.strerror}\n"
-                "  remedy: name another in the environment variable TMPDIR"
+                f"no room for the problems in the folder for temporary files, {tempfile.gettempdir()}: {e.strerror}\n"
+                "  remedy: name another folder in the environment variable TMPDIR"
             ) from None
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def line(self, row: int) -> bytes:
-        """The line of one problem."""
+        """The line of the problem in that row."""
         start, end = self._starts[row], self._starts[row + 1]
         return self._text[start:end] or os.pread(self._file.fileno(), end - start, start)
 
 
 class ProblemSet(Sequence[Problem]):
-    """Problems of a spool in some order. Slices are sets too, and copy nothing."""
+    """Problems of a spool in some order. A slice is a set too, and copies nothing."""
 
     __slots__ = ("_digest", "_order", "_part", "_parts", "_spool")
 
     def __init__(self, spool: Spool, order: Sequence[int], part: range | None = None) -> None:
-        """`order` holds row numbers of the spool, of which the set is the `part`: all, if none is given."""
+        """`order` has row numbers of the spool; `part` is the range of `order` that the set covers (default: all)."""
         self._spool, self._order = spool, order
         self._part = range(len(order)) if part is None else part
         self._digest = ""
@@ -85,7 +86,7 @@ class ProblemSet(Sequence[Problem]):
 
     @classmethod
     def of(cls, problems: Iterable[Problem]) -> ProblemSet:
-        """A set of these problems, in their order."""
+        """A set of these problems, in this order."""
         spool = Spool(problems)
         return cls(spool, range(len(spool)))
 
@@ -111,25 +112,25 @@ class ProblemSet(Sequence[Problem]):
             return False
         return all(mine == theirs for mine, theirs in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]  # as of all that is compared by what it holds
+    __hash__ = None  # type: ignore[assignment]  # it compares by content, like a list
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Sent to another process, a set takes its problems along."""
+        """Pickle the problems themselves, so that the set can be sent to another process."""
         return ProblemSet.of, (tuple(self),)
 
     @property
     def digest(self) -> str:
-        """`content_digest` of the set, computed once."""
+        """`content_digest` of the set. It is computed once."""
         if not self._digest:
             self._digest = _digest(line.partition(b"\t")[0] for line in self._lines())
         return self._digest
 
     def part(self, start: int, stop: int) -> ProblemSet:
-        """A slice, as the same object when asked for again, so that it is digested once."""
+        """A slice. The same slice is the same object again, so that its digest is computed once."""
         return self._parts.setdefault(self._part[start:stop], self[start:stop])
 
     def chunks(self, size: int) -> list[ProblemSet]:
-        """The set in parts of `size` problems, the last of which may be smaller."""
+        """The set in parts of `size` problems. The last part may be smaller."""
         return [self.part(i, i + size) for i in range(0, len(self), size)]
 
     def _lines(self) -> Iterator[bytes]:
@@ -137,33 +138,33 @@ class ProblemSet(Sequence[Problem]):
 
 
 def content(problem: Problem) -> bytes:
-    """What is asked and what is right, as canonical JSON."""
+    """Id, question and answer as canonical JSON, which is what identifies a problem."""
     return _json([problem.id, problem.question, problem.answer])
 
 
 def content_digest(problems: Sequence[Problem]) -> str:
-    """Digest of what is asked and what is right, as shards are named by: `store.digest` of the `content` of all."""
+    """`store.digest` of the `content` of all problems. Shards are named by it."""
     return problems.digest if isinstance(problems, ProblemSet) else _digest(map(content, problems))
 
 
-def key(text: str) -> bytes:
-    """16 bytes that stand for a text among many: no two texts will ever have the same."""
+def text_key(text: str) -> bytes:
+    """A 16-byte hash that stands for a text. No two texts will ever have the same one."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def firsts(keys: bytes | bytearray) -> Iterator[int]:
-    """The places, in order, at which `keys` (16 bytes each, one behind the other) holds a key for the first time."""
+def first_positions(keys: bytes | bytearray) -> Iterator[int]:
+    """The positions, in order, at which a key occurs for the first time in `keys` (16 bytes each, concatenated)."""
     import numpy as np
 
-    _, places = np.unique(np.frombuffer(keys, "S16"), return_index=True)
-    return map(int, np.sort(places))
+    _, positions = np.unique(np.frombuffer(keys, "S16"), return_index=True)
+    return map(int, np.sort(positions))
 
 
 def _digest(contents: Iterable[bytes]) -> str:
-    hashed, before = hashlib.sha256(b"["), b""
+    hashed, separator = hashlib.sha256(b"["), b""
     for one in contents:
-        hashed.update(before + one)
-        before = b","
+        hashed.update(separator + one)
+        separator = b","
     hashed.update(b"]")
     return hashed.hexdigest()[:16]
 
@@ -173,5 +174,5 @@ def _json(values: Sequence[str]) -> bytes:
 
 
 def _problem(line: bytes) -> Problem:
-    asked, _, labels = line.partition(b"\t")
-    return Problem(*json.loads(asked), *json.loads(labels))
+    fields, _, labels = line.partition(b"\t")
+    return Problem(*json.loads(fields), *json.loads(labels))

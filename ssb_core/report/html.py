@@ -13,7 +13,7 @@ from .. import problems
 from ..results import hint_effect, queries
 from ..results.problem_history import load_examples, load_flipped
 from ..results.wording import ANSWER_FORMS, percent
-from ..signal.marks import Mark, Marked, Shift
+from ..signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ..stages import STAGES
 from .charts.draw import draw_charts
 from .problem_history import REASONS, sections
@@ -44,7 +44,7 @@ def page(run: Run) -> str:
 
 def _content(run: Run) -> dict[str, Any]:
     """The values that the template shows."""
-    summary = run.summary
+    summary = run.load_summary()
     config = queries.load_config(run)
     images = {name: base64.b64encode(png).decode() for name, png in draw_charts(run).items()}
     return {
@@ -61,18 +61,18 @@ def _content(run: Run) -> dict[str, Any]:
         "images": images,
         "examples": [(history, sections(history)) for history in load_examples(run, EXAMPLES)],
         "flipped": [(history, sections(history)) for history in load_flipped(run)],
-        "requests": run.stages,
+        "requests": run.load_stages(),
         "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
-        "environment": run.environment,
+        "environment": run.load_environment(),
         "order": STAGES,
     }
 
 
-def heat_map(solution: Marked | None) -> dict[str, Any] | None:
+def heat_map(solution: AnnotatedSolution | None) -> dict[str, Any] | None:
     """A solution with the heat of every token, 0 to ``len(HEAT)``, and the tokens that the hint changed most."""
     if solution is None:
         return None
-    tokens = [_hot(m) for m in solution.marks]
+    tokens = [_hot(e) for e in solution.effects]
     return {
         "problem_id": solution.problem_id,
         "total": solution.tokens,
@@ -83,17 +83,17 @@ def heat_map(solution: Marked | None) -> dict[str, Any] | None:
     }
 
 
-def _hot(mark: Mark) -> dict[str, Any]:
+def _hot(effect: TokenEffect) -> dict[str, Any]:
     """A token, its heat, and what changed in words. Tokens are quoted as Python does it, so that blanks are visible."""
     return {
-        "text": mark.text,
-        "nats": mark.kl,
-        "heat": bisect(HEAT, mark.kl),
-        "ends_line": "\n" in mark.text and not mark.text.strip(),
-        "token": repr(mark.text),
-        "kl": f"{mark.kl:.3f}",
-        "raised": _shift(mark.raised),
-        "lowered": _shift(mark.lowered),
+        "text": effect.text,
+        "nats": effect.kl,
+        "heat": bisect(HEAT, effect.kl),
+        "ends_line": "\n" in effect.text and not effect.text.strip(),
+        "token": repr(effect.text),
+        "kl": f"{effect.kl:.3f}",
+        "raised": _shift(effect.raised),
+        "lowered": _shift(effect.lowered),
     }
 
 

@@ -33,7 +33,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
     Earlier rows are grouped by benchmark and ordered by accuracy. Benchmarks that `run` does not have are left out.
     """
-    order = list(run.summary["benchmarks"])
+    order = list(run.load_summary()["benchmarks"])
     earlier = [place for other in _other_runs(run) for place in _places(other) if place.benchmark in order]
     earlier.sort(key=lambda place: (order.index(place.benchmark), -place.accuracy))
     return [place.row for place in (*_places(run), *earlier[:EARLIER])]
@@ -41,7 +41,7 @@ def rows(run: Run) -> list[dict[str, str]]:
 
 def _other_runs(run: Run) -> Iterator[Run]:
     """The other finished runs of the same preset, without those that can no longer be read."""
-    folder, preset = run.directory.parent, run.summary["preset"]
+    folder, preset = run.directory.parent, run.load_summary()["preset"]
     for path in sorted(folder.glob("*/summary.json")):
         if path.parent != run.directory:
             try:
@@ -49,7 +49,7 @@ def _other_runs(run: Run) -> Iterator[Run]:
                 queries.load_config(other)
             except (ConfigError, OSError, ValueError):
                 continue
-            if other.summary["preset"] == preset:
+            if other.load_summary()["preset"] == preset:
                 yield other
 
 
@@ -61,7 +61,7 @@ def _places(run: Run) -> Iterator[Place]:
         "data": PurePath(config.problems.source).name,
         "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
     }
-    for name, benchmark in run.summary["benchmarks"].items():
+    for name, benchmark in run.load_summary()["benchmarks"].items():
         for row in results_table({"benchmarks": {name: benchmark}}):
             accuracy = benchmark["models"][row["model"]]["accuracy"]
             cells = {column: row[column] for column in COLUMNS}

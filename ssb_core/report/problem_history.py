@@ -10,12 +10,12 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Rollout, Sample, Selection, Status, TeacherTrace, Verdict
+from ..records import Rollout, Sample, Selection, TeacherTrace, Verdict, VerdictStatus
 from ..results.problem_history import ProblemHistory
 
 WIDTH = 100
 LONGEST = 20_000  # characters shown of one text
-VERDICTS: dict[Status, str] = {
+VERDICTS: dict[VerdictStatus, str] = {
     "correct": "correct",
     "incorrect": "wrong",
     "no_answer": "no answer",
@@ -44,7 +44,7 @@ REASONS = {
 class CompletionView:
     """One completion as a reader sees it. `caption` gives its verdict and everything else about it in words."""
 
-    status: Status
+    status: VerdictStatus
     caption: str
     text: str
 

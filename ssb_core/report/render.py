@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.wording import decoding, duration, percent, problem_count
-from ..store import replacing
+from ..store import atomic_write
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,7 +32,7 @@ def render(template: str, content: dict[str, Any]) -> str:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page, replacing an earlier one only when the new one is complete."""
+    """Write a page, atomic_write an earlier one only when the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

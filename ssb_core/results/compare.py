@@ -40,7 +40,7 @@ class Side:
 
     def load_benchmarks(self) -> dict[str, dict[str, Any]]:
         """The benchmarks that the model was evaluated on, by name, as summary.json describes them."""
-        return {name: b for name, b in self.run.summary["benchmarks"].items() if self.model in b["models"]}
+        return {name: b for name, b in self.run.load_summary()["benchmarks"].items() if self.model in b["models"]}
 
     def describe(self) -> str:
         """For example ``student of Qwen/Qwen2.5-3B-Instruct``."""
@@ -140,7 +140,7 @@ def load_side(runs: Path, text: str, model: str | None, store: Store) -> Side:
     """
     name, _, named_model = (text, "", "") if (runs / text).is_dir() else text.partition(":")
     run = Run.named(runs, name, store)
-    models = list(dict.fromkeys(m for b in run.summary["benchmarks"].values() for m in b["models"]))
+    models = list(dict.fromkeys(m for b in run.load_summary()["benchmarks"].values() for m in b["models"]))
     if not models:
         raise ConfigError(
             f"run {run.name} evaluated no model, so there is nothing to compare\n"
@@ -212,7 +212,7 @@ def load_samples(side: Side, benchmark: str) -> dict[str, ProblemSamples]:
         ConfigError: the problem set cannot be read, or has changed since the run.
         StoreError: the store no longer holds the samples.
     """
-    config = next(b for b in queries.load_config(side.run).evaluate.asked if b.name == benchmark)
+    config = next(b for b in queries.load_config(side.run).evaluate.limited_benchmarks() if b.name == benchmark)
     by_id = {p.id: p for p in _load_problems(side, config)}
     evaluations = queries.load_evaluations(side.run)
     evaluation = next(e for e in evaluations if (e.benchmark, e.model) == (benchmark, side.model))
@@ -224,7 +224,7 @@ def load_samples(side: Side, benchmark: str) -> dict[str, ProblemSamples]:
 
 
 def _load_problems(side: Side, benchmark: Benchmark) -> problems.ProblemSet:
-    problem_set = problems.load(benchmark)
+    problem_set = problems.load_problems(benchmark)
     if problems.content_digest(problem_set) != side.load_benchmarks()[benchmark.name]["content"]:
         raise ConfigError(
             f"{benchmark.source} is no longer what run {side.run.name} read: its problems have changed\n"

@@ -30,8 +30,8 @@ def cost(student: Student, store: Store) -> Cost:
     The teacher is not counted for rft: it gets the taught problems only so that it is comparable.
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
-    stats = {s.fingerprint: required(s, store).facts for s in parts}
-    seconds = round(sum(work.seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
+    stats = {s.fingerprint: required(s, store).stats for s in parts}
+    seconds = round(sum(work.read_seconds(store, s.recipe, s.fingerprint) for s in parts), 2)
     if student.method == "grpo":
         own = stats[student.fingerprint]
         return Cost(own["problems"], own["tokens"], None, seconds)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError
 from ..progress import Progress
 from ..records import TeacherTrace, from_row, schema
-from ..signal.marks import Mark, Marked, decoded, mark_one
-from ..store import Entry, Manifest
+from ..signal.annotate import annotate_token, decode
+from ..signal.marks import AnnotatedSolution, TokenEffect
+from ..store import FileEntry, Manifest
 from .signal_metadata import load_signal_metadata
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..runs import Run
-    from ..signal.hint import Effect
+    from ..signal.hint import HintEffect
 
-Shard = tuple[Manifest, Entry]
+Shard = tuple[Manifest, FileEntry]
 
 SEED = 0  # draws the traces that are measured
 CONTEXT = 24  # tokens shown before a token of interest
@@ -96,7 +97,7 @@ class TokenInContext:
     problem_id: str
     index: int
     before: str
-    mark: Mark
+    mark: TokenEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,12 @@ def load_storage(run: Run) -> Storage:
     manifests = load_taught(run)
     metadata = next(load_signal_metadata(run.store, manifests[0]))
     shards = _shards(manifests)
-    tokens = sum(m.facts["tokens"] for m in manifests)
+    tokens = sum(m.stats["tokens"] for m in manifests)
     return Storage(
         codec=metadata["codec"],
         fields={name: f"{f.width} {f.dtype}" for name, f in layout.fields(metadata).items()},
         shards=len(shards),
-        traces=sum(m.facts["taught"] for m in manifests),
+        traces=sum(m.stats["taught"] for m in manifests),
         tokens=tokens,
         raw_bytes=tokens * layout.bytes_per_token(metadata),
         stored_bytes=sum(_signal_bytes(pq.read_metadata(run.store.path(*s))) for s in shards),
@@ -189,10 +190,10 @@ def load_taught(run: Run) -> list[Manifest]:
         ConfigError: the run ended before the teach stage, or taught nothing.
         StoreError: the store no longer holds the signal.
     """
-    manifests = [m for m in run.manifests("teach") if m.facts.get("taught")]
+    manifests = [m for m in run.manifests("teach") if m.stats.get("taught")]
     if manifests:
         return manifests
-    stages = run.summary["stages"]
+    stages = run.load_summary()["stages"]
     if "teach" in stages:
         raise ConfigError(
             f"run {run.name} taught no trace, so there is no signal\n  remedy: `ssb report {run.name}` counts why "
@@ -204,7 +205,7 @@ def load_taught(run: Run) -> list[Manifest]:
     )
 
 
-def load_annotated_solution(run: Run) -> Marked | None:
+def load_annotated_solution(run: Run) -> AnnotatedSolution | None:
     """The solution that shows the hint's effect: the one with the median mean KL among those in the shards' metadata.
 
     Returns None if no shard has one.
@@ -215,12 +216,12 @@ def load_annotated_solution(run: Run) -> Marked | None:
     import pyarrow.parquet as pq
 
     schemas = [pq.read_schema(run.store.path(*shard)) for shard in _shards(run.manifests("teach"))]
-    solutions = [m for s in schemas if (m := Marked.load(s.metadata))]
+    solutions = [m for s in schemas if (m := AnnotatedSolution.load(s.metadata))]
     return sorted(solutions, key=lambda m: m.mean_kl)[len(solutions) // 2] if solutions else None
 
 
 def _shards(manifests: Sequence[Manifest]) -> list[Shard]:
-    return [(manifest, entry) for manifest in manifests for entry in manifest.entries]
+    return [(manifest, entry) for manifest in manifests for entry in manifest.files]
 
 
 def measure(run: Run, limit: int, top: int, progress: Progress) -> HintEffectStats:
@@ -263,8 +264,8 @@ class TraceEffect:
     """The effect on one trace: at temperature 1, and at the temperature of distillation."""
 
     trace: TeacherTrace
-    plain: Effect
-    tempered: Effect
+    plain: HintEffect
+    tempered: HintEffect
 
 
 def _measure_shard(
@@ -278,7 +279,7 @@ def _measure_shard(
     records = table.select(schema(TeacherTrace).names).take(list(rows)).to_pylist()
     traces = [from_row(TeacherTrace, r) for r in records]
     for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
-        teacher = hint.on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
+        teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
         plain = hint.effect(model, states_NH, teacher)
         tempered = plain if temperature == 1 else hint.effect(model, states_NH, teacher, temperature)
         yield TraceEffect(trace, plain, tempered)
@@ -306,5 +307,5 @@ def _concatenate(tensors: Sequence[torch.Tensor]) -> NDArray[np.float64]:
 
 def _token_in_context(effect: TraceEffect, index: int, tokenizer: Any) -> TokenInContext:
     trace = effect.trace
-    before = decoded(tokenizer, trace.completion_ids[max(0, index - CONTEXT) : index])
-    return TokenInContext(trace.problem_id, index, before, mark_one(tokenizer, trace, index, effect.plain))
+    before = decode(tokenizer, trace.completion_ids[max(0, index - CONTEXT) : index])
+    return TokenInContext(trace.problem_id, index, before, annotate_token(tokenizer, trace, index, effect.plain))

@@ -65,8 +65,8 @@ def load_history(run: Run, problem_id: str) -> ProblemHistory:
     if unverifiable:
         return ProblemHistory(problem, set_name, unverifiable=unverifiable)
     if set_name != TRAINING:
-        benchmarks = queries.load_config(run).evaluate.asked
-        names = {b.name for b in benchmarks if problem in problems.load(b)}  # ids are unique only within a set
+        benchmarks = queries.load_config(run).evaluate.limited_benchmarks()
+        names = {b.name for b in benchmarks if problem in problems.load_problems(b)}  # ids are unique only within a set
         evaluations = [e for e in queries.load_evaluations(run) if e.benchmark in names]
         samples = [(f"{e.model} on {e.benchmark}", _rows(run, [e.manifest], Sample, problem.id)) for e in evaluations]
         return ProblemHistory(problem, set_name, samples=tuple(samples))
@@ -111,16 +111,20 @@ def _count_correct(run: Run, manifest: Manifest) -> Counter[str]:
 def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     """The problem, the name of its set, and why it is unverifiable, if it is.
 
-    If several sets have the id, the training problem is meant. An unverifiable problem is meant only if no other problem
-    has the id.
+    If several sets have the id, the training problem is meant, and an unverifiable problem only if no other has it.
     """
     config = queries.load_config(run)
-    sets: dict[str, ProblemsConfig] = {TRAINING: config.problems, **{b.name: b for b in config.evaluate.asked}}
+    sets: dict[str, ProblemsConfig] = {
+        TRAINING: config.problems,
+        **{b.name: b for b in config.evaluate.limited_benchmarks()},
+    }
     for problem, set_name, unverifiable in _all_problems(sets):
         if problem.id == problem_id:
             return problem, set_name, unverifiable
     ids = (problem.id for problem, _, _ in _all_problems(sets))
-    similar = difflib.get_close_matches(problem_id, ids, n=3) or [problems.load(s)[0].id for s in sets.values()][:3]
+    similar = (
+        difflib.get_close_matches(problem_id, ids, n=3) or [problems.load_problems(s)[0].id for s in sets.values()][:3]
+    )
     raise ConfigError(
         f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(similar)}"
     )
@@ -129,9 +133,9 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
 def _all_problems(sets: Mapping[str, ProblemsConfig]) -> Iterator[tuple[Problem, str, Rejection | None]]:
     """The usable problems of all sets, then the unverifiable ones, each with the name of its set and the reason."""
     for name, config in sets.items():
-        yield from ((problem, name, None) for problem in problems.load(config))
+        yield from ((problem, name, None) for problem in problems.load_problems(config))
     for name, config in sets.items():
-        for problem, reason in zip(problems.left_out(config), problems.rejections(config), strict=True):
+        for problem, reason in zip(problems.unverifiable(config), problems.rejections(config), strict=True):
             yield problem, name, reason
 
 
@@ -141,7 +145,7 @@ def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: 
 
     columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
     for manifest in manifests:
-        for entry in manifest.entries:
+        for entry in manifest.files:
             if problem_id in run.store.sidecar(manifest, entry).problem_ids:
                 table = run.store.table(manifest, entry, columns)
                 rows = table.filter(pc.equal(table["problem_id"], problem_id))

@@ -84,9 +84,9 @@ class Provenance:
         Raises:
             ConfigError: the problem set is not on this machine, or has changed since the run.
         """
-        usable, start = problems.load(self.config.problems), 0
+        usable, start = problems.load_problems(self.config.problems), 0
         for wave in self.run.manifests("rollouts"):
-            stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.entries)
+            stop = start + sum(len(self.run.store.sidecar(wave, e).problem_ids) for e in wave.files)
             if wave.fingerprint != digest([wave.recipe, [problems.content_digest(usable[start:stop])]]):
                 raise _changed(self.config.problems.source, self.run)
             start = stop
@@ -98,7 +98,7 @@ class Provenance:
         Raises:
             ConfigError: the benchmark is not on this machine, or has changed since the run.
         """
-        problem_set = problems.load(benchmark)
+        problem_set = problems.load_problems(benchmark)
         inputs = [problems.content_digest(problem_set)]
         if not any(m.fingerprint == digest([m.recipe, inputs]) for m in self.run.manifests("evaluate")):
             raise _changed(benchmark.source, self.run)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import RunConfig, presets
 from ..records import Drop
-from ..stages import distill
 from ..store import Manifest
+from ..training.log import LOG, read_log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,12 +60,12 @@ class WaveStats:
 
 def load_config(run: Run) -> RunConfig:
     """The configuration that the run was started with."""
-    return presets.load(file=run.directory / "config.yaml")
+    return presets.load_config(file=run.directory / "config.yaml")
 
 
 def load_evaluations(run: Run) -> list[Evaluation]:
     """The evaluations of a run by benchmark as configured, then by model as they ran; only the first seed of each."""
-    done = [s for s in run.stages if s.stage == "evaluate"]
+    done = [s for s in run.load_stages() if s.stage == "evaluate"]
     every = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
     first_seeds = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
     order = [b.name for b in load_config(run).evaluate.benchmarks]
@@ -74,17 +74,17 @@ def load_evaluations(run: Run) -> list[Evaluation]:
 
 def load_wave_stats(run: Run) -> list[WaveStats]:
     """The rollouts of every wave of the first round."""
-    ran = [s for s in run.stages if s.stage == "rollouts" and s.round == 1]
+    ran = [s for s in run.load_stages() if s.stage == "rollouts" and s.round == 1]
     return [_wave_stats(run, m, s.status, s.seconds) for m, s in zip(run.manifests("rollouts"), ran, strict=True)]
 
 
 def _wave_stats(run: Run, manifest: Manifest, status: str, seconds: float) -> WaveStats:
     import numpy as np
 
-    facts, tokens = manifest.facts, load_lengths(run, manifest)
+    facts, tokens = manifest.stats, load_lengths(run, manifest)
     sampled = tokens[tokens > 0]  # if a prompt is too long for the model, its rows have no tokens
     return WaveStats(
-        problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.entries),
+        problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.files),
         samples=facts["samples"],
         tokens=facts["tokens"],
         lengths=(float(sampled.mean()), float(np.quantile(sampled, 0.95))) if len(sampled) else (0.0, 0.0),
@@ -107,7 +107,7 @@ def load_lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
 def load_funnel(run: Run) -> list[FunnelStep]:
     """The steps from sampled problems to the traces trained on, as far as the run went."""
     selected, taught = (_count_outcomes(run.manifests(stage)) for stage in ("select", "teach"))
-    trained = sum(m.facts["traces"] for m in run.manifests("distill")[:1])
+    trained = sum(m.stats["traces"] for m in run.manifests("distill")[:1])
     steps = [FunnelStep("sampled", sum(selected.values()), {})] if selected else []
     for name, counts in (("mixed", selected), ("taught", taught)):
         if counts:
@@ -125,11 +125,11 @@ def _count_outcomes(manifests: list[Manifest]) -> Counter[str]:
     outcomes = {"mixed", "taught", *get_args(Drop)}
     total: Counter[str] = Counter()
     for manifest in manifests:
-        total.update({k: n for k, n in manifest.facts.items() if k in outcomes})
+        total.update({k: n for k, n in manifest.stats.items() if k in outcomes})
     return total
 
 
 def load_training_log(run: Run) -> list[dict[str, Any]]:
     """One row per optimiser step of the student (step, loss, grad_norm, learning_rate); empty without a student."""
-    paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.entries]
-    return [row for path in paths if path.name == distill.LOG for row in distill.read_log(path.parent)]
+    paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.files]
+    return [row for path in paths if path.name == LOG for row in read_log(path.parent)]

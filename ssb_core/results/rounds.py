@@ -40,7 +40,7 @@ def rounds(store: Store, specs: Sequence[Spec]) -> list[Round]:
 def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
     sampled = _sum_stats(store, [s for s in specs if isinstance(s, rollouts.Spec)])
     selections = [s for s in specs if isinstance(s, select.Spec)]
-    taught = _sum_stats(store, [s for s in specs if isinstance(s, teach.Spec) and not s.names])
+    taught = _sum_stats(store, [s for s in specs if isinstance(s, teach.Spec) and not s.labels])
     written = sum(taught[reason] for reason in ("taught", *get_args(Drop)) if reason != "too_long")
     statuses = Counter(
         verdict["status"]
@@ -67,7 +67,7 @@ def _sum_stats(store: Store, specs: Sequence[Spec]) -> Counter[str]:
     """The integers among the statistics of several requests, summed by name."""
     total: Counter[str] = Counter()
     for spec in specs:
-        total.update({k: n for k, n in required(spec, store).facts.items() if isinstance(n, int)})
+        total.update({k: n for k, n in required(spec, store).stats.items() if isinstance(n, int)})
     return total
 
 

@@ -32,7 +32,7 @@ def summarise(
     `ran` is what happened to each request, and `seconds` is how long the run took. The keys are stable: programs read
     them, `read_summary` among them.
     """
-    own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.names)]  # not a baseline's
+    own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.labels)]  # not a baseline's
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
     return {
@@ -71,7 +71,7 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
 
 def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
     """Completion tokens of a stage that samples, whether this run sampled them or an earlier one; empty otherwise."""
-    stats = [required(s, store).facts for s in specs if s.stage == stage]
+    stats = [required(s, store).stats for s in specs if s.stage == stage]
     counts = [n for s in stats if (n := s.get("written_tokens", s.get("tokens"))) is not None]
     return {"tokens": sum(counts)} if counts else {}
 
@@ -82,8 +82,8 @@ def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
     for spec in specs:
         if isinstance(spec, rollouts.Spec):
             total["problems"] += spec.stop - spec.start
-            total["bad_gold"] = len(problems.left_out(spec.problems))  # the same set in every wave
-        stats = required(spec, store).facts
+            total["bad_gold"] = len(problems.unverifiable(spec.problems))  # the same set in every wave
+        stats = required(spec, store).stats
         total.update({k: stats[k] for k in _COUNTED.get(spec.stage, ()) if k in stats})
     names = (
         "problems",
@@ -116,7 +116,7 @@ def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     first = next(shards)
     return {
         "codec": first["codec"],
-        "tokens": sum(m.facts["tokens"] for m in manifests),
+        "tokens": sum(m.stats["tokens"] for m in manifests),
         "bytes_per_token": bytes_per_token(first),
         "max_kl_error": max(shard["max_kl_error"] for shard in chain([first], shards)),
     }
@@ -126,7 +126,7 @@ def _engines(store: Store, specs: Sequence[Spec]) -> dict[str, list[str]]:
     """The engines that sampled the rows of each stage: several, if a run was continued with another engine."""
     engines: dict[str, set[str]] = {}
     for spec in (s.solutions if isinstance(s, teach.Spec) else s for s in specs):
-        engines.setdefault(spec.stage, set()).update(required(spec, store).facts.get("engines", ()))
+        engines.setdefault(spec.stage, set()).update(required(spec, store).stats.get("engines", ()))
     return {stage: sorted(names) for stage, names in engines.items() if names}
 
 
@@ -134,8 +134,8 @@ def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     if not students:
         return {}
     student = students[0]  # those of other seeds appear in the scores
-    stats = required(student, store).facts
-    speed = store.beside(student.recipe, f"{student.fingerprint}/speed.json")
+    stats = required(student, store).stats
+    speed = store.unlisted_file(student.recipe, f"{student.fingerprint}/speed.json")
     rate = _rate(speed) if speed.exists() else 0.0
     names = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
     return {name: stats[name] for name in names if name in stats} | {"tokens_per_second": round(rate, 1)}
@@ -171,7 +171,7 @@ def benchmark_results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     """The score of every model, and the paired comparisons with the base and with SSB."""
-    benchmark, problem_set = specs[0].benchmark, specs[0].problem_set
+    benchmark, problem_set = specs[0].benchmark, specs[0].load_problem_set()
     arrays = _arrays(store, specs)
     scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
     first = next(iter(scores.values()))
@@ -179,7 +179,7 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
     return {
         "n": first.n,
         "samples": first.samples,
-        "bad_gold": len(problems.left_out(benchmark)),
+        "bad_gold": len(problems.unverifiable(benchmark)),
         "models": {
             m: _model(s)
             | {key: statistics.by_label(arrays[m]["correct"], values) for key, values in labels.items()}

@@ -132,7 +132,7 @@ def read_summary(run: Run) -> Summary:
         FileNotFoundError: the run is not finished.
         ConfigError: summary.json is damaged.
     """
-    document = run.summary
+    document = run.load_summary()
     return Summary(
         run=document["run"],
         preset=document["preset"],

@@ -1,9 +1,9 @@
-"""What of a store no run needs: which files those are, and deleting them.
+"""The files of a store that no run needs: finding and deleting them.
 
-A run needs the requests that it lists and all that these were made from. Of what an unfinished run has begun
-everything is kept, and so it is where a manifest cannot be read. Requests younger than some days stay in any case, with
-what they were made from: they may belong to a run whose folder was not given. Of a recipe that somebody writes to
-nothing is deleted.
+A run needs the requests that it lists, and everything that these were made from. All files of a recipe are kept if an
+unfinished run has begun it, if one of its manifests cannot be read, or while a process writes to it. Requests younger
+than some days are kept too, with everything that they were made from: they may belong to a run whose folder was not
+given.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import ConfigError, StoreError
-from ..store import UNREADABLE, File, Manifest, Store, lock, refuse_to_judge
-from ..store.audit import recipes
+from ..store import UNREADABLE, ListedFile, Manifest, Store, layout, raise_system_error
+from ..store.audit import files_by_recipe
 from . import Run
 
 DAY = 86400.0
-LAST = ("recipe.json", "writer.lock")  # they go with the last of a recipe's other files
-LATELY = 600.0  # seconds in which a lease at a URL has been renewed if its holder lives
+LAST = (layout.RECIPE, layout.LOCK)  # they go with the last of a recipe's other files
+LATELY = 600.0  # seconds within which a living holder renews its lock at a URL
 
 Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Files of one recipe that no run needs, by their names below its folder; so many others stay."""
+    """Files of one recipe that no run needs, by their names below its folder. `stay` counts the files that stay."""
 
     stage: str
     recipe: str
@@ -38,12 +38,12 @@ class Garbage:
 
 
 def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
-    """What no run in the folders `runs` needs and is older than `days`, recipe by recipe.
+    """Files that no run in the folders `runs` needs and that are older than `days`, recipe by recipe.
 
     Raises:
-        StoreError: what a run needs cannot be read, so that nothing is known to be garbage.
+        StoreError: the list of a run cannot be read, so nothing is known to be garbage.
     """
-    listed, before = recipes(store), time.time() - days * DAY
+    listed, before = files_by_recipe(store), time.time() - days * DAY
     whole: set[Place] = set()
     manifests = {place: _manifests(store, place, files, whole) for place, files in listed.items()}
     needed = _needed(store, runs, manifests, whole)
@@ -53,23 +53,23 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
         if place in whole or _at_work(store, place, files):
             continue
         kept = _files([m for key, m in manifests[place].items() if key in needed])
-        gone = [n for n, f in files.items() if n not in LAST and f.written < before and not _part_of(n, kept)]
+        gone = [n for n, f in files.items() if n not in LAST and f.modified < before and not _part_of(n, kept)]
         if len(gone) + sum(n in files for n in LAST) == len(files):
-            gone += [n for n in LAST if n in files and files[n].written < before]
+            gone += [n for n in LAST if n in files and files[n].modified < before]
         if gone:
             names = tuple(sorted(gone, key=_order))
             yield Garbage(*place, names, sum(files[n].bytes for n in gone), len(files) - len(gone))
 
 
 def delete(store: Store, garbage: Iterable[Garbage]) -> int:
-    """Delete what was found; how many files. What a request that came meanwhile needs stays, and so does all of a
-    recipe to which somebody writes now."""
+    """Delete garbage; returns the number of files. Files that a new request needs since stay, and so do all files of a
+    recipe to which a process writes now."""
     deleted = 0
     for found in garbage:
         folder = store.root / found.stage / found.recipe
-        with store.alone(folder) as alone:
-            names = _still(store, found) if alone else []
-            store.there.delete([folder / name for name in names])
+        with store.try_exclusive(found.stage, found.recipe) as held:
+            names = _still(store, found) if held else []
+            store.delete([folder / name for name in names])
             deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
             with contextlib.suppress(OSError):  # it is not empty
@@ -78,92 +78,92 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
 
 
 def _still(store: Store, found: Garbage) -> list[str]:
-    """What of it no manifest needs that was not there when it was found."""
+    """The names in it that no manifest needs which was written since it was found."""
     place = (found.stage, found.recipe)
-    files = recipes(store, place).get(place, {})
+    files = files_by_recipe(store, place).get(place, {})
     unreadable: set[Place] = set()
     now = _manifests(store, place, files, unreadable)
-    came = [m for m in now.values() if f"manifests/{m.fingerprint}.json" not in found.names]
-    kept = _files(came)
+    new = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in found.names]
+    kept = _files(new)
     return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
 
 
 def _needed(
     store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]], whole: set[Place]
 ) -> set[str]:
-    """Keys of the manifests that runs need; recipes of which everything is needed are added to `whole`."""
+    """Keys of the manifests that runs need. Recipes whose files are all needed are added to `whole`."""
     by_name = {(m.stage, m.recipe, m.fingerprint): key for found in manifests.values() for key, m in found.items()}
-    asked: list[str] = []
+    keys: list[str] = []
     for run in _runs(store, folders):
         try:
-            whole |= {(b.stage, b.recipe) for b in run.begun}
-            for s in run.listed:
+            whole |= {(b.stage, b.recipe) for b in run.load_begun()}
+            for s in run.load_listed():
                 key = by_name.get((s.stage, s.recipe, s.fingerprint))
-                asked += [key] if key else []
+                keys += [key] if key else []
                 whole |= set() if key else {(s.stage, s.recipe)}
         except (ConfigError, *UNREADABLE) as e:
             raise StoreError(
-                f"{run.directory}: what this run needs cannot be read ({e}), so nothing is known to be garbage\n"
+                f"{run.directory}: the files this run needs are unknown ({e}), so nothing is known to be garbage\n"
                 "  remedy: run it again, or delete its folder if it is not wanted"
             ) from None
-    return _sources(manifests, asked)
+    return _sources(manifests, keys)
 
 
 def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -> set[str]:
-    """These keys and those of all that their manifests were made from."""
+    """These keys, and those of everything that their manifests were made from."""
     by_key = {key: m for found in manifests.values() for key, m in found.items()}
     needed: set[str] = set()
-    asked = list(keys)
-    while asked:
-        key = asked.pop()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
         if key not in needed and key in by_key:
             needed.add(key)
-            asked += by_key[key].sources
+            waiting += by_key[key].sources
     return needed
 
 
-def _written(manifest: Manifest, files: dict[str, File]) -> float:
-    return files[f"manifests/{manifest.fingerprint}.json"].written
+def _written(manifest: Manifest, files: dict[str, ListedFile]) -> float:
+    return files[layout.manifest_name(manifest.fingerprint)].modified
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
-    """Every run of the folders that has begun anything."""
+    """Every run of the folders that has begun a request."""
     for folder in folders:
         for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
             if any((directory / name).exists() for name in ("stages.json", "begun.json", "before.json")):
                 yield Run(directory, store)
 
 
-def _manifests(store: Store, place: Place, files: dict[str, File], unreadable: set[Place]) -> dict[str, Manifest]:
-    """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
+def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreadable: set[Place]) -> dict[str, Manifest]:
+    """The recipe's manifests by their keys. If one is damaged, the recipe is added to `unreadable`."""
     found = {}
     for name in files:
-        if name.startswith("manifests/") and name.endswith(".json"):
+        if layout.is_manifest(name):
             path = store.root.joinpath(*place, name)
-            store.there.pull([path])
+            store.backend.refresh([path])
             try:
                 manifest = Manifest.read(path)
             except UNREADABLE as e:
-                refuse_to_judge(e)
+                raise_system_error(e)
                 unreadable.add(place)
             else:
                 found[manifest.key] = manifest
     return found
 
 
-def _at_work(store: Store, place: Place, files: dict[str, File]) -> bool:
-    """Whether somebody writes there."""
-    there = (f for n, f in files.items() if n.startswith("writer.lock.") and f.bytes)  # of a store at a URL
-    lately = any(time.time() - f.written < LATELY for f in there)
-    return lately or lock.holder(store.root.joinpath(*place, "writer.lock")) is not None
+def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
+    """Whether a process writes there."""
+    there = (f for n, f in files.items() if layout.is_remote_lock(n) and f.bytes)  # of a store at a URL
+    lately = any(time.time() - f.modified < LATELY for f in there)
+    return lately or store.holder(*place) is not None
 
 
 def _files(kept: Sequence[Manifest]) -> set[str]:
-    """Files of these requests; a name that ends with a slash stands for all below it."""
-    found = {f"{kind}/{m.fingerprint}.json" for m in kept for kind in ("manifests", "seconds")}
+    """Files of these requests. A name that ends with a slash stands for everything below it."""
+    found = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
     found |= {f"{m.fingerprint}/" for m in kept}
-    tables = {e.path for m in kept for e in m.entries if e.path.endswith(".parquet")}
-    return found | tables | {str(PurePosixPath(t).with_suffix(".json")) for t in tables}
+    tables = {f.path for m in kept for f in m.files if layout.is_table(f.path)}
+    return found | tables | {layout.sidecar_name(t) for t in tables}
 
 
 def _part_of(name: str, kept: set[str]) -> bool:
@@ -171,5 +171,5 @@ def _part_of(name: str, kept: set[str]) -> bool:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Manifests first, then sidecars: what is left when this is broken off is at most unfinished."""
-    return (0 if name.startswith("manifests/") else 1 if name.endswith(".json") else 2, name)
+    """Manifests first, then sidecars, so that an interrupted deletion leaves requests unfinished, not damaged."""
+    return (0 if layout.is_manifest(name) else 1 if name.endswith(".json") else 2, name)

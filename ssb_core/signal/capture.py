@@ -1,4 +1,4 @@
-"""Reading the teacher's hidden state at every solution token, and certifying what was stored."""
+"""Capture of the teacher's hidden state at every solution token, and the certificate that it is stored correctly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..records import TeacherTrace
 from .compatibility import MAX_MEAN_KL
 from .teachers import Teacher
 
-CERTIFIED = 32  # one of so many traces is computed anew, and one of any shard: more would cost more than a few percent
+CERTIFY_ONE_IN = 32  # traces, and at least one of every shard: more would cost more than a few percent of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +32,34 @@ class Certificate:
 
 @torch.inference_mode()
 def capture(model: Any, traces: Sequence[TeacherTrace], token_budget: int) -> list[torch.Tensor]:
-    """The (tokens, H) hidden states that predict each trace's completion, after the final norm, on the CPU.
+    """Compute the hidden states (tokens, H) that predict each trace's completion, after the final norm, on the CPU.
 
-    Traces of like length share a right-padded batch of at most `token_budget` tokens.
+    Traces of similar length share a right-padded batch of at most `token_budget` tokens.
     """
-    found: dict[int, torch.Tensor] = {}
+    states: dict[int, torch.Tensor] = {}
     for batch in batches(traces, token_budget):
         ids_BS = padded([traces[i].teacher_prompt_ids + traces[i].completion_ids for i in batch], model.device)
         hidden_BSH = models.backbone(model)(input_ids=ids_BS, use_cache=False).last_hidden_state
         for i, hidden_SH in zip(batch, hidden_BSH, strict=True):
             start, tokens = len(traces[i].teacher_prompt_ids) - 1, len(traces[i].completion_ids)
-            found[i] = hidden_SH[start : start + tokens].to("cpu", copy=True)  # a view would keep the whole batch
-    return [found[i] for i in range(len(traces))]
+            states[i] = hidden_SH[start : start + tokens].to("cpu", copy=True)  # a view would keep the whole batch
+    return [states[i] for i in range(len(traces))]
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
     """Right-padded token ids (B, S), int64 on `device`.
 
-    No mask goes with them: a causal model's tokens see nothing to their right. With one, attention gives the same bits
-    on a CPU, but by a slower kernel.
+    They need no attention mask: a causal model's tokens see nothing to their right. With a mask, attention gives the
+    same bits on a CPU, but by a slower kernel.
     """
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(device)
 
 
 def batches(traces: Sequence[TeacherTrace], token_budget: int) -> Iterator[list[int]]:
-    """Indices of the traces, by length, in batches of at most `token_budget` tokens with padding (but one trace)."""
+    """Indices of the traces in batches of similar length.
+
+    A batch has at most `token_budget` tokens, padding included, unless a single trace is longer.
+    """
     lengths = [len(t.teacher_prompt_ids) + len(t.completion_ids) for t in traces]
     batch: list[int] = []
     for i in sorted(range(len(traces)), key=lambda i: lengths[i]):
@@ -75,35 +78,35 @@ def certify(
     stored: Callable[[int], Teacher],
     temperatures: Sequence[float] = (1.0,),
 ) -> Certificate:
-    """Compare `stored` with the model's own full logits, computed anew and unpadded for a seeded draw of traces.
+    """Compare `stored` with the model's own full logits, computed again and unpadded for a seeded sample of traces.
 
-    One in `CERTIFIED` is drawn, and at least one: what it guards against is wrong at every token. `stored` gives the
-    distributions of a trace; they are compared at each of the temperatures at which they will be used. What a codec
-    leaves out is not compared.
+    The sample is one trace in `CERTIFY_ONE_IN`, and at least one: the mistakes that it guards against are wrong at
+    every token. `stored` gives the distributions of trace number i; they are compared at each of the temperatures at
+    which they will be used. Probabilities that a codec does not store are not compared.
 
     Raises:
-        StoreError: they differ by more than `MAX_MEAN_KL`: the stored states are not what this model's head reads.
+        StoreError: they differ by more than `MAX_MEAN_KL`: the model's head does not read the stored states.
     """
     head_VH, soft_cap = models.head_weight(model), models.soft_cap(model)
     kl_N, logp_N = [torch.zeros(0)], [torch.zeros(0)]
-    draw = random.Random("".join(t.problem_id for t in traces))
-    drawn = draw.sample(range(len(traces)), math.ceil(len(traces) / CERTIFIED))
-    for i in sorted(drawn):
+    generator = random.Random("".join(t.problem_id for t in traces))
+    sample = generator.sample(range(len(traces)), math.ceil(len(traces) / CERTIFY_ONE_IN))
+    for i in sorted(sample):
         trace, teacher = traces[i], stored(i)
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids], device=model.device)
         start = len(trace.teacher_prompt_ids) - 1
         logits_NV = model(input_ids=ids, use_cache=False).logits[0, start:-1].float()
-        errors = [_apart((logits_NV / t).log_softmax(-1), teacher, t, head_VH, soft_cap) for t in temperatures]
+        errors = [_errors((logits_NV / t).log_softmax(-1), teacher, t, head_VH, soft_cap) for t in temperatures]
         worst_2N = torch.stack([torch.stack(e) for e in errors]).amax(0).cpu()
         kl_N.append(worst_2N[0])
         logp_N.append(worst_2N[1])
     return _certificate(torch.cat(kl_N), torch.cat(logp_N))
 
 
-def _apart(
+def _errors(
     live_NV: torch.Tensor, teacher: Teacher, temperature: float, head_VH: torch.Tensor, soft_cap: float | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """KL(live || stored) and the largest difference of log-probabilities at N tokens."""
+    """KL(live || stored) and the largest difference of log-probabilities, each (N,)."""
     gap_NV = live_NV - teacher.log_probs(live_NV, temperature, head_VH, soft_cap)
     return (live_NV.exp() * gap_NV).sum(-1).clamp(min=0), gap_NV.abs().amax(-1)
 
@@ -114,7 +117,7 @@ def _certificate(kl_N: torch.Tensor, logp_N: torch.Tensor) -> Certificate:
     mean = kl_N.mean().item()
     if not mean <= MAX_MEAN_KL:
         raise StoreError(
-            f"the captured signal is {mean:.3g} nats a token from the model's own distribution (allowed: "
+            f"the captured signal is {mean:.3g} nats per token from the model's own distribution (allowed: "
             f"{MAX_MEAN_KL}); this model's output head is not supported"
         )
     return Certificate(len(kl_N), mean, kl_N.max().item(), logp_N.max().item())

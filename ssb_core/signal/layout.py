@@ -1,4 +1,4 @@
-"""How the teacher signal lies in Parquet: one column, a struct with a list of fixed-size vectors, one a token, a field.
+"""The Parquet layout of the teacher signal: one struct column, each field a list with one fixed-size vector per token.
 
 | codec    | fields of a token                                          | what it keeps                              |
 |----------|------------------------------------------------------------|--------------------------------------------|
@@ -7,8 +7,9 @@
 | `dense`  | `log_probs` (V) float16                                    | everything, rounded; V / H times as large  |
 
 Log-probabilities are at temperature 1: logits whose log-sum-exp is 0. `lse` is the log-sum-exp of all V of them divided
-by the temperature T that the origin names, so that the K are exact at T too. Arrow has no bfloat16: its bit patterns
-are stored as uint16. What is needed to read a shard, its `origin`, is in the schema metadata.
+by the temperature T that the signal metadata names, so that the K are exact at T too. Arrow has no bfloat16: its bit
+patterns are stored as uint16. A shard's schema metadata holds the signal metadata, which is needed to read it (see
+`shards.describe`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int32": 4}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One vector a token: its numbers' dtype and their count."""
+    """One vector of each token: the dtype of its numbers, and how many there are."""
 
     dtype: str
     width: int
@@ -37,27 +38,27 @@ class Field:
         return self.width * _BYTES[self.dtype]
 
 
-def fields(origin: Mapping[str, Any]) -> dict[str, Field]:
-    """What a shard of this origin stores for each token.
+def fields(metadata: Mapping[str, Any]) -> dict[str, Field]:
+    """The fields that a shard with this signal metadata stores for each token.
 
     Raises:
-        StoreError: it was written by another version, or by a codec that is not known.
+        StoreError: another version wrote the shard, or its codec is unknown.
     """
-    codec, _, version = origin["codec"].partition("/")
+    codec, _, version = metadata["codec"].partition("/")
     match codec if version == str(CODEC_VERSION) else None:
         case "hidden":
-            return {"hidden": Field(origin["dtype"], origin["hidden_size"])}
+            return {"hidden": Field(metadata["dtype"], metadata["hidden_size"])}
         case "topk":
-            k = Field("float32", origin["k"])
-            return {"ids": Field("int32", origin["k"]), "log_probs": k, "lse": Field("float32", 1)}
+            k = Field("float32", metadata["k"])
+            return {"ids": Field("int32", metadata["k"]), "log_probs": k, "lse": Field("float32", 1)}
         case "dense":
-            return {"log_probs": Field("float16", origin["vocabulary"])}
+            return {"log_probs": Field("float16", metadata["vocabulary"])}
     raise StoreError(
-        f"captured signal has the codec {origin['codec']}, and codecs of version {CODEC_VERSION} are read here\n"
-        "  remedy: make it again: ssb run ... --force teach"
+        f"captured signal has the codec {metadata['codec']}, but this version of ssb reads codecs of version "
+        f"{CODEC_VERSION}\n  remedy: make it again: ssb run ... --force teach"
     )
 
 
-def bytes_per_token(origin: Mapping[str, Any]) -> int:
-    """What a token's vectors take before compression."""
-    return sum(f.nbytes for f in fields(origin).values())
+def bytes_per_token(metadata: Mapping[str, Any]) -> int:
+    """The size of a token's vectors before compression."""
+    return sum(f.nbytes for f in fields(metadata).values())

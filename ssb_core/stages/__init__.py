@@ -1,35 +1,30 @@
-"""ssb_core.stages."""
+"""The five stages and the baselines, and the frame that they share.
 
-from ..errors import StoreError
-from .spec import (
-    BASELINES,
-    STAGES,
-    Outcome,
-    Spec,
-    execute,
-    finished,
-    forget,
-    lineage,
-    looking_once,
-    module,
-    required,
-    sources,
-    upstreams,
-)
+A stage is a `Spec` (frozen, JSON) and a function ``run(spec, store, runtime)``. A sharded stage (`shards`) maps each
+input to one shard: what is there, whole and made from the same upstream bytes, is kept; the rest is made; the manifest
+is written last.
+"""
+
+from .execute import Outcome, delete, execute, finished, required, sources
+from .runtime import Input, Runtime, ShardMaker, ShardPlan, make_here
+from .spec import BASELINES, STAGES, Spec, lineage, stage_module, upstreams
 
 __all__ = (
     "BASELINES",
     "STAGES",
+    "Input",
     "Outcome",
+    "Runtime",
+    "ShardMaker",
+    "ShardPlan",
     "Spec",
-    "StoreError",
+    "delete",
     "execute",
     "finished",
-    "forget",
     "lineage",
-    "looking_once",
-    "module",
+    "make_here",
     "required",
     "sources",
+    "stage_module",
     "upstreams",
 )

@@ -1,11 +1,13 @@
 """``python -m ssb_core.stages SPEC.json``: run one stage in a fresh process.
 
-The file holds ``{"stage": ..., "store": ..., "spec": {...}}``; the manifest's path is the last line printed.
+The file holds ``{"store": ..., "stage": ..., "part": ..., "spec": {...}}``, as `Spec.dump` writes the latter three. The
+path of the manifest is the last line printed.
 
-With ``--serve SCRATCH`` it takes such objects from stdin, a line each, and answers in lines of JSON: progress as it
-comes, then one of ``{"event": "done", "made": ..., "reused": ...}`` and ``{"event": "failed", "error": ..., "message":
-..., "transient": ...}``. An engine stays loaded between jobs; ``null`` ends it. When stdin closes before, it kills
-itself and all it started. Temporary files go into the folder SCRATCH, which is deleted then.
+With ``--serve SCRATCH`` it takes such objects from stdin, a line each, and answers in lines of JSON: events of
+`ssb_core.progress` as they come, then ``{"event": "done", "made": ..., "reused": ...}`` or ``{"event": "failed",
+"error": ..., "message": ..., "transient": ...}``. An engine stays loaded between jobs, and ``null`` ends the process.
+If stdin closes before, it kills itself and everything it started. Temporary files go into the folder SCRATCH, which is
+deleted then.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ..engines import keeping
+from ..engines import LoadedEngine
 from ..errors import may_pass
-from ..progress import PlainProgress, Progress
+from ..progress import JsonProgress, PlainProgress, send
 from ..store import Store
-from .spec import STAGES, Spec, execute, module
+from .execute import execute
+from .runtime import Runtime
+from .spec import Spec
 
 
 def main(arguments: list[str]) -> int:
@@ -37,45 +41,34 @@ def main(arguments: list[str]) -> int:
         print(__doc__)
         return 2
     job = json.loads(Path(arguments[0]).read_text())
-    if job["stage"] not in STAGES:
-        print(f"{arguments[0]}: there is no stage {job['stage']!r}; stages are {', '.join(STAGES)}", file=sys.stderr)
+    try:
+        spec = Spec.load(job)
+    except ValueError as e:
+        print(f"{arguments[0]}: {e}", file=sys.stderr)
         return 2
-    spec, store = read(job)
-    outcome = execute(spec, store, PlainProgress())
-    print(store.directory(spec.recipe) / "manifests" / f"{outcome.manifest.fingerprint}.json")
+    store = Store.at(job["store"])
+    outcome = execute(spec, store, Runtime(PlainProgress()))
+    print(store.layout.recipe(spec.stage, spec.recipe.hash).manifest(outcome.manifest.fingerprint))
     return 0
-
-
-def read(job: dict[str, Any]) -> tuple[Spec, Store]:
-    """The request of a job, and the store it is for."""
-    kind: type[Spec] = getattr(module(job["stage"]), job.get("part", "Spec"))
-    return kind.model_validate(job["spec"]), Store.at(job["store"])
-
-
-def written(spec: Spec, store: Store) -> dict[str, Any]:
-    """A request as a job, for `read` in another process."""
-    job = {"stage": spec.stage, "part": type(spec).__name__, "store": store.location}
-    return job | {"spec": spec.model_dump(mode="json")}
 
 
 def serve(scratch: Path) -> None:
     """Run the jobs on stdin until one is null."""
     tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)
-    answers = os.fdopen(os.dup(1), "w")  # what libraries print must not be among the answers
+    answers = os.fdopen(os.dup(1), "w")  # output of libraries must not mix with the answers
     os.dup2(2, 1)
     jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs, scratch), daemon=True).start()
-    progress = Told(answers)
-    with keeping():
+    with LoadedEngine() as engines:
+        runtime = Runtime(JsonProgress(answers), engines)
         while (job := jobs.get()) is not None:
             try:
-                spec, store = read(job)
-                outcome = execute(spec, store, progress)
+                outcome = execute(Spec.load(job), Store.at(job["store"]), runtime)
             except Exception as e:
                 traceback.print_exc()
-                _answer(answers, event="failed", error=type(e).__name__, message=str(e), transient=may_pass(e))
+                send(answers, "failed", error=type(e).__name__, message=str(e), transient=may_pass(e))
             else:
-                _answer(answers, event="done", made=outcome.made, reused=outcome.reused)
+                send(answers, "done", made=outcome.made, reused=outcome.reused)
 
 
 def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any] | None], scratch: Path) -> None:
@@ -83,36 +76,6 @@ def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any] | None], scratch: Path) ->
         jobs.put(json.loads(line))
     shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)  # the parent is gone; engines have processes that would not notice
-
-
-def _answer(answers: IO[str], **event: Any) -> None:
-    answers.write(json.dumps(event) + "\n")
-    answers.flush()
-
-
-class Told(Progress):
-    """Progress as lines of JSON."""
-
-    def __init__(self, answers: IO[str]) -> None:
-        self.answers = answers
-
-    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self._tell("begin", label, total, unit, done)
-
-    def advance(self, n: int = 1) -> None:
-        self._tell("advance", n)
-
-    def end(self) -> None:
-        self._tell("end")
-
-    def note(self, text: str) -> None:
-        self._tell("note", text)
-
-    def wait(self, text: str) -> None:
-        self._tell("wait", text)
-
-    def _tell(self, call: str, *arguments: Any) -> None:
-        _answer(self.answers, event="progress", call=call, arguments=arguments)
 
 
 if __name__ == "__main__":

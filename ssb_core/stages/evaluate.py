@@ -1,28 +1,30 @@
-"""Stage evaluate: one model, base or student, on one benchmark; every sample is kept.
+"""Stage evaluate: one model, base or student, on one benchmark. Every sample is kept.
 
-Each (model, benchmark) is a request of its own, so the base's samples are made once and shared by all runs.
+Each (model, benchmark) is a request of its own, so the samples of the base model are made once for all runs.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .. import problems, prompts, verify
+from .. import prompts, verify
 from ..config import Benchmark, Decoding, Example
-from ..engines import K, Request, Sampler, complete, draws, open_sampler
+from ..engines import K, Sampler, SampleRequest, requests_for
 from ..models import ResolvedModel
+from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
 from ..records import NO_VOTE, Problem, Sample, Verdict
 from ..store import Store, digest
-from . import distill
 from .baselines import Student
-from .shards import Input, Work, run_shards, sampled_table, shard_inputs
-from .spec import Outcome, required
+from .directory import weights
+from .execute import Outcome, required
+from .runtime import Input, Runtime, ShardPlan
+from .sampling import Sampled, sample_and_grade
+from .shards import run_shards, sampled_table, shard_inputs
 from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -30,14 +32,18 @@ if TYPE_CHECKING:
 
 
 class Spec(BaseSpec):
-    """Samples of `model` (with the adapter of `student`, if given) on one benchmark."""
+    """Samples of `model`, with the adapter of `student` if one is given, on one benchmark.
+
+    `problems_digest` names the content of the benchmark's problems.
+    """
 
     stage: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 4
-    fans_out: ClassVar[bool] = True
+    can_fan_out: ClassVar[bool] = True
     model: ResolvedModel
     student: Student | None
     benchmark: Benchmark
+    problems_digest: str
     decoding: Decoding
     samples: int
     few_shot: tuple[Example, ...] = ()
@@ -50,15 +56,19 @@ class Spec(BaseSpec):
         return self.student.method + (f"-round-{self.round}" if self.round > 1 else "")
 
     @property
-    def names(self) -> dict[str, Any]:
-        seed = self.student.names["seed"] if self.student else None
+    def labels(self) -> dict[str, Any]:
+        seed = self.student.labels["seed"] if self.student else None
         return {"model": self.model_name, "seed": seed, "benchmark": self.benchmark.name}
 
-    @property
-    def problem_set(self) -> problems.ProblemSet:
-        return problems.load(self.benchmark)
+    def load_problem_set(self) -> ProblemSet:
+        """Read the benchmark's problems.
 
-    def how(self) -> dict[str, Any]:
+        Raises:
+            ConfigError: they changed since the request was made.
+        """
+        return load_unchanged(self.benchmark, self.problems_digest)
+
+    def recipe_content(self) -> dict[str, Any]:
         return {
             "model": self.model.recipe,
             "student": self.student.fingerprint if self.student else None,
@@ -69,10 +79,10 @@ class Spec(BaseSpec):
         }
 
     def inputs(self) -> list[str]:
-        return [problems.content_digest(self.problem_set)]
+        return [self.problems_digest]
 
     @property
-    def samples_with(self) -> str:
+    def engine_key(self) -> str:
         return f"{self.model.identity}+{self.student.fingerprint}" if self.student else self.model.identity
 
 
@@ -83,44 +93,52 @@ def answer(
     spec: Spec,
     progress: Progress,
 ) -> Iterator[tuple[K, list[Sample]]]:
-    """`samples` graded answers to every shard's problems, in order; shards as they get done."""
+    """`samples` graded answers to every shard's problems, in order. Shards come as they get done."""
 
-    def ask(problem: Problem) -> list[Request]:
-        shown = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, shown, "evaluate", spec.decoding.seed, problem.id, spec.samples)
+    def ask(problem: Problem) -> list[SampleRequest]:
+        messages = prompts.tutor_messages(problem.question, spec.few_shot)
+        return requests_for(sampler, messages, "evaluate", spec.decoding.seed, problem.id, spec.samples)
 
-    groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
-    for (key, wanted), completed in complete(sampler, groups, spec.decoding, progress):
-        names = list(product(wanted, range(spec.samples)))
-        verdicts = verifier.grade((c.text, p.answer) for (p, _), (_, c) in zip(names, completed, strict=True))
-        yield (
-            key,
-            [
-                Sample(p.id, i, r.seed, digest(r.prompt_ids), c.completion_ids, c.text, c.finish_reason, verdict)
-                for (p, i), (r, c), verdict in zip(names, completed, verdicts, strict=True)
-            ],
-        )
+    def gold(problem: Problem) -> str:
+        return problem.answer
+
+    for key, samples in sample_and_grade(sampler, shards, ask, spec.decoding, progress, verifier, gold):
+        yield key, [_sample(s) for s in samples]
 
 
-def facts(table: pa.Table) -> dict[str, int]:
-    """Counts of samples by verdict, and of tokens."""
+def _sample(sampled: Sampled[Problem]) -> Sample:
+    request, c = sampled.request, sampled.completion
+    prompt_hash, problem_id = digest(request.prompt_ids), sampled.item.id
+    assert sampled.verdict
+    return Sample(
+        problem_id=problem_id,
+        index=sampled.index,
+        seed=request.seed,
+        prompt_hash=prompt_hash,
+        completion_ids=c.completion_ids,
+        text=c.text,
+        finish_reason=c.finish_reason,
+        verdict=sampled.verdict,
+    )
+
+
+def count(table: pa.Table) -> dict[str, int]:
+    """Numbers of samples, of their tokens, and of correct ones."""
     statuses = [v["status"] for v in table["verdict"].to_pylist()]
     tokens = sum(len(ids) for ids in table["completion_ids"].to_pylist())
     return {"samples": table.num_rows, "tokens": tokens, "correct": statuses.count("correct")}
 
 
-def work(spec: Spec, store: Store, progress: Progress) -> Work:
+def plan_shards(spec: Spec, store: Store, runtime: Runtime) -> ShardPlan:
     """Shards of graded samples."""
-    wanted = spec.problem_set
-    adapter, weights = None, None
-    if spec.student:
-        adapter = spec.student.adapter(store)
-        weights = distill.weights(required(spec.student, store))
-    inputs = shard_inputs(wanted, spec.execution.shard_size, weights)
+    progress = runtime.progress
+    adapter = spec.student.load_adapter(store) if spec.student else None
+    trained = weights(required(spec.student, store)) if spec.student else None
+    inputs = shard_inputs(spec.load_problem_set(), spec.execution.shard_size, trained)
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with (
-            open_sampler(spec.model, spec.execution, adapter, progress.note) as sampler,
+            runtime.engines.open(spec.model, spec.execution, adapter, progress.note) as sampler,
             verify.Verifier(spec.benchmark.completion_form) as verifier,
         ):
             for item, rows in answer(sampler, verifier, ((i, i.problems) for i in missing), spec, progress):
@@ -130,25 +148,27 @@ def work(spec: Spec, store: Store, progress: Progress) -> Work:
         return len(item.problems) * spec.samples
 
     label = f"evaluate {spec.model_name} on {spec.benchmark.name}"
-    return Work(inputs, make, label, "samples", samples, ["verdict", "completion_ids"], facts)
+    return ShardPlan(inputs, make, label, "samples", samples, ["verdict", "completion_ids"], count)
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     """Sample and grade every shard of the benchmark that is not in the store yet."""
-    return run_shards(spec, store, work(spec, store, progress), progress)
+    return run_shards(spec, store, plan_shards(spec, store, runtime), runtime)
 
 
 def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
-    """(problems, samples) arrays of a finished request, as `statistics.score` takes them: tokens and votes (int); the
-    rest bool: correct, no_answer, truncated, string_match, unverified, timeouts.
+    """Arrays of shape (problems, samples) of a finished request, as `statistics.score` takes them.
+
+    `tokens` and `votes` are int; `correct`, `no_answer`, `truncated`, `string_match`, `unverified` and `timeouts` are
+    bool.
 
     Raises:
         StoreError: the request is not finished.
     """
-    gold = {p.id: p.answer for p in spec.problem_set}
+    gold = {p.id: p.answer for p in spec.load_problem_set()}
     columns: dict[str, list[Any]] = defaultdict(list)
-    wanted = ["problem_id", "verdict", "finish_reason", "completion_ids"]
-    for table in store.tables(required(spec, store), wanted):
+    read = ["problem_id", "verdict", "finish_reason", "completion_ids"]
+    for table in store.tables(required(spec, store), read):
         for row in table.to_pylist():
             verdict = Verdict(**row["verdict"])
             columns["correct"].append(verdict.status == "correct")
@@ -164,11 +184,11 @@ def arrays(spec: Spec, store: Store) -> dict[str, np.ndarray]:
 
 
 def _vote(verdict: Verdict) -> str | None:
-    """What a sample votes for in maj@k: its canonical key, or its answer as written where it has none."""
+    """The vote of a sample in maj@k: its canonical key, or its answer as written if it has no key."""
     return f"key {verdict.key}" if verdict.key is not None else verdict.answer and f"text {verdict.answer}"
 
 
 def _numbered(votes: Sequence[str | None]) -> list[int]:
-    """Equal votes as equal numbers."""
+    """Votes as numbers, equal ones with the same number."""
     numbers = {vote: i for i, vote in enumerate(dict.fromkeys(votes))}
     return [numbers[vote] if vote else NO_VOTE for vote in votes]

@@ -1,9 +1,9 @@
 """Where stages run: in this process, or in fresh ones that give back all memory when they end, however they end.
 
 On CUDA, and with vLLM, every request that loads a model runs in a process of its own (``python -m ssb_core.stages``).
-One that samples stays for the next request of the same weights, so that a wave's rollouts and solutions share a loaded
-engine; it is gone before anything else loads a model. A process ends itself when the pipe to its parent closes, so
-that none outlives a killed run. Lines of JSON travel both ways; what it writes to stderr is its log.
+A process that samples stays for the next request with the same weights, so that a wave's rollouts and solutions share
+a loaded engine; it ends before anything else loads a model. A process ends itself when the pipe to its parent closes,
+so none outlives a killed run. Lines of JSON travel both ways; the process writes its log to stderr.
 """
 
 from __future__ import annotations
@@ -26,62 +26,65 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from .. import engines
+from ..engines import LoadedEngine
 from ..errors import ConfigError, Damaged, StageError, StoreError, Unreachable
 from ..models import pick_device
-from ..progress import Progress
+from ..progress import Progress, replay
 from ..store import Store
-from .__main__ import written
-from .spec import Outcome, Spec, execute, finished, required, upstreams
+from .execute import Outcome, execute, finished, parts, required
+from .runtime import Runtime, ShardMaker, make_here
+from .spec import Spec
 
 log = logging.getLogger(__name__)
 
-TAIL = 15  # lines of a dead process's log that its error shows
+TAIL = 15  # lines from the end of a dead process's log that its error shows
 COMPLAINT = re.compile(r"(?:^|\] )\s*((?:\w+\.)*\w*(?:Error|Exception): .*)")  # vLLM's processes put a prefix before
 GRACE = 30  # seconds in which an engine shuts down
 REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Damaged, "Unreachable": Unreachable}
 
 
 def overdue(spec: Spec, tail: str = "") -> StageError:
-    """What is raised of a request that took longer than it may; `tail` is of its log."""
+    """The error of a request that took longer than it may; `tail` is the end of its log."""
     return StageError(
-        f"stage {spec.stage} took longer than it may ({spec.execution.hours(spec.stage):g} hours: "
+        f"stage {spec.stage} took longer than it may ({spec.execution.stage_hours(spec.stage):g} hours: "
         "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
         f"command goes on from there{tail}"
     )
 
 
 def isolated(spec: Spec) -> bool:
-    """Whether a request runs in a fresh process: those that load a model do, and what has a deadline of its own."""
-    how = spec.execution
-    if spec.shared:  # its models are loaded by workers, which also have a deadline
+    """Whether a request runs in a fresh process: one that loads a model does, and one with a deadline of its own."""
+    execution = spec.execution
+    if spec.uses_workers:  # workers load its models, and they also have a deadline
         return False
-    if how.isolate == "never" or not (spec.uses_model or spec.stage in how.stage_timeout_hours):
+    has_deadline = spec.stage in execution.stage_timeout_hours
+    if execution.isolate == "never" or not (spec.uses_model or has_deadline):
         return False
-    if how.isolate == "always" or spec.stage in how.stage_timeout_hours:
+    if execution.isolate == "always" or has_deadline:
         return True
-    return pick_device(how.device) == "cuda" or engines.choose_local(how).engine == "vllm"
+    return pick_device(execution.device) == "cuda" or engines.choose_local(execution).engine == "vllm"
 
 
-class Host:
-    """Runs requests one after the other; a context manager that leaves no process and no engine behind."""
+class StageRunner:
+    """Runs requests one after the other. A context manager that leaves no process and no engine behind."""
 
-    def __init__(self, tell: Callable[[str], None] = log.info) -> None:
-        """`tell` is called with every line that stages' processes log; it may be changed."""
-        self.tell = tell
+    def __init__(self, write: Callable[[str], None] = log.info, make_shards: ShardMaker = make_here) -> None:
+        """`write` is called with every line that stages' processes log; it may be changed."""
+        self.write = write
+        self.make_shards = make_shards
+        self.engines = LoadedEngine()
         self.process: StageProcess | None = None
-        self.weights: str | None = None
-        self.kept = contextlib.ExitStack()
+        self.engine_key: str | None = None
 
     def __enter__(self) -> Self:
-        self.kept.enter_context(engines.keeping())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if kind and self.process:  # who cancels does not wait for an engine to shut down
+        if kind and self.process:  # a cancelled run does not wait for an engine to shut down
             self.process.kill()
             self.process = None
         self.end_process()
-        self.kept.close()
+        self.engines.release()
 
     def execute(self, spec: Spec, store: Store, progress: Progress) -> Outcome:
         """Run the stage of `spec`, unless its request is finished already.
@@ -89,9 +92,9 @@ class Host:
         Raises:
             StageError: its process died, failed or took longer than it may.
         """
-        if finished(spec, store) or not isolated(spec):
-            return execute(spec, store, progress)
-        for part in (u for u in upstreams(spec) if u.stage == spec.stage):
+        if not isolated(spec) or finished(spec, store):
+            return execute(spec, store, Runtime(progress, self.engines, self.make_shards))
+        for part in parts(spec):
             self.execute(part, store, progress)
         process = self._process_for(spec)
         try:
@@ -100,34 +103,34 @@ class Host:
             process.kill()
             self.process = None
             raise
-        if self.weights is None:
+        if self.engine_key is None:
             self.end_process()
         return Outcome(required(spec, store), made, reused)
 
     def end_process(self) -> None:
-        """End the process that is kept, with all it started."""
+        """End the process that is kept, with everything it started."""
         if self.process:
             self.process.end()
         self.process = None
 
     def _process_for(self, spec: Spec) -> StageProcess:
-        wanted = spec.samples_with
-        if self.process is None or wanted is None or wanted != self.weights:
+        key = spec.engine_key
+        if self.process is None or key is None or key != self.engine_key:
             self.end_process()
-            self.process, self.weights = StageProcess(lambda line: self.tell(line)), wanted
+            self.process, self.engine_key = StageProcess(lambda line: self.write(line)), key
         return self.process
 
 
 class StageProcess:
     """A living ``python -m ssb_core.stages --serve``, in a process group of its own."""
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.tell = tell
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
         self.tail: deque[str] = deque(maxlen=TAIL)
-        self.deadline = 0.0  # of the request it works on, as a monotonic time in seconds
+        self.deadline = 0.0  # of the current request, in monotonic seconds
         self.complaints: dict[str, None] = {}
         self.events: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for what engines leave when they are killed
+        self.scratch = tempfile.TemporaryDirectory(prefix="ssb-stage-")  # for files that killed engines leave
         self.child = subprocess.Popen(
             [sys.executable, "-m", "ssb_core.stages", "--serve", self.scratch.name],
             stdin=subprocess.PIPE,
@@ -146,31 +149,30 @@ class StageProcess:
             reader.start()
 
     def run(self, spec: Spec, store: Store, progress: Progress) -> tuple[int, int]:
-        """Run one request there; returns how many shards (or steps) were made now and before.
+        """Run one request there. Returns how many shards (or steps) were made now and before.
 
         Raises:
             ConfigError, StoreError: as the stage raised it.
             StageError: anything else went wrong.
         """
-        self._send(written(spec, store))
-        limit = spec.execution.hours(spec.stage)
+        self._send({"store": store.location, **spec.dump()})
+        limit = spec.execution.stage_hours(spec.stage)
         self.deadline = time.monotonic() + 3600 * limit
         for event in self._events():
             if event is None:
                 raise StageError(f"stage {spec.stage}: its process {self._how_it_ended()}{self._post_mortem()}", True)
-            if event["event"] == "progress":
-                if event["call"] == "wait":  # for another process, which is no work
-                    self.deadline = time.monotonic() + 3600 * limit
-                getattr(progress, event["call"])(*event["arguments"])
-            elif event["event"] == "failed":
+            if event["event"] == "failed":
                 refusal = REFUSALS.get(event["error"])
                 raise refusal(event["message"]) if refusal else self._failure(spec, event)
-            else:
+            if event["event"] == "done":
                 return event["made"], event["reused"]
+            if event["event"] == "wait":  # waiting for another process is not work
+                self.deadline = time.monotonic() + 3600 * limit
+            replay(event, progress)
         raise overdue(spec, self._post_mortem())
 
     def end(self) -> None:
-        """Let the process shut its engine down; what is left after a while is killed."""
+        """Let the process shut its engine down, and kill it if that takes too long."""
         self._send(None)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(GRACE)
@@ -190,7 +192,7 @@ class StageProcess:
 
     def _send(self, job: dict[str, Any] | None) -> None:
         assert self.child.stdin
-        with contextlib.suppress(BrokenPipeError):  # its end is noticed where its answer is waited for
+        with contextlib.suppress(BrokenPipeError):  # the wait for its answer notices that it ended
             self.child.stdin.write(json.dumps(job) + "\n")
             self.child.stdin.flush()
 
@@ -203,14 +205,14 @@ class StageProcess:
         for line in pipe:
             if (event := _event(line)) is not None:
                 self.events.put(event)
-            else:  # a library printed it before the pipe was taken from it
-                self.tell(line.rstrip())
+            else:  # a library printed it before the pipe was redirected
+                self.write(line.rstrip())
         self.events.put(None)
 
     def _read_log(self, pipe: IO[str]) -> None:
         for line in pipe:
             self.tail.append(line.rstrip())
-            self.tell(line.rstrip())
+            self.write(line.rstrip())
             if complaint := COMPLAINT.search(line):
                 self.complaints[complaint[1].rstrip()] = None
 
@@ -232,13 +234,13 @@ class StageProcess:
         log, hint = self._post_mortem(), ""
         if "out of memory" in "".join((event["message"], *self.complaints)).lower():
             hint = "\n  remedy: lower execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
-        told = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{log}"
-        return StageError(told, event["transient"] or bool(hint))
+        message = f"stage {spec.stage} failed: {event['error']}: {event['message']}{hint}{log}"
+        return StageError(message, event["transient"] or bool(hint))
 
     def _post_mortem(self) -> str:
-        """What the log complained of, the first of which is often the cause, and its end.
+        """The errors in the log, of which the first is often the cause, and the end of the log.
 
-        Kills the process first: until the log's pipe closes there may be more of it than was read.
+        The process is killed first: until the log's pipe closes, part of the log may be unread.
         """
         self.kill()
         parts = {"errors in its log:": list(self.complaints)[:TAIL], "the end of its log:": list(self.tail)}
@@ -246,9 +248,9 @@ class StageProcess:
 
 
 def _event(line: str) -> dict[str, Any] | None:
-    """The event that a line of JSON tells, if it is one."""
+    """The event in a line of JSON, if it is one."""
     try:
-        said = json.loads(line)
+        event = json.loads(line)
     except ValueError:
         return None
-    return said if isinstance(said, dict) else None
+    return event if isinstance(event, dict) and "event" in event else None

@@ -1,74 +1,63 @@
-"""Stage merge: a student's adapter is added to its base, whose next round begins from the result.
+"""Stage merge: a student's adapter is added to its base model; the next round begins from the result.
 
-The sum is taken in float32 and rounded once to the dtype that the model is computed in, so that the new base differs
-from the student that was evaluated by less than one rounding of its weights.
+The sum is taken in float32 and rounded once to the dtype in which the model is computed. So the new base differs from
+the student that was evaluated by less than one rounding of its weights.
 """
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import models
 from ..models import ResolvedModel
-from ..progress import Progress
-from ..store import Manifest, Store, digest
-from ..store import work as unfinished
+from ..store import Store, digest, work
 from . import distill
-from .spec import Outcome, required, sources
-from .spec import Spec as BaseSpec
+from .directory import DirectorySpec, commit_directory
+from .execute import Outcome, sources
+from .runtime import Runtime
 
 SHARD_SIZE = "5GB"
 
 
-class Spec(BaseSpec):
-    """The weights of one student with its adapter added."""
+class Spec(DirectorySpec):
+    """The weights of one student's base with its adapter added."""
 
     stage: ClassVar[str] = "merge"
     version: ClassVar[int] = 1
     student: distill.Spec
 
-    def how(self) -> dict[str, Any]:
+    def recipe_content(self) -> dict[str, Any]:
         return {"student": self.student.recipe.hash}
 
     def inputs(self) -> list[str]:
         return [self.student.fingerprint]
 
-    def directory(self, store: Store) -> Path:
-        return store.directory(self.recipe) / self.fingerprint
-
     def model(self, store: Store) -> ResolvedModel:
-        """The merged model as further stages load it; which bytes the student has, their upstream checksums say."""
+        """The merged model as further stages load it. The request stands for its weights in its identity."""
         base = self.student.teach[0].model
         place = {"source": str(self.directory(store).resolve()), "revision": None, "gguf": None}
         return base.model_copy(update={**place, "identity": digest([base.identity, self.fingerprint])})
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     """Merge, and commit the model's directory."""
     import torch
     from transformers import GenerationConfig
 
-    made_from = sources(spec, store)
-    required(spec.student, store)
-    store.open(spec.recipe)
-    base, directory = spec.student.teach[0].model, spec.directory(store)
-    work = unfinished.work(store, spec.recipe, spec.fingerprint, digest(made_from))
-    result = work / "result"
+    made_from, base = sources(spec, store), spec.student.teach[0].model
+    store.prepare(spec.recipe)
+    work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest(made_from))
+    result = work_dir / "result"
     shutil.rmtree(result, ignore_errors=True)
-    progress.begin("merge", 1, "models")
+    runtime.progress.begin("merge", 1, "models")
     tokenizer = models.load_tokenizer(base)
-    merged = models.load_merged(base, spec.student.adapter(store)).to(getattr(torch, base.dtype))
-    # What a base suggests of sampling is not used, and not always valid.
+    merged = models.load_merged(base, spec.student.load_adapter(store)).to(getattr(torch, base.dtype))
+    # The base's own suggestions for sampling are not used, and not always valid.
     stops = list(models.end_of_turn(base, tokenizer))
     merged.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
     merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(result)
-    progress.advance()
-    progress.end()
-    distill.place(result, directory)
-    files = distill.entries(directory)
-    manifest = store.commit(spec.recipe, Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, files, made_from))
-    unfinished.drop_work(store, manifest)
-    return Outcome(manifest, 1, 0)
+    runtime.progress.advance()
+    runtime.progress.end()
+    return Outcome(commit_directory(spec, store, work_dir, made_from), 1, 0)

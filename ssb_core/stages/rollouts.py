@@ -1,27 +1,29 @@
 """Stage rollouts: K answers of the base model to each bare question (paper, section 3.1).
 
-One row per rollout. Where the prompt does not fit the model's context, its rows hold it and no answer; select drops
-the problem by name.
+There is one row for each rollout. If the prompt does not fit into the model's context, the problem's rows hold the
+prompt and no answer, and select drops the problem as ``too_long``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import SerializeAsAny, field_validator
+from pydantic import SerializeAsAny, field_serializer, field_validator
 
-from .. import problems, prompts
+from .. import prompts
 from ..config import Example, ProblemsConfig, RolloutsConfig
-from ..engines import K, Request, Sampler, complete, draws, open_sampler
+from ..engines import K, Sampler, SampleRequest, requests_for
 from ..models import ResolvedModel
-from ..problems.problem_set import ProblemSet
+from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
 from ..records import Problem, Rollout
 from ..store import Store, digest
-from .shards import Input, Work, run_shards, sampled_table, shard_inputs
-from .spec import Outcome, required
+from .directory import weights
+from .execute import Outcome, required
+from .runtime import Input, Runtime, ShardPlan
+from .sampling import Sampled, sample_and_grade
+from .shards import run_shards, sampled_table, shard_inputs
 from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -29,15 +31,16 @@ if TYPE_CHECKING:
 
 
 class Spec(BaseSpec):
-    """Rollouts for problems `start` to `stop` of a problem set."""
+    """Rollouts for problems `start` to `stop` of a problem set. `problems_digest` names their content."""
 
     stage: ClassVar[str] = "rollouts"
     version: ClassVar[int] = 3
-    fans_out: ClassVar[bool] = True
+    can_fan_out: ClassVar[bool] = True
     model: ResolvedModel
     problems: ProblemsConfig
     start: int
     stop: int
+    problems_digest: str
     rollouts: RolloutsConfig
     few_shot: tuple[Example, ...] = ()
     merged: SerializeAsAny[BaseSpec] | None = None
@@ -45,16 +48,18 @@ class Spec(BaseSpec):
 
     @field_validator("merged", mode="before")
     @classmethod
-    def _read(cls, value: Any) -> Any:
-        from . import merge  # which stands on students, and so on rollouts
+    def _load_merged(cls, value: Any) -> Any:
+        return BaseSpec.load(value) if isinstance(value, dict) else value
 
-        return merge.Spec.model_validate(value) if isinstance(value, dict) else value
+    @field_serializer("merged")
+    def _dump_merged(self, value: BaseSpec | None) -> dict[str, Any] | None:
+        return value.dump() if value else None
 
     @property
     def round(self) -> int:
         return self.merged.round + 1 if self.merged else 1
 
-    def how(self) -> dict[str, Any]:
+    def recipe_content(self) -> dict[str, Any]:
         return {
             "model": self.model.recipe,
             "prompt": digest(prompts.tutor_messages("", self.few_shot)),
@@ -62,42 +67,51 @@ class Spec(BaseSpec):
         }
 
     def inputs(self) -> list[str]:
-        return [problems.content_digest(self.wave)]
+        return [self.problems_digest]
+
+    def load_wave(self) -> ProblemSet:
+        """Read the problems that are asked for.
+
+        Raises:
+            ConfigError: they changed since the request was made.
+        """
+        return load_unchanged(self.problems, self.problems_digest, self.start, self.stop)
 
     @property
-    def wave(self) -> ProblemSet:
-        """The problems asked for."""
-        return problems.load(self.problems).part(self.start, self.stop)
-
-    @property
-    def samples_with(self) -> str:
+    def engine_key(self) -> str:
         return self.model.identity
 
 
 def sample(
     sampler: Sampler, shards: Iterable[tuple[K, Sequence[Problem]]], spec: Spec, progress: Progress
 ) -> Iterator[tuple[K, list[Rollout]]]:
-    """The rollouts of every shard's problems, in order; shards as they get done."""
+    """The rollouts of every shard's problems, in order. Shards come as they get done."""
     config = spec.rollouts
 
-    def ask(problem: Problem) -> list[Request]:
-        shown = prompts.tutor_messages(problem.question, spec.few_shot)
-        return draws(sampler, shown, "rollouts", config.seed, problem.id, config.samples)
+    def ask(problem: Problem) -> list[SampleRequest]:
+        messages = prompts.tutor_messages(problem.question, spec.few_shot)
+        return requests_for(sampler, messages, "rollouts", config.seed, problem.id, config.samples)
 
-    groups = (((key, wanted), [r for p in wanted for r in ask(p)]) for key, wanted in shards)
-    for (key, wanted), completed in complete(sampler, groups, config, progress):
-        names = product((p.id for p in wanted), range(config.samples))
-        yield (
-            key,
-            [
-                Rollout(problem_id, i, r.prompt_ids, c.completion_ids, c.text, c.finish_reason, r.seed)
-                for (problem_id, i), (r, c) in zip(names, completed, strict=True)
-            ],
-        )
+    for key, samples in sample_and_grade(sampler, shards, ask, config, progress):
+        yield key, [_rollout(s) for s in samples]
 
 
-def facts(table: pa.Table) -> dict[str, int]:
-    """Counts of samples, of tokens, and of samples that hit the token cap."""
+def _rollout(sample: Sampled[Problem]) -> Rollout:
+    request, c = sample.request, sample.completion
+    prompt_ids, seed = request.prompt_ids, request.seed
+    return Rollout(
+        problem_id=sample.item.id,
+        index=sample.index,
+        prompt_ids=prompt_ids,
+        completion_ids=c.completion_ids,
+        text=c.text,
+        finish_reason=c.finish_reason,
+        seed=seed,
+    )
+
+
+def count(table: pa.Table) -> dict[str, int]:
+    """Numbers of samples, of their tokens, and of samples that reached the token cap."""
     import pyarrow.compute as pc
 
     return {
@@ -107,26 +121,23 @@ def facts(table: pa.Table) -> dict[str, int]:
     }
 
 
-def work(spec: Spec, store: Store, progress: Progress) -> Work:
+def plan_shards(spec: Spec, store: Store, runtime: Runtime) -> ShardPlan:
     """Shards of sampled rollouts."""
-    weights = None
-    if spec.merged:
-        from . import distill  # which stands on this stage
-
-        weights = distill.weights(required(spec.merged, store))
-    inputs = shard_inputs(spec.wave, spec.execution.shard_size, weights)
+    progress = runtime.progress
+    merged = weights(required(spec.merged, store)) if spec.merged else None
+    inputs = shard_inputs(spec.load_wave(), spec.execution.shard_size, merged)
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
-        with open_sampler(spec.model, spec.execution, note=progress.note) as sampler:
+        with runtime.engines.open(spec.model, spec.execution, note=progress.note) as sampler:
             for item, rows in sample(sampler, ((i, i.problems) for i in missing), spec, progress):
                 yield item, sampled_table(rows, Rollout, sampler)
 
     def samples(item: Input) -> int:
         return len(item.problems) * spec.rollouts.samples
 
-    return Work(inputs, make, "rollouts", "samples", samples, ["completion_ids", "finish_reason"], facts)
+    return ShardPlan(inputs, make, "rollouts", "samples", samples, ["completion_ids", "finish_reason"], count)
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
+def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     """Sample every shard that is not in the store yet."""
-    return run_shards(spec, store, work(spec, store, progress), progress)
+    return run_shards(spec, store, plan_shards(spec, store, runtime), runtime)

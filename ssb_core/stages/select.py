@@ -1,8 +1,9 @@
-"""Stage select: verify every rollout; pick one correct and one majority-wrong rollout of each mixed problem.
+"""Stage select: verify every rollout, then pick a correct and a majority-wrong rollout of each mixed problem.
 
-The majority-wrong answer is the most common wrong one, counted by canonical key (paper, section 3.1). Only answers
-that were given can be picked, unreadable ones too: a missing answer or a timeout is never "wrong". Ties, and the choice
-among rollouts with the same answer, are decided by a draw seeded by the problem: the order of rollouts is no matter.
+The majority-wrong answer is the most common wrong one, counted by canonical key (paper, section 3.1). Only an answer
+that was given can be picked, also one that cannot be parsed; a missing answer or a timeout never counts as wrong. A
+draw that is seeded by the problem breaks ties and picks among rollouts with the same answer, so the order of rollouts
+does not matter.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import verify
 from ..config import SelectConfig
-from ..progress import Progress
-from ..records import AnswerForm, ContrastivePair, Drop, Problem, Rollout, Selection, Verdict, from_row, to_table
+from ..records import (
+    AnswerForm,
+    ContrastivePair,
+    Drop,
+    Problem,
+    Rollout,
+    Selection,
+    Verdict,
+    to_table,
+)
 from ..store import Store
 from . import rollouts
-from .shards import Input, Work, downstream_inputs, run_shards
-from .spec import Outcome, required
+from .execute import Outcome, required
+from .runtime import Input, Runtime, ShardPlan
+from .shards import downstream_inputs, run_shards
 from .spec import Spec as BaseSpec
 
 if TYPE_CHECKING:
@@ -36,14 +46,14 @@ class Spec(BaseSpec):
 
     @property
     def form(self) -> AnswerForm:
-        """How completions hold their answers."""
+        """How completions give their answers."""
         return self.rollouts.problems.completion_form
 
     @property
     def uses_model(self) -> bool:
         return False
 
-    def how(self) -> dict[str, Any]:
+    def recipe_content(self) -> dict[str, Any]:
         return {
             "rollouts": self.rollouts.recipe.hash,
             "verify": {**verify.versions(), "form": self.form},
@@ -55,7 +65,7 @@ class Spec(BaseSpec):
 
 
 def choose(problem_id: str, verdicts: dict[int, Verdict], seed: int) -> Selection:
-    """The pair of one problem, or why there is none, from the verdicts by rollout index."""
+    """The pair of one problem, or the reason why there is none. `verdicts` are by rollout index."""
     graded = tuple(verdicts[i] for i in sorted(verdicts))
     correct = sorted(i for i, v in verdicts.items() if v.status == "correct")
     wrong: dict[str, list[int]] = defaultdict(list)
@@ -82,56 +92,59 @@ def _why_not_mixed(verdicts: Sequence[Verdict]) -> Drop:
     return "all_wrong" if wrong and not statuses["correct"] else "unparsed"
 
 
-def pairs(selected: pa.Table, sampled: pa.Table, problems: Iterable[Problem]) -> list[ContrastivePair]:
-    """The chosen pairs of one shard, with their rollouts; `sampled` is the shard of rollouts, of `problems`."""
+def pairs(
+    selections: Iterable[Selection], rolled: Iterable[Rollout], problems: Iterable[Problem]
+) -> list[ContrastivePair]:
+    """The chosen pairs of one shard, with their rollouts."""
     by_id = {p.id: p for p in problems}
-    rolled = {(r["problem_id"], r["index"]): from_row(Rollout, r) for r in sampled.to_pylist()}
-    chosen = (from_row(Selection, row) for row in selected.to_pylist())
+    by_index = {(r.problem_id, r.index): r for r in rolled}
     return [
-        ContrastivePair(by_id[s.problem_id], rolled[s.problem_id, s.correct], rolled[s.problem_id, s.wrong])
-        for s in chosen
+        ContrastivePair(by_id[s.problem_id], by_index[s.problem_id, s.correct], by_index[s.problem_id, s.wrong])
+        for s in selections
         if s.correct is not None and s.wrong is not None
     ]
 
 
-def mixed(selected: pa.Table) -> int:
+def count_pairs(selected: pa.Table) -> int:
     """How many pairs one shard holds."""
     return int(selected["dropped"].null_count)
 
 
-def facts(table: pa.Table) -> dict[str, int]:
-    """How many problems were mixed, and how many were dropped for which reason."""
+def count(table: pa.Table) -> dict[str, int]:
+    """How many problems are mixed, and how many are dropped for each reason."""
     return Counter(d or "mixed" for d in table["dropped"].to_pylist())
 
 
-def work(spec: Spec, store: Store, progress: Progress) -> Work:
+def plan_shards(spec: Spec, store: Store, runtime: Runtime) -> ShardPlan:
     """Shards of verdicts and pairs, one for each shard of rollouts."""
     upstream = required(spec.rollouts, store)
-    inputs = downstream_inputs(upstream, store, spec.rollouts.wave)
+    inputs = downstream_inputs(upstream, store, spec.rollouts.load_wave())
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with verify.Verifier(spec.form) as verifier:
             for item in missing:
                 assert item.upstream
                 rows = store.table(upstream, item.upstream, ["problem_id", "index", "text", "finish_reason"])
-                found = grade(verifier, item, rows.to_pylist(), spec.select.seed)
-                yield item, to_table(found, Selection)
-                progress.advance(len(item.problems))
+                selections = grade(verifier, item.problems, rows.to_pylist(), spec.select.seed)
+                yield item, to_table(selections, Selection)
+                runtime.progress.advance(len(item.problems))
 
-    return Work(inputs, make, "select", "problems", lambda item: len(item.problems), ["dropped"], facts)
-
-
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Grade and select every shard of rollouts that has not been."""
-    return run_shards(spec, store, work(spec, store, progress), progress)
+    return ShardPlan(inputs, make, "select", "problems", lambda item: len(item.problems), ["dropped"], count)
 
 
-def grade(verifier: verify.Verifier, item: Input, rows: Sequence[dict[str, Any]], seed: int) -> list[Selection]:
-    """Selections for the problems of one shard, from the rows of its rollouts."""
-    gold = {p.id: p.answer for p in item.problems}
-    verdicts: dict[str, dict[int, Verdict]] = {p.id: {} for p in item.problems}
+def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
+    """Grade every shard of rollouts that is not graded yet, and select its pairs."""
+    return run_shards(spec, store, plan_shards(spec, store, runtime), runtime)
+
+
+def grade(
+    verifier: verify.Verifier, problems: Sequence[Problem], rows: Sequence[dict[str, Any]], seed: int
+) -> list[Selection]:
+    """Selections for the problems of one shard, from the columns of its rollouts that decide a verdict."""
+    gold = {p.id: p.answer for p in problems}
+    verdicts: dict[str, dict[int, Verdict]] = {p.id: {} for p in problems}
     answered = [r for r in rows if r["finish_reason"] != "too_long"]
     graded = verifier.grade((r["text"], gold[r["problem_id"]]) for r in answered)
     for row, verdict in zip(answered, graded, strict=True):
         verdicts[row["problem_id"]][row["index"]] = verdict
-    return [choose(p.id, verdicts[p.id], seed) for p in item.problems]
+    return [choose(p.id, verdicts[p.id], seed) for p in problems]

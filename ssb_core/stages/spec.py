@@ -1,49 +1,53 @@
-"""The five stages and the baselines, and the frame that those made of shards share.
+"""A `Spec` is one request of a stage: frozen, written as JSON, and holding the specs that it builds on.
 
-A stage is a `Spec` (frozen, JSON) and a function ``run(spec, store, progress)``. A spec holds its upstream spec, so
-the whole request of any stage is one small document from which every identity follows:
+Every identity follows from it:
 
 * its **recipe** says how rows are made: stage, version, the configuration that changes rows, the upstream recipe;
 * its **fingerprint** adds which inputs were asked for.
 
-A sharded stage (`sharded`) maps each input to one shard. What is already there, whole and made from the same upstream
-bytes, is kept; the rest is made; the manifest is written last.
+`Spec.dump` writes a spec down for another process, and `Spec.load` reads it back.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from types import ModuleType
+from typing import Any, ClassVar
 
 from ..config.execution import Execution, StageName
 from ..config.frozen import Frozen
-from ..errors import StoreError, refused
-from ..progress import Progress
-from ..store import Manifest, Recipe, Store, digest, work
+from ..store import Recipe, digest
 
 BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
 STAGES = tuple(s.value for s in StageName)
 
+_kinds: dict[tuple[str, str], type[Spec]] = {}
+"""Every kind of request by its stage and part. A kind is known once its module is imported."""
+
 
 class Spec(Frozen, ABC):
-    """One request of a stage. Subclasses say how rows are made (`how`) and which inputs are asked for (`inputs`)."""
+    """One request of a stage. Subclasses say how rows are made and which inputs are asked for."""
 
     stage: ClassVar[str]
     version: ClassVar[int]
-    fans_out: ClassVar[bool] = False
+    """Part of the recipe. Count it up when the code makes other rows from the same configuration."""
+    part: ClassVar[str] = ""
+    """Tells the requests of a stage apart that makes its rows in several."""
+    can_fan_out: ClassVar[bool] = False
     """Whether its shards are worth making by several workers."""
+
     execution: Execution = Execution()
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        if "stage" in vars(cls):
+            _kinds[cls.stage, cls.part] = cls
+
     @abstractmethod
-    def how(self) -> dict[str, Any]:
-        """What decides the rows, as it is hashed into the recipe."""
+    def recipe_content(self) -> dict[str, Any]:
+        """What decides the rows. It is hashed into the recipe."""
 
     @abstractmethod
     def inputs(self) -> list[str]:
@@ -51,161 +55,74 @@ class Spec(Frozen, ABC):
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.stage, {"version": self.version, **self.how()})
+        """How the rows are made."""
+        return Recipe(self.stage, {"version": self.version, **self.recipe_content()})
 
     @property
     def fingerprint(self) -> str:
+        """The name of this request: its recipe and its inputs in 16 hexadecimal digits."""
         return digest([self.recipe.hash, self.inputs()])
 
     @property
-    def names(self) -> dict[str, Any]:
-        """What people call the parts of the request, as a run notes it."""
+    def labels(self) -> dict[str, Any]:
+        """What people call the parts of the request: `model`, `seed`, `benchmark`, as a run notes them."""
         return {}
 
     @property
     def round(self) -> int:
-        """Which round of bootstrapping it belongs to: the first has the base that was given."""
+        """Its round of bootstrapping. Round 1 has the base model that was given."""
         return max((u.round for u in upstreams(self)), default=1)
 
     @property
     def uses_model(self) -> bool:
-        """Whether a model has to be loaded, so that the request may want a process of its own."""
+        """Whether a model has to be loaded, so that the request may need a process of its own."""
         return True
 
     @property
-    def shared(self) -> bool:
+    def uses_workers(self) -> bool:
         """Whether workers make its shards."""
-        return self.fans_out and self.execution.workers.used
+        return self.can_fan_out and self.execution.workers.used
 
     @property
-    def samples_with(self) -> str | None:
-        """The weights it samples with, if it does: requests of like weights can share a loaded engine."""
+    def engine_key(self) -> str | None:
+        """The weights that it samples with, if it samples: requests with the same key can share a loaded engine."""
         return None
 
+    def dump(self) -> dict[str, Any]:
+        """The spec as JSON, for `load` in another process."""
+        return {"stage": self.stage, "part": self.part, "spec": self.model_dump(mode="json")}
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished request: its manifest, and how many shards (or training steps) were made now and before."""
+    @staticmethod
+    def load(dumped: dict[str, Any]) -> Spec:
+        """The spec that `dump` wrote.
 
-    manifest: Manifest
-    made: int
-    reused: int
-
-
-class Stage(Protocol):
-    """What a stage's module offers."""
-
-    Spec: type[Spec]
-
-    def run(self, spec: Any, store: Store, progress: Progress) -> Outcome: ...
-
-
-def module(stage: str) -> Stage:
-    """The module of a stage, imported when asked for."""
-    package = "ssb_core.stages.baselines" if stage in BASELINES else "ssb_core.stages"
-    return importlib.import_module(f"{package}.{stage.replace('-', '_')}")  # type: ignore[return-value]
+        Raises:
+            ValueError: there is no such stage, or its fields do not fit.
+        """
+        stage, part = dumped["stage"], dumped["part"]
+        stage_module(stage)
+        if (stage, part) not in _kinds:
+            raise ValueError(f"stage {stage} has no part {part!r}")
+        return _kinds[stage, part].model_validate(dumped["spec"])
 
 
-_seen: ContextVar[dict[tuple[Store, str], Manifest | None] | None] = ContextVar("seen", default=None)
+def stage_module(stage: str) -> ModuleType:
+    """The module of a stage, imported when it is needed.
 
-
-@contextlib.contextmanager
-def looking_once() -> Iterator[None]:
-    """Within this block `finished` looks each request up once, for who looks at many and makes none."""
-    token = _seen.set({})
-    try:
-        yield
-    finally:
-        _seen.reset(token)
-
-
-def finished(spec: Spec, store: Store) -> Manifest | None:
-    """The manifest of `spec` if it is there, whole, and made from what is upstream now."""
-    seen = _seen.get()
-    if seen is None:
-        return _look_up(spec, store)
-    wanted = store, spec.fingerprint
-    if wanted not in seen:
-        seen[wanted] = _look_up(spec, store)
-    return seen[wanted]
-
-
-def _look_up(spec: Spec, store: Store) -> Manifest | None:
-    manifest = store.manifest(spec.recipe, spec.fingerprint)
-    if manifest is None:
-        return None
-    upstream = [finished(u, store) for u in upstreams(spec)]
-    current = tuple(m.key if m else "" for m in upstream)
-    return manifest if manifest.sources == current else None
-
-
-def execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Run the stage of `spec`, unless its request is finished already; wait for another process that is at it.
+    It has a `Spec` and ``run(spec, store, runtime) -> Outcome``. A stage whose shards workers can make also has
+    ``plan_shards(spec, store, runtime) -> ShardPlan``.
 
     Raises:
-        StoreError: among others, where the disk is full or cannot be written to.
+        ValueError: there is no such stage.
     """
-    try:
-        return _execute(spec, store, progress)
-    except Exception as e:
-        if told := refused(e, store.root):
-            raise StoreError(told) from e
-        raise
-
-
-def _execute(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    if manifest := finished(spec, store):
-        work.drop_work(store, manifest)
-        return Outcome(manifest, 0, manifest.units)
-    with store.writing(spec.recipe, progress.wait):
-        if manifest := finished(spec, store):  # another process made it while this one waited
-            return Outcome(manifest, 0, manifest.units)
-        for merged in (part for part in lineage(spec) if part.stage == "merge" and part is not spec):
-            store.verify(required(merged, store))  # the base of a later round
-        started, parts = time.monotonic(), [u for u in upstreams(spec) if u.stage == spec.stage]
-        told = sum(work.seconds(store, u.recipe, u.fingerprint) for u in parts)
-        try:
-            return module(spec.stage).run(spec, store, progress)
-        finally:
-            # What the parts note themselves is not counted twice.
-            told = sum(work.seconds(store, u.recipe, u.fingerprint) for u in parts) - told
-            with contextlib.suppress(StoreError, OSError):  # what went wrong before is worth more than this note
-                work.add_seconds(store, spec.recipe, spec.fingerprint, time.monotonic() - started - told)
-
-
-def lineage(spec: Spec) -> list[Spec]:
-    """A request and all that it builds on, each once."""
-    found = {spec.fingerprint: spec}
-    for upstream in upstreams(spec):
-        found |= {s.fingerprint: s for s in lineage(upstream)}
-    return list(found.values())
-
-
-def forget(spec: Spec, store: Store, before: float = math.inf) -> None:
-    """Delete what was made for a request, and for the parts of its stage, before a Unix time in seconds.
-
-    What is dated in the future was made before the clock went back, so before now.
-    """
-    for part in (spec, *(u for u in upstreams(spec) if u.stage == spec.stage)):
-        manifest = store.manifest(part.recipe, part.fingerprint)
-        if manifest and not before <= store.committed(manifest) <= time.time():
-            work.forget(store, manifest)
-
-
-def required(spec: Spec, store: Store) -> Manifest:
-    """The finished manifest of an upstream request.
-
-    Raises:
-        StoreError: it is not there; the message names the stage to run.
-    """
-    manifest = finished(spec, store)
-    if manifest is None:
-        raise StoreError(f"the {spec.stage} this stage builds on are not in the store; run stage {spec.stage} first")
-    return manifest
+    if stage not in STAGES:
+        raise ValueError(f"there is no stage {stage!r}; stages are {', '.join(STAGES)}")
+    room = "ssb_core.stages.baselines" if stage in BASELINES else "ssb_core.stages"
+    return importlib.import_module(f"{room}.{stage.replace('-', '_')}")
 
 
 def upstreams(spec: Spec) -> tuple[Spec, ...]:
-    """The requests a spec builds on, in the order of its fields."""
+    """The requests that a spec builds on directly, in the order of its fields."""
     found: list[Spec] = []
     for name in type(spec).model_fields:
         value = getattr(spec, name)
@@ -213,6 +130,9 @@ def upstreams(spec: Spec) -> tuple[Spec, ...]:
     return tuple(found)
 
 
-def sources(spec: Spec, store: Store) -> tuple[str, ...]:
-    """Keys of the upstream manifests, as they are noted in the manifest made from them."""
-    return tuple(required(u, store).key for u in upstreams(spec))
+def lineage(spec: Spec) -> list[Spec]:
+    """A request and everything that it builds on, each once."""
+    found = {spec.fingerprint: spec}
+    for upstream in upstreams(spec):
+        found |= {s.fingerprint: s for s in lineage(upstream)}
+    return list(found.values())

@@ -22,7 +22,7 @@ ASIDE = "damaged-"  # in front of the name: transformers takes whatever begins w
 
 
 def last(work: Path) -> Path | None:
-    """The newest whole checkpoint in `work`; unfinished ones are deleted, damaged ones set aside."""
+    """The newest whole checkpoint in `work`; work ones are deleted, damaged ones set aside."""
     for path in sorted(work.glob("checkpoint-*"), key=step, reverse=True):
         if not (path / SEAL).exists():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Taught traces as training reads them: one Arrow file that is mapped into memory, a record batch for each trace.
 
-Shards are compressed and checked; `lay_out` reads each once, so that training takes rows in any order without holding
-the set in memory. The file is derived: it is made anew whenever training starts, and goes when it ends.
+Shards are compressed and checked. `write_dataset` reads each once, so that training can take rows in any order without
+holding the set in memory. The file is derived: it is written whenever training starts, and deleted when it ends.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ METADATA = b"ssb_origins"
 IDS = ("student_prompt_ids", "completion_ids")
 
 
-def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) -> int:
-    """Write the first `limit` accepted traces of finished teach requests to `path`; how many there are.
+def write_dataset(store: Store, taught: Sequence[Manifest], limit: int, path: Path) -> int:
+    """Write the first `limit` accepted traces of finished teach requests to `path`; returns how many there are.
 
     Raises:
         Damaged: a shard is not what was written.
@@ -32,7 +32,7 @@ def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) ->
 
     from ..signal import layout
 
-    shards = [(manifest, entry) for manifest in taught for entry in manifest.entries]
+    shards = [(manifest, entry) for manifest in taught for entry in manifest.files]
     schemas = [store.schema(*shard) for shard in shards]
     if not schemas:
         return 0
@@ -43,9 +43,9 @@ def lay_out(store: Store, taught: Sequence[Manifest], limit: int, path: Path) ->
 
 
 def write(path: Path, schema: pa.Schema, rows: Iterable[pa.Table], origins: Sequence[dict[str, Any]] = ()) -> int:
-    """Write traces, each a table of one row with the columns of `schema`; how many there are.
+    """Write traces, each a table of one row with the columns of `schema`; returns how many there are.
 
-    Without a signal column they can be learned as text alone.
+    Without a signal column they can only be learned as text.
     """
     import pyarrow as pa
 
@@ -68,9 +68,9 @@ def _accepted(tables: Iterator[pa.Table], limit: int) -> Iterator[pa.Table]:
 
 
 class Traces:
-    """A map-style data set over the file that `lay_out` wrote, or a range of it.
+    """A map-style data set over the file that `write_dataset` wrote, or over a range of it.
 
-    Behind its last trace comes an empty one, without a token to learn from, to fill batches up with.
+    The index after its last trace is an empty trace, without a token to learn from, that pads batches.
     """
 
     def __init__(self, path: Path, part: range | None = None) -> None:

@@ -1,14 +1,14 @@
 """Distillation in several processes, one for each GPU: data-parallel, the adapter's gradients averaged.
 
-With ``execution.train_sharded`` each holds a part of the frozen weights and gathers a layer's when it
-comes to it (FSDP2).
+With ``execution.train_sharded`` each process holds a part of the frozen weights and gathers those of a layer when it
+computes that layer (FSDP2).
 
-torchrun's own launcher starts them. The first tells its progress through a named pipe.
+torchrun's own launcher starts the processes. The first of them reports progress and checkpoints through a named pipe.
 
-With ``execution.train_nodes`` they are spread over machines that share the store. The pipeline runs on machine 0, where
-its training writes down what the others have to join. On each of those runs
-``python -m ssb_core.training.distributed STORE NUMBER`` (1, 2, ...), which joins one training after the other until it
-is stopped.
+With ``execution.train_nodes`` the processes are spread over machines that share the store's folder. The pipeline runs
+on machine 0, whose training writes down the job that the others join. On each of those runs
+``python -m ssb_core.training.distributed STORE NUMBER`` (NUMBER is 1, 2, ...), which joins one training after the other
+until it is stopped.
 """
 
 from __future__ import annotations
@@ -27,93 +27,92 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, StageError, StoreError, may_pass
 from ..models import pick_device
-from ..progress import Progress
-from ..stages import distill
-from ..stages.__main__ import Told
-from ..stages.spec import module
-from ..store import Store, write_json
+from ..progress import JsonProgress, Progress, replay, send
+from ..store import Layout, write_json
+from . import distill
+from .job import TrainingJob
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 CALL = "call.json"
-KEEP = "keep "  # before the name of a checkpoint, in what the first process tells
-MAY_PASS = os.EX_TEMPFAIL  # exit code of a process whose failure may pass: of errors only the text gets out
+CHECKPOINT = "checkpoint"  # event with the path of a checkpoint to keep
+MAY_PASS = os.EX_TEMPFAIL  # exit code of a process whose failure may pass: only the text of an error gets out
 PATIENCE = 900  # seconds in which machines wait for each other
 LOOK = 1.0  # seconds between looks for a training to join
 
 
-def train(spec: distill.Spec, store: Store, work: Path, checkpoint: Path | None, progress: Progress) -> None:
-    """`distill.train` in ``execution.train_processes`` processes, those of this machine among them.
+def train(
+    job: TrainingJob, keep: Callable[[Path], None], work_dir: Path, checkpoint: Path | None, progress: Progress
+) -> None:
+    """`distill.train` in ``execution.train_processes`` processes, of which this machine runs its share.
 
     Raises:
-        ConfigError: there are fewer GPUs.
-        StoreError: one of them failed, and the message is its own.
-        StageError: what may pass: one on this machine was killed or ran out of memory, or another did not come.
+        ConfigError: there are too few GPUs.
+        StoreError: one of the processes failed; the message is its own.
+        StageError: a failure that may pass: a process of this machine was killed or ran out of memory, or another
+            machine did not come.
     """
-    nodes, call = spec.execution.train_nodes, work / CALL
-    if nodes > 1 and store.remote:
-        raise ConfigError(
-            f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
-            "  remedy: keep the store in a folder that all of them have, or train on one machine"
-        )
-    with _heard(work / "progress", progress, store.there.keep) as pipe:
+    nodes, call = job.execution.train_nodes, work_dir / CALL
+    with _listening(work_dir / "progress", progress, keep) as pipe:
         try:
             if nodes > 1:
                 progress.note(
                     f"waiting for {nodes - 1} more machines: python -m ssb_core.training.distributed STORE NUMBER"
                 )
-                job = {"stage": spec.stage, "spec": spec.model_dump(mode="json"), "id": uuid.uuid4().hex}
-                write_json(call, job | {"checkpoint": checkpoint.name if checkpoint else None})
-            launch(spec, 0, work, checkpoint, pipe)
+                name = checkpoint.name if checkpoint else None
+                write_json(call, {"id": uuid.uuid4().hex, "job": job.model_dump(mode="json"), "checkpoint": name})
+            launch(job, 0, work_dir, checkpoint, pipe)
         finally:
             call.unlink(missing_ok=True)
 
 
-def launch(spec: distill.Spec, node: int, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
-    """Run the processes of machine `node` to their end."""
+def launch(job: TrainingJob, node: int, work_dir: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+    """Run the processes of machine number `node` until they end."""
     from torch.distributed import DistNetworkError, DistStoreError
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    how = spec.execution
-    n, nodes = how.train_processes, how.train_nodes
-    _refuse_too_few(n // nodes, how.device)
+    execution = job.execution
+    processes, nodes = execution.train_processes, execution.train_nodes
+    _refuse_too_few_gpus(processes // nodes, execution.device)
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
-        nproc_per_node=n // nodes,
+        nproc_per_node=processes // nodes,
         run_id="ssb",
         rdzv_backend="static" if nodes > 1 else "c10d",
-        rdzv_endpoint=how.train_endpoint or "127.0.0.1:0",
+        rdzv_endpoint=execution.train_endpoint or "127.0.0.1:0",
         rdzv_configs={"rank": node, "timeout": PATIENCE} if nodes > 1 else {},
         max_restarts=0,
         start_method="spawn",
-        signals_to_handle="",  # they are the pipeline's to handle
+        signals_to_handle="",  # the pipeline handles signals
     )
     try:
-        elastic_launch(config, _train)(spec.stage, spec.model_dump_json(), work, checkpoint, pipe)
+        elastic_launch(config, _train)(job.model_dump_json(), work_dir, checkpoint, pipe)
     except ChildFailedError as e:
-        raise _failure(e, n) from e
+        raise _failure(e, processes) from e
     except (DistNetworkError, DistStoreError) as e:
         raise StageError(
-            f"the machines of execution.train_nodes did not meet at {how.train_endpoint} (execution.train_endpoint), "
-            f"or lost each other: {e}",
+            f"the machines of execution.train_nodes did not meet at {execution.train_endpoint} "
+            f"(execution.train_endpoint), or lost each other: {e}",
             transient=True,
         ) from e
 
 
-def _failure(failed: ChildFailedError, n: int) -> StageError | StoreError:
-    """What the first process that failed says; a signal or `MAY_PASS` means that another try may get past it."""
-    rank, failure = failed.get_first_failure()
-    said: Any = failure.message
-    told = f"training process {rank} of {n} failed: {said if isinstance(said, str) else said['message']}"
+def _failure(error: ChildFailedError, processes: int) -> StageError | StoreError:
+    """The error of the first process that failed. A signal or `MAY_PASS` means that another try may succeed."""
+    rank, failure = error.get_first_failure()
+    detail: Any = failure.message
+    message = (
+        f"training process {rank} of {processes} failed: {detail if isinstance(detail, str) else detail['message']}"
+    )
     if failure.exitcode < 0 or failure.exitcode == MAY_PASS:
-        return StageError(told, transient=True)
-    return StoreError(told)
+        return StageError(message, transient=True)
+    return StoreError(message)
 
 
-def _refuse_too_few(n: int, device: str) -> None:
+def _refuse_too_few_gpus(n: int, device: str) -> None:
     import torch
 
     if pick_device(device) == "cuda" and torch.cuda.device_count() < n:
@@ -123,19 +122,23 @@ def _refuse_too_few(n: int, device: str) -> None:
         )
 
 
-def _train(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
-    """What every process does; only the first has somebody who listens."""
+def _train(job: str, work_dir: Path, checkpoint: Path | None, pipe: Path | None) -> None:
+    """The body of every process. Only the first one of machine 0 has a pipe to report through."""
     import torch
     from torch.distributed.elastic.multiprocessing.errors import record
 
     rank = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
-        torch.cuda.set_device(rank)  # the model's device is "cuda", which means this one then
-    told = Told(pipe.open("w")) if pipe and rank == 0 else None
-    request: Any = module(stage).Spec.model_validate_json(spec)
-    keep = (lambda part: told.note(KEEP + str(part))) if told else (lambda part: None)
+        torch.cuda.set_device(rank)  # the model's device is "cuda", which now means this one
+    stream = pipe.open("w") if pipe and rank == 0 else None
+
+    def keep(path: Path) -> None:
+        if stream:
+            send(stream, CHECKPOINT, path=str(path))
+
+    progress = JsonProgress(stream) if stream else Progress()
     try:
-        record(distill.train)(request, keep, work, checkpoint, told or Progress())
+        record(distill.train)(TrainingJob.model_validate_json(job), keep, work_dir, checkpoint, progress)
     except Exception as e:
         if may_pass(e):
             raise SystemExit(MAY_PASS) from e
@@ -148,28 +151,28 @@ def join(store: Path, node: int) -> None:
     while True:
         calls: list[Path] = []
         with contextlib.suppress(FileNotFoundError):  # a folder was deleted meanwhile
-            calls += store.glob(f"*/*/*.work/{CALL}")
+            calls += Layout(store).files_of_work(CALL)
         for call in calls:
-            with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-                job = json.loads(call.read_text())
-                if job["id"] not in joined and node < job["spec"]["execution"]["train_nodes"]:
-                    joined.add(job["id"])
-                    _join(job, call.parent, node)
+            with contextlib.suppress(FileNotFoundError):  # the training ended meanwhile
+                content = json.loads(call.read_text())
+                if content["id"] not in joined and node < content["job"]["execution"]["train_nodes"]:
+                    joined.add(content["id"])
+                    _join(content, call.parent, node)
         time.sleep(LOOK)
 
 
-def _join(job: dict[str, Any], work: Path, node: int) -> None:
-    print(f"joining {work}", file=sys.stderr, flush=True)
+def _join(call: dict[str, Any], work_dir: Path, node: int) -> None:
+    print(f"joining {work_dir}", file=sys.stderr, flush=True)
+    checkpoint = work_dir / call["checkpoint"] if call["checkpoint"] else None
     try:
-        spec: Any = module(job["stage"]).Spec.model_validate(job["spec"])
-        launch(spec, node, work, work / job["checkpoint"] if job["checkpoint"] else None, None)
-    except (ValueError, StageError, StoreError) as e:  # the pipeline's machine says so too, and may call again
+        launch(TrainingJob.model_validate(call["job"]), node, work_dir, checkpoint, None)
+    except (ValueError, StageError, StoreError) as e:  # the pipeline's machine reports it too, and may call again
         print(f"error: {e}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _heard(pipe: Path, progress: Progress, keep: Callable[[Path], None]) -> Iterator[Path]:
-    """A named pipe; calls of `Progress` written into it are made here, and checkpoints that it names are kept."""
+def _listening(pipe: Path, progress: Progress, keep: Callable[[Path], None]) -> Iterator[Path]:
+    """A named pipe. The progress that is written into it is replayed here, and its checkpoints are kept."""
     pipe.unlink(missing_ok=True)
     os.mkfifo(pipe)
     # Open for both: neither end then waits for the other, whichever process comes or dies first.
@@ -180,12 +183,11 @@ def _heard(pipe: Path, progress: Progress, keep: Callable[[Path], None]) -> Iter
             for line in iter(both.readline, b"\n"):
                 try:
                     event = json.loads(line)
-                    call, arguments = event["call"], event["arguments"]
-                    if call == "note" and arguments[0].startswith(KEEP):
-                        keep(Path(arguments[0].removeprefix(KEEP)))
+                    if event["event"] == CHECKPOINT:
+                        keep(Path(event["path"]))
                     else:
-                        getattr(progress, call)(*arguments)
-                except Exception as e:  # who writes must not wait for ever for somebody to read
+                        replay(event, progress)
+                except Exception as e:  # a writer must not wait for ever for a reader
                     failures.append(e)
 
         listener = threading.Thread(target=listen, daemon=True)

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     Trainer,
     TrainerCallback,
-    TrainerControl,
     TrainerState,
     TrainingArguments,
 )
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import models
 from ..config import DistillConfig
 from ..progress import Progress
 from ..signal import codecs
 from ..signal.losses import divergence
-from ..store import write_json
 from . import checkpoints
+from .callbacks import EpochOrder, Report, Speed
 from .dataset import Traces, collate
+from .log import SPEED
+from .order import Order
 
 
 class DistillTrainer(checkpoints.Sealing, Trainer):
@@ -48,17 +44,17 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         traces: Traces,
         held_out: Traces,
         config: DistillConfig,
-        work: Path,
+        work_dir: Path,
         progress: Progress,
         report_to: Sequence[str] = (),
         label: str = "distill",
     ) -> None:
         self.config = config
         self.traces = traces
-        self.speed = Speed(work / "speed.json")
-        arguments = training_arguments(config, work, use_cpu=student.device.type == "cpu", report_to=report_to)
+        self.speed = Speed(work_dir / SPEED)
+        arguments = training_arguments(config, work_dir, use_cpu=student.device.type == "cpu", report_to=report_to)
         self.order = Order(traces, config, arguments.per_device_train_batch_size * arguments.world_size)
-        callbacks: list[TrainerCallback] = [Report(progress, label, self.speed), _EachEpoch(self.order)]
+        callbacks: list[TrainerCallback] = [Report(progress, label, self.speed), EpochOrder(self.order)]
         if config.patience:
             callbacks.append(EarlyStoppingCallback(config.patience))
         super().__init__(student, arguments, collate, traces, held_out, callbacks=callbacks)
@@ -138,7 +134,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
             for inputs in self.get_eval_dataloader():
                 total, tokens = self._divergence(student, self._prepare_inputs(inputs))
                 sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
-        for part in models.parts(student):
+        for part in models.fsdp_modules(student):
             part.reshard()  # a backward pass does; writing a checkpoint would, in the process that writes it only
         total, tokens = self.accelerator.reduce(sums_2).tolist()
         metrics = {"eval_loss": total / tokens}
@@ -148,7 +144,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         """Of a model in parts, which accelerate does not take, only the adapter is kept the same in all processes."""
-        if not models.parts(model) or isinstance(model, DistributedDataParallel):
+        if not models.fsdp_modules(model) or isinstance(model, DistributedDataParallel):
             return super()._wrap_model(model, training, dataloader)
         frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, frozen)
@@ -161,93 +157,14 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         return Order(eval_dataset, None, self.order.passed)
 
 
-class Order(Sampler[int]):
-    """The order in which traces are read; with `config` another one in every epoch, else their own.
-
-    It depends on the seed and the epoch alone, so that a resumed epoch goes on in its order. Several processes need
-    whole passes: the last one is filled up with empty traces, where accelerate would take some a second time.
-    """
-
-    def __init__(self, traces: Traces, config: DistillConfig | None, passed: int) -> None:
-        self.traces = traces
-        self.config = config
-        self.passed = passed  # traces that all processes together take in one pass
-        self.fill = -len(traces) % passed if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.traces) + self.fill
-
-    def __iter__(self) -> Iterator[int]:
-        return iter([*self._indices(), *[len(self.traces)] * self.fill])
-
-    def _indices(self) -> Any:
-        if self.config is None:
-            return range(len(self.traces))
-        generator = torch.Generator().manual_seed(self.config.seed + self.epoch)
-        if self.config.group_by_length:
-            return get_length_grouped_indices(self.traces.lengths, self.config.batch_size, generator=generator)
-        return torch.randperm(len(self.traces), generator=generator).tolist()
-
-
-class _EachEpoch(TrainerCallback):
-    """Tells the order which epoch begins: transformers does not where several processes go on within one."""
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-
-    def on_epoch_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.order.epoch = int(state.epoch or 0)
-
-
-class Speed:
-    """Tokens and seconds of training, gone on with from `path` where a killed process left them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.tokens, self.before = 0, 0.0
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or damaged
-            before = json.loads(path.read_text())
-            self.tokens, self.before = int(before["tokens"]), float(before["seconds"])
-        self.started = time.monotonic()
-
-    def start(self) -> None:
-        self.started = time.monotonic()
-
-    def save(self) -> None:
-        write_json(self.path, {"tokens": self.tokens, "seconds": self.before + time.monotonic() - self.started})
-
-
-class Report(TrainerCallback):
-    """Tells of every step, under the name `label`, and keeps the speed beside every checkpoint."""
-
-    def __init__(self, progress: Progress, label: str, speed: Speed) -> None:
-        self.progress = progress
-        self.label = label
-        self.speed = speed
-
-    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress.begin(self.label, state.max_steps, "steps", state.global_step)
-        self.speed.start()
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress.advance()
-
-    def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.speed.save()
-
-    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.progress.end()
-
-
 def training_arguments(
-    config: DistillConfig, work: Path, use_cpu: bool, report_to: Sequence[str] = ()
+    config: DistillConfig, work_dir: Path, use_cpu: bool, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
     """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun's launcher says
     per_process = config.batch_size // config.accumulation // processes
     arguments = TrainingArguments(
-        output_dir=str(work),
+        output_dir=str(work_dir),
         per_device_train_batch_size=per_process,
         per_device_eval_batch_size=per_process,
         gradient_accumulation_steps=config.accumulation,

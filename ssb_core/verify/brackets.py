@@ -1,4 +1,4 @@
-"""Brackets among tokens: how deep they nest, what they enclose, and what stands outside of them."""
+"""Brackets among tokens: their depth, what they enclose, and the separators outside of them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ _CLOSE = frozenset([")", "]", "}", r"\}", r"\end", r"\rfloor", r"\rceil"])
 
 
 def step(token: str) -> int:
-    """By how much a token changes the depth of nesting."""
+    """The change of nesting depth at a token: 1, 0 or -1."""
     name = token.partition("{")[0] if token.startswith((r"\begin", r"\end")) else token
     return (name in _OPEN) - (name in _CLOSE)
 
 
 def cut(plain: Sequence[str], separators: Iterable[str]) -> tuple[list[list[str]], list[str]]:
-    """The pieces between the separators that stand outside all brackets, and those separators."""
-    wanted = frozenset(separators)
+    """Split at the separators outside all brackets. Returns the pieces and the separators between them."""
+    cuts = frozenset(separators)
     pieces: list[list[str]] = [[]]
-    found = []
+    between = []
     depth = 0
     for token in plain:
         depth += step(token)
-        if depth == 0 and token in wanted:
-            found.append(token)
+        if depth == 0 and token in cuts:
+            between.append(token)
             pieces.append([])
         else:
             pieces[-1].append(token)
-    return [list(stripped(piece)) for piece in pieces], found
+    return [list(stripped(piece)) for piece in pieces], between
 
 
 def split(plain: Sequence[str], separators: Iterable[str]) -> list[list[str]]:
-    """The pieces between the separators that stand outside all brackets; without a separator, one piece."""
+    """The pieces between the separators outside all brackets. Without a separator there is one piece."""
     return cut(plain, separators)[0]
 
 
@@ -46,7 +46,7 @@ def enclosed(plain: Sequence[str]) -> bool:
 
 
 def stripped(piece: Sequence[str]) -> Sequence[str]:
-    """Without spaces around it."""
+    """The piece without spaces at either end."""
     start, stop = 0, len(piece)
     while start < stop and piece[start] == " ":
         start += 1

@@ -1,8 +1,8 @@
-r"""One canonical key per answer, so that answers are equal exactly if their keys are.
+r"""One canonical key per answer: two answers are equal if and only if their keys are equal.
 
-Equality of keys is reflexive, symmetric and transitive by construction, and groups K answers in O(K). An answer is
-read into scalars and the structures around them; a scalar that is more than a number or a word is a *closed form*,
-whose key is computed elsewhere (`closed_form`, in a worker process) and handed in. Keys:
+Equality of keys is reflexive, symmetric and transitive by construction, and it groups K answers in O(K). An answer is
+read as scalars and the structures around them. A scalar that is more than a number or a word is a *closed form*; a
+sandbox process computes its key (see `closed_form`). Keys:
 
     n:3/4             an exact rational              s:east           text, a word, a variable
     c:1.41421356237   a closed form, 12 digits       f:...            an expression in variables, by its values
@@ -11,17 +11,17 @@ whose key is computed elsewhere (`closed_form`, in a worker process) and handed 
 
 Policy, where notation leaves a choice:
 
-- Percent means hundredths: ``5\%`` is ``0.05`` and ``1/20``, not ``5``.
-- A base stays: ``2516_8`` is not ``2516``. Digits are ASCII.
-- Commas group thousands only in the shape ``1,234,567`` outside brackets: ``5,5`` and ``3, 100`` are lists.
-- A number before a proper fraction makes a mixed number: ``2\frac12`` is ``5/2``.
-- Letters alone are a word: ``ab`` is not ``ba``. In an expression letters are variables, case matters, ``e`` is
-  Euler's number and ``i`` the imaginary unit. Variables may be negative: ``\sqrt{x^2}`` is not ``x``.
-- An assignment is its value whatever its name (``x = 5``, ``x \in [1,2]``, ``10 + 15 = 25``), an inequality in one
-  variable its interval. Several variables keep their names (``x=1, y=2``), numbered roots do not.
-- Lists have no order but count repeats; sets do not, and a set of one is that one; tuples, intervals and column
-  vectors are ordered.
-- A unit is part of the key, but for the reader's context: see `Reading.key`.
+- Percent means hundredths: ``5\%`` equals ``0.05`` and ``1/20``, not ``5``.
+- A number keeps its base: ``2516_8`` is not ``2516``. Only ASCII digits are digits.
+- Commas group thousands only in the shape ``1,234,567`` and outside brackets: ``5,5`` and ``3, 100`` are lists.
+- A whole number before a proper fraction makes a mixed number: ``2\frac12`` equals ``5/2``.
+- Letters alone are a word: ``ab`` is not ``ba``. In an expression, letters are variables, case matters, ``e`` is
+  Euler's number and ``i`` is the imaginary unit. Variables may be negative: ``\sqrt{x^2}`` is not ``x``.
+- An assignment equals its value, whatever the name (``x = 5``, ``x \in [1,2]``, ``10 + 15 = 25``). An inequality in
+  one variable equals its interval. Several variables keep their names (``x=1, y=2``); numbered roots do not.
+- A list has no order, but repeats count. A set has neither order nor repeats, and a set of one value equals that
+  value. Tuples, intervals and column vectors are ordered.
+- A unit is part of the key, but the gold answer decides whether it matters: see `Reading.key`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 Values = Mapping[str, str | None]
-"""Keys of closed forms by their LaTeX; None for one that turned out to be no mathematics."""
+"""Keys of closed forms, by their LaTeX. None means that the closed form has no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One value. `known` is its key if that needs no computing, else `closed_form` is what to compute."""
+    """One value. `known` is its key if that needs no computing; else `closed_form` has to be computed."""
 
     text: str
     known: str | None = None
@@ -53,7 +53,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Several values: `kind` is ``list``, ``set``, ``union``, ``both``, ``chain``, ``M<columns>`` or two brackets."""
+    """Several values. `kind` is ``list``, ``set``, ``union``, ``both``, ``chain``, ``M<columns>`` or two brackets."""
 
     kind: str
     items: tuple[Node, ...]
@@ -87,13 +87,13 @@ Node = Scalar | Group
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer as it was read."""
+    """The structure that was read from an answer."""
 
     root: Node
 
     @property
     def closed_forms(self) -> tuple[str, ...]:
-        """What has to be computed before there is a key, each once and sorted."""
+        """The closed forms that have to be computed before there is a key, sorted and without repeats."""
         return tuple(sorted({s.closed_form for s in self.root.parts() if s.closed_form}))
 
     @property
@@ -101,11 +101,11 @@ class Reading:
         return frozenset(s.unit for s in self.root.parts() if s.unit)
 
     def key(self, values: Values, gold: Reading | None = None) -> str:
-        """The canonical key. Beside a `gold` answer, units are read as its author would read them.
+        """The canonical key. With a `gold` answer, units are read as the gold's author would read them.
 
-        A gold answer without a unit leaves it to the question, so units are dropped: 5 cm is 5. One with a unit lends
-        it to values that have none, and another unit differs: 5 is 5 cm, 5 km is not. Among the answers to one
-        problem equality stays an equivalence, since all are read beside the same gold.
+        If the gold answer has no unit, the question gives it, so all units are dropped: 5 cm equals 5. If the gold has
+        a unit, a value without one takes that unit and another unit is wrong: for the gold 5 cm, 5 is correct and 5 km
+        is not. Equality among the answers to one problem stays an equivalence, because all have the same gold.
         """
         if gold is None:
             return self.root.key(values, None, True)

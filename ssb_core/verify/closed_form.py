@@ -1,9 +1,9 @@
-"""Keys of closed forms: parsed by math-verify's LaTeX parser, computed exactly or to 60 digits, never simplified.
+"""Compute the keys of closed forms, exactly or to 60 digits. Nothing is simplified.
 
-Runs in worker processes only: the parser builds SymPy objects, and a hostile expression can make that take forever.
-Nothing is evaluated by SymPy; its tree is walked here, with rationals as long as they last and mpmath after that.
-Variables are given fixed rational values, of both signs, that depend on their names alone: expressions are equal if
-they agree in all of them.
+This runs in sandbox processes only: math-verify's LaTeX parser builds SymPy objects, and a hostile expression can make
+that take forever. SymPy evaluates nothing. Its tree is walked here, with rationals as long as possible and mpmath after
+that. Variables get fixed rational values of both signs, which depend on their names only. Two expressions are equal if
+they agree at all of these points.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ from .latex import OutOfBoundsError
 
 _MP = mpmath.mp.clone()
 _MP.dps = 60
-DIGITS = 12
-POINTS = 6
+DIGITS = 12  # significant digits of a key
+POINTS = 6  # at which expressions in variables are compared
 MAX_BITS = 200_000
 MAX_FACTORIAL = 3000
-_NOTHING = _MP.mpf(10) ** -45  # what is this small beside the terms it was summed from is 0
-_EVERYTHING = _MP.mpf(10) ** 30  # what is this large is a pole, or an argument that has lost its digits
+_NEGLIGIBLE = _MP.mpf(10) ** -45  # a sum this small relative to its terms is 0
+_HUGE = _MP.mpf(10) ** 30  # a value this large is a pole, or an argument without exact digits
 _CLOSED_FORM = re.compile(r"(>=|>|=)?([^|]*)\|(.*)", re.DOTALL)
 
 Number = Any
-"""A Fraction while exact, else an mpmath real or complex number."""
+"""A Fraction if the value is exact, else a real or complex number of mpmath."""
 
 
 class UndefinedError(ArithmeticError):
-    """The expression has no value, or one that is no number."""
+    """The expression has no value, or its value is not a number."""
 
 
 def key(closed_form: str) -> str | None:
-    """The key of an expression or relation written by `notation`; None if it has no value or cannot be parsed.
+    """The key of an expression or relation that `notation` wrote. None if it has no value or cannot be parsed.
 
     Raises:
         OutOfBoundsError: a power or a factorial in it is too large to compute.
+        MemoryError: it needs more memory than the process may use.
     """
     relation, names, expression = _CLOSED_FORM.fullmatch(closed_form).groups()  # type: ignore[union-attr]
     variables = dict(zip(notation.SAFE, names.split(","), strict=False)) if names else {}
@@ -60,14 +61,14 @@ def key(closed_form: str) -> str | None:
         raise
     except RecursionError:
         raise OutOfBoundsError("nested too deeply") from None
-    except Exception:  # the parser raises bare exceptions, mpmath and SymPy a dozen kinds; all mean "no value"
+    except Exception:  # the parser, mpmath and SymPy raise a dozen kinds; all mean "no value"
         return None
 
 
 def _parsed(expression: str) -> sympy.Expr:
     try:
         tree = _Parser(PredictionMode.SLL).parse(expression)
-    except Exception:  # what the fast mode can parse it parses as the slow one does, but it cannot parse everything
+    except Exception:  # both modes give the same tree, but the fast one fails on some expressions
         tree = _Parser(PredictionMode.LL).parse(expression)
     if not isinstance(tree, sympy.Expr):
         raise UndefinedError
@@ -75,7 +76,7 @@ def _parsed(expression: str) -> sympy.Expr:
 
 
 def warm_up() -> None:
-    """Parse what answers are made of once: the parser learns its tables as it goes, and learning is slow."""
+    """Parse typical answers once. The parser builds its tables as it goes, which is slow."""
     for written in (
         r"|3\cdot \sqrt{13}+ \frac{\sqrt{2}}{2}- (2)^{(3+ 1)}\cdot \pi ",
         r"x,y|\frac{11+ 9\cdot a }{20}- (5)\cdot (a )^{2}\cdot b + ((3+ 1))\cdot b + 1",
@@ -87,7 +88,7 @@ def warm_up() -> None:
 
 
 class _Parser(_Latex2Sympy):  # type: ignore[misc]
-    """math-verify's parser in one of ANTLR's prediction modes: SLL is four times faster than the default LL."""
+    """math-verify's parser in a prediction mode of ANTLR. SLL is four times faster than the default LL."""
 
     def __init__(self, mode: Any) -> None:
         super().__init__(config=ConversionConfig(interpret_as_mixed_fractions=False, lowercase_symbols=False))
@@ -100,11 +101,11 @@ class _Parser(_Latex2Sympy):  # type: ignore[misc]
 
 
 def point(name: str, k: int) -> Fraction:
-    """The k-th value of a variable, never a short decimal.
+    """The value of a variable at point `k`. It is never a short decimal.
 
-    All are positive at first; then the signs are the bits of the letter's number, so that any two letters differ in
-    one. Sizes go in turn from 1 to 2, below 1, and from 5 to 12: high powers hide what is beside them for large values,
-    and are hidden for small ones.
+    At point 0 all values are positive. After that, the signs are the bits of the letter's number, so that any two
+    letters differ in one. The sizes are in turn between 1 and 2, below 1, and between 5 and 12: at large values a high
+    power hides the terms beside it, and at small values they hide the power.
     """
     drawn = int.from_bytes(hashlib.sha256(f"{name}/{k}".encode()).digest()[:8], "big")
     low, high = ((1, 2), (Fraction(1, 4), Fraction(3, 4)), (5, 12))[k % 3]
@@ -114,7 +115,7 @@ def point(name: str, k: int) -> Fraction:
 
 
 def _relation(sign: str, values: list[Number]) -> str | None:
-    """A relation holds as well times a constant: a positive one for inequalities."""
+    """The key of a relation, up to a constant factor. For inequalities only a positive factor is removed."""
     scale = _lift(values[0])
     if len(values) == 1 or not scale:
         return None
@@ -123,7 +124,7 @@ def _relation(sign: str, values: list[Number]) -> str | None:
 
 
 def _function(names: list[str], values: list[Number]) -> str:
-    """The key of the expression with these values; a constant or a lone variable is only that."""
+    """The key of the expression with these values. A constant and a single variable have simpler keys."""
     texts = [_written(v) for v in values]
     if len(set(texts)) == 1:
         first = values[0]
@@ -139,7 +140,7 @@ def _written(value: Number, digits: int = DIGITS) -> str:
 
 
 def _digits(value: Number, digits: int = DIGITS) -> str:
-    """So many significant digits of a real number, or of both parts of a complex one."""
+    """A real number, or both parts of a complex one, to that many significant digits."""
     value = _lift(value)
     if isinstance(value, _MP.mpc):
         return ",".join(_written(_settled(part), digits) for part in (value.real, value.imag)) + "i"
@@ -151,24 +152,24 @@ def _lift(value: Number) -> Number:
 
 
 def _settled(value: Number) -> Number:
-    """A Fraction if the number is one to 45 digits, a real if it has no imaginary part."""
+    """The value as a Fraction if it equals one to 45 digits, and as a real number if it has no imaginary part."""
     if isinstance(value, Fraction):
         return value
     if isinstance(value, _MP.mpc):
-        if abs(value.imag) > abs(value) * _NOTHING:
-            return value if abs(value.real) > abs(value) * _NOTHING else _MP.mpc(0, value.imag)
+        if abs(value.imag) > abs(value) * _NEGLIGIBLE:
+            return value if abs(value.real) > abs(value) * _NEGLIGIBLE else _MP.mpc(0, value.imag)
         value = value.real
     if not _MP.isfinite(value):
         raise UndefinedError
     if abs(value) < 10**36:
         nearest = _nearest(value)
-        if abs(_lift(nearest) - value) <= abs(value) * _NOTHING:
+        if abs(_lift(nearest) - value) <= abs(value) * _NEGLIGIBLE:
             return nearest
     return value
 
 
 def _nearest(value: Number) -> Fraction:
-    """The nearest fraction that is simple enough, for the value's size, not to be this near by chance (1 in 10^9)."""
+    """The nearest fraction with a denominator so small that a chance match has a probability of 1 in 10^9."""
     sign, mantissa, exponent, _ = value._mpf_
     exact = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
     simple = min(10**12, math.isqrt(10**36 // max(1, int(exact))))
@@ -179,7 +180,7 @@ def _nearest(value: Number) -> Fraction:
 
 
 def _value(node: Any, at: dict[str, Fraction]) -> Number:
-    """The value of a SymPy tree with its variables `at` the given values."""
+    """The value of a SymPy tree, with its variables `at` these values."""
     if node.is_Symbol:
         return _MP.mpc(0, 1) if node.name == "i" else at[node.name]
     if node.is_Rational:
@@ -193,12 +194,12 @@ def _value(node: Any, at: dict[str, Fraction]) -> Number:
         raise UndefinedError
     arguments = [_value(argument, at) for argument in node.args]
     if compute is _power and node.exp.free_symbols:
-        return _power(arguments[0], _MP.mpc(_lift(arguments[1])))  # no root: (-1)^n is not 1 where n happens to be 2/3
+        return _power(arguments[0], _MP.mpc(_lift(arguments[1])))  # not a root: (-1)^n is not 1 at n = 2/3
     return compute(*arguments)
 
 
 def _add(*terms: Number) -> Number:
-    """A sum; parts that cancel to nothing beside the largest term are nothing."""
+    """A sum. A result that is negligible beside the largest term is 0."""
     if all(isinstance(t, Fraction) for t in terms):
         return sum(terms, Fraction(0))
     lifted = [_lift(t) for t in terms]
@@ -207,9 +208,9 @@ def _add(*terms: Number) -> Number:
 
 def _without_noise(value: Number, scale: Number) -> Number:
     if isinstance(value, _MP.mpc):
-        parts = [p if abs(p) > scale * _NOTHING else _MP.mpf(0) for p in (value.real, value.imag)]
+        parts = [p if abs(p) > scale * _NEGLIGIBLE else _MP.mpf(0) for p in (value.real, value.imag)]
         return _MP.mpc(*parts) if any(parts) else Fraction(0)
-    return value if abs(value) > scale * _NOTHING else Fraction(0)
+    return value if abs(value) > scale * _NEGLIGIBLE else Fraction(0)
 
 
 def _multiply(*factors: Number) -> Number:
@@ -234,7 +235,7 @@ def _power(base: Number, exponent: Number) -> Number:
             return exact
         if not isinstance(base, _MP.mpc) and base < 0 and exponent.denominator % 2:
             sign = -1 if exponent.numerator % 2 else 1
-            return sign * _MP.power(_lift(-base), _lift(exponent))  # the real root, as problems mean it
+            return sign * _MP.power(_lift(-base), _lift(exponent))  # problems mean the real root
     elif abs(_lift(exponent)) > 10**9:
         raise OutOfBoundsError("a power too large to compute")
     return _MP.power(_lift(base), _lift(exponent))
@@ -247,7 +248,7 @@ def _refuse_huge(base: Number, exponent: Fraction) -> None:
 
 
 def _rational_power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """The power if it is rational."""
+    """The power, or None if it is not rational."""
     if exponent.denominator == 1:
         return base**exponent.numerator
     if exponent.denominator > 64 or (base < 0 and exponent.denominator % 2 == 0):
@@ -294,11 +295,11 @@ def _rounded(rounding: Callable[[Number], Number]) -> Callable[[Number], Number]
 
 
 def _smooth(function: Callable[[Number], Number]) -> Callable[[Number], Number]:
-    """An mpmath function, with its zeros and poles told apart from rounding."""
+    """An mpmath function whose zeros and poles are separated from rounding errors."""
 
     def compute(value: Number) -> Number:
         result = function(_bounded(value))
-        if abs(result) > _EVERYTHING:
+        if abs(result) > _HUGE:
             raise UndefinedError
         return _without_noise(result, _MP.mpf(1)) if function in _PERIODIC else result
 
@@ -307,7 +308,7 @@ def _smooth(function: Callable[[Number], Number]) -> Callable[[Number], Number]:
 
 def _bounded(value: Number) -> Number:
     value = _lift(value)
-    if abs(value) > _EVERYTHING:
+    if abs(value) > _HUGE:
         raise UndefinedError
     return value
 

@@ -1,8 +1,8 @@
-r"""The tokens of an answer in LaTeX or plain text: bounds checked, typesetting dropped, one spelling for each symbol.
+r"""Turn an answer in LaTeX or plain text into tokens. Bounds are checked, typesetting is dropped, symbols are unified.
 
-A token is a run of digits, one letter, one command, one sign, or a word: ``\text{cm}``. Reading evaluates nothing, and
-the bounds keep it within milliseconds. Spaces survive only where they decide what a number is: ``3 1/2``,
-``1 234``, ``3, 100``.
+A token is a run of digits, one letter, one command, one sign, or a word such as ``\text{cm}``. Nothing is evaluated,
+and the bounds keep the time within milliseconds. A space is kept only where it can decide what a number is:
+``3 1/2``, ``1 234``, ``3, 100``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ MAX_ITEMS = 64
 MAX_CELLS = 100
 MAX_SIGNS = 6
 
-SEPARATORS = (",", ";", r"\land")  # of a list; the last is "and", a semicolon also "or"
+SEPARATORS = (",", ";", r"\land")  # of a list; \land is "and", a semicolon is also "or"
 
 
 class UnreadableError(ValueError):
-    """The answer holds nothing that could be an answer: it is empty, or not text."""
+    """The text cannot be an answer: it is empty, or contains control characters."""
 
 
 class OutOfBoundsError(ValueError):
-    """The answer is too large to be worth reading; the message says in which respect."""
+    """The answer exceeds a bound. The message names the bound."""
 
 
 _TOKEN = re.compile(
@@ -44,7 +44,7 @@ _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 
 _BOLD = re.compile(r"\s*\*\*(.+?)\*\*\s*")  # Markdown's
 _TH = r"(?:\\(?:text|textrm|mathrm)\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))"
-_HABITS = [  # whole phrases that people and models write in ways of their own, before there are tokens
+_HABITS = [  # phrases that people and models write in several ways; they are replaced before the text becomes tokens
     (re.compile(pattern), written)
     for pattern, written in (
         (r"^[\s$]*(?:=|\\approx(?![A-Za-z])|\u2248)", ""),
@@ -118,24 +118,24 @@ def tokens(answer: str) -> list[str]:
     """The tokens of an answer.
 
     Raises:
-        UnreadableError: there are none, or there are control characters among them.
-        OutOfBoundsError: the answer is larger than the bounds above in some respect.
+        UnreadableError: the answer has no tokens, or contains control characters.
+        OutOfBoundsError: the answer exceeds one of the bounds above.
     """
     if len(answer) <= MAX_LENGTH and (bold := _BOLD.fullmatch(answer)):
         answer = bold[1]
     _check(answer)
     for pattern, written in _HABITS:
         answer = pattern.sub(written, answer)
-    found = [t for t in map(_rewritten, _TOKEN.findall(answer.translate(_UNICODE))) if t]
-    _check_structure(found)
-    plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_parted(_unwrapped(found)))))))
+    raw = [t for t in map(_rewritten, _TOKEN.findall(answer.translate(_UNICODE))) if t]
+    _check_structure(raw)
+    plain = _trimmed(_grouped(_degrees(_unbraced(_spaced(_separated(_unwrapped(raw)))))))
     if not plain:
         raise UnreadableError("it is empty")
     return plain
 
 
 def joined(plain: Sequence[str]) -> str:
-    r"""Tokens as one string, with a space where a letter would run into a command's name: ``\cot x``."""
+    r"""The tokens as one string. A space keeps a letter apart from a command's name: ``\cot x``."""
     out = []
     for before, token in zip([" ", *plain], plain, strict=False):
         if token[0].isalpha() and before[0] == "\\" and before[-1].isalpha():
@@ -145,12 +145,12 @@ def joined(plain: Sequence[str]) -> str:
 
 
 def is_number(token: str) -> bool:
-    """Whether a token is a run of digits, of which only the ASCII ones count."""
+    """Whether a token is a run of ASCII digits."""
     return token.isascii() and token.isdigit()
 
 
 def word(token: str) -> str:
-    r"""What stands in a word token ``\text{...}``, or nothing."""
+    r"""The content of a word token ``\text{...}``; empty for any other token."""
     return token[6:-1] if token.startswith(r"\text{") else ""
 
 
@@ -158,7 +158,7 @@ def _check(answer: str) -> None:
     if len(answer) > MAX_LENGTH:
         raise OutOfBoundsError(f"longer than {MAX_LENGTH} characters")
     if any(unicodedata.category(c) in ("Cc", "Cs") and not c.isspace() for c in answer):
-        raise UnreadableError("it holds control characters")
+        raise UnreadableError("it contains control characters")
     if _DIGITS.search(answer):
         raise OutOfBoundsError(f"a number of more than {MAX_DIGITS} digits")
     if _EXPONENT.search(answer) or _E_NOTATION.search(answer):
@@ -192,12 +192,12 @@ def _rewritten(token: str) -> str:
     return r"\ldots" if token.startswith("...") else _REWRITES.get(token, token)
 
 
-def _unwrapped(found: Iterable[str]) -> list[str]:
-    r"""Drop ``\text{...}`` and its kin around their content; letters become words, names, units or variables."""
+def _unwrapped(tokens: Iterable[str]) -> list[str]:
+    r"""Drop ``\text{...}`` and similar wrappers. Letters become words, names, units or variables."""
     out: list[str] = []
-    opened: list[tuple[bool, bool]] = []  # for each open group: does a wrapper own it, is its content text?
+    opened: list[tuple[bool, bool]] = []  # per open group: whether a wrapper opened it, and whether its content is text
     wrapper = ""
-    for token in found:
+    for token in tokens:
         in_text = bool(opened) and opened[-1][1]
         if token == "{":
             opened.append((bool(wrapper), wrapper in _TEXT or (in_text and not wrapper)))
@@ -213,7 +213,7 @@ def _unwrapped(found: Iterable[str]) -> list[str]:
 
 
 def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
-    """A run of letters as the tokens it stands for."""
+    """The tokens for a run of letters."""
     if len(run) > 2 and run.istitle():
         run = run.lower()
     spelled = _SPELLED.get(run, "")
@@ -227,31 +227,31 @@ def _letters(run: str, in_text: bool, before: Sequence[str]) -> Iterator[str]:
     if in_text:
         is_word = len(run) > 1 or (after_value and run in units.LETTERS)
     else:
-        unit = run in units.NAMES and (run != "hr" or is_number(last))  # of a cone: pi h r^2
+        unit = run in units.NAMES and (run != "hr" or is_number(last))  # not in pi h r^2, the volume of a cone
         is_word = len(run) > 3 or (after_value and len(run) > 1 and (unit or (spaced and len(run) > 2)))
     yield from [rf"\text{{{run}}}"] if is_word else run
 
 
-def _parted(found: Sequence[str]) -> list[str]:
-    """A wide space outside brackets parts values, unless it stands beside a comma or before a unit."""
+def _separated(tokens: Sequence[str]) -> list[str]:
+    """Turn a wide space outside brackets into a separator, unless it is next to a comma or before a unit."""
     out: list[str] = []
     depth = 0
-    for i, token in enumerate(found):
+    for i, token in enumerate(tokens):
         depth += 0 if token in "{}" else step(token)
         if token not in (r"\quad", r"\qquad"):
             out.append(token)
             continue
-        before, after = (next((t for t in side if t != " "), "") for side in (reversed(out), found[i + 1 :]))
-        parts = depth == 0 and not word(after) and not {before, after} & {"", ",", ";", "&", r"\\"}
-        out.append(";" if parts else " ")
+        before, after = (next((t for t in side if t != " "), "") for side in (reversed(out), tokens[i + 1 :]))
+        separates = depth == 0 and not word(after) and not {before, after} & {"", ",", ";", "&", r"\\"}
+        out.append(";" if separates else " ")
     return out
 
 
-def _spaced(found: list[str]) -> list[str]:
-    """Keep a space only in front of a digit, behind another digit or a comma."""
+def _spaced(tokens: list[str]) -> list[str]:
+    """Keep a space only between a digit or comma and a digit."""
     out = [""]
     space = False
-    for token in found:
+    for token in tokens:
         if token == " ":
             space = True
             continue
@@ -262,10 +262,10 @@ def _spaced(found: list[str]) -> list[str]:
     return out[1:]
 
 
-def _unbraced(found: list[str]) -> list[str]:
-    r"""Drop braces around a single character or command: ``\frac{1}{2}`` and ``\frac12`` typeset the same."""
+def _unbraced(tokens: list[str]) -> list[str]:
+    r"""Drop braces around one character or command: ``\frac{1}{2}`` and ``\frac12`` look the same."""
     out: list[str] = []
-    for token in found:
+    for token in tokens:
         if token == "}" and out[-2:-1] == ["{"] and (len(out[-1]) == 1 or out[-1][0] == "\\"):
             del out[-2]
         else:
@@ -273,10 +273,10 @@ def _unbraced(found: list[str]) -> list[str]:
     return out
 
 
-def _degrees(found: list[str]) -> list[str]:
-    r"""One token for ``^\circ``."""
+def _degrees(tokens: list[str]) -> list[str]:
+    r"""Replace ``^\circ`` by one token."""
     out: list[str] = []
-    for token in found:
+    for token in tokens:
         if token == r"\circ" and out[-1:] == ["^"]:
             out[-1] = r"\degree"
         else:
@@ -284,26 +284,26 @@ def _degrees(found: list[str]) -> list[str]:
     return out
 
 
-def _grouped(found: list[str]) -> list[str]:
-    """Join the digits of 1,234,567; a plain comma groups only outside brackets, where no pair can be meant."""
+def _grouped(parts: list[str]) -> list[str]:
+    """Join the digits of 1,234,567. A plain comma groups only outside brackets, where it cannot separate a pair."""
     out: list[str] = []
     depth = i = 0
-    while i < len(found):
-        depth += 0 if found[i] in "{}" else step(found[i])  # braces cannot be seen
+    while i < len(parts):
+        depth += 0 if parts[i] in "{}" else step(parts[i])  # braces are invisible
         separators = ("{,}", ",") if depth == 0 else ("{,}",)
         end = i + 1
-        while is_number(found[i]) and end + 1 < len(found) and found[end] in separators and is_number(found[end + 1]):
+        while is_number(parts[i]) and end + 1 < len(parts) and parts[end] in separators and is_number(parts[end + 1]):
             end += 2
-        digits = found[i:end:2]
+        digits = parts[i:end:2]
         if end > i + 1 and 0 < len(digits[0]) <= 3 and digits[0][0] != "0" and all(len(d) == 3 for d in digits[1:]):
             out.append("".join(digits))
         else:
-            out.extend(found[i:end])
+            out.extend(parts[i:end])
         i = end
     return out
 
 
-def _trimmed(found: list[str]) -> list[str]:
-    """Without the full stop of a sentence."""
-    plain = list(stripped(found))
+def _trimmed(tokens: list[str]) -> list[str]:
+    """Drop spaces at the ends and the full stop of a sentence."""
+    plain = list(stripped(tokens))
     return plain[:-1] if plain[-1:] == ["."] and plain[-2:-1] != ["."] else plain

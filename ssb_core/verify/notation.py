@@ -1,9 +1,9 @@
-r"""A scalar expression rewritten so that it can be read in one way only.
+r"""Rewrite a scalar expression so that it can be read in only one way.
 
-Arguments are braced, products marked, decimals made fractions, degrees inside functions made radians, and variables
-given letters without a meaning. What is not surely mathematics is refused here, so the LaTeX parser behind it never
-guesses: left to itself it reads ``2(3)`` as a mixed number 5 and ``d \cdot x`` as a differential, drops ``^\circ``,
-takes ``I`` for the imaginary unit and ``\Gamma`` for Euler's constant.
+Arguments get braces, products get a sign, decimals become fractions, degrees inside functions become radians, and
+variables get letters without a special meaning. Anything that may not be mathematics is refused, so that the LaTeX
+parser never has to guess. Without this, it reads ``2(3)`` as the mixed number 5 and ``d \cdot x`` as a differential,
+drops ``^\circ``, and takes ``I`` for the imaginary unit and ``\Gamma`` for Euler's constant.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ GREEK = tuple(
     r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \kappa \lambda \mu \nu \xi \rho \sigma \tau "
     r"\phi \varphi \chi \psi \omega \Gamma \Delta \Theta \Lambda \Sigma \Phi \Psi \Omega".split()
 )
-SAFE = "abcjklmnopqrstuvwxyz"  # letters that the parser takes for plain variables
+SAFE = "abcjklmnopqrstuvwxyz"  # the parser reads these letters as plain variables
 _NUMERIC_FRACTION = re.compile(r"\\frac\{(\d+)\}\{(\d+)\}")
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "|": "|", r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}
 
 
 class NotMathError(ValueError):
-    """This is no expression that has exactly one reading."""
+    """The tokens are not an expression with exactly one reading."""
 
 
 def unambiguous(tokens: Sequence[str], relation: str = "") -> str:
-    r"""``x_{1},\theta|3\cdot a + b``: the expression in strict LaTeX behind the names that its letters stand for.
+    r"""The expression in strict LaTeX, after the names of its variables: ``x_{1},\theta|3\cdot a + b``.
 
-    A `relation` of the expression to zero (``=``, ``>``, ``>=``) is put in front.
+    In the expression, the letters of `SAFE` stand for the named variables in order. A `relation` of the expression to
+    zero (``=``, ``>``, ``>=``) is put in front of everything.
 
     Raises:
-        NotMathError: it is no scalar expression, or it could be read in two ways.
+        NotMathError: the tokens are not a scalar expression, or have two readings.
     """
     writer = _Writer(tokens)
     written = writer.expression(None)
@@ -44,21 +45,21 @@ def unambiguous(tokens: Sequence[str], relation: str = "") -> str:
 
 
 class _Writer:
-    """Recursive descent over tokens, kept in reverse so that the next one is the last."""
+    """Recursive descent over tokens. They are kept in reverse, so that the next token is the last item."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.left = [t for t in reversed(tokens) if t != " "]
-        self.angles = 0  # how many functions we are inside of
+        self.angles = 0  # number of functions around the current token
         self.depth = 0
-        self.letters: dict[str, str] = {}  # names of variables, and the letters they are written by
+        self.letters: dict[str, str] = {}  # the letter that is written for each variable
 
     def peek(self) -> str:
         return self.left[-1] if self.left else ""
 
     def expression(self, closer: str | None) -> str:
-        """Everything up to `closer`, which is consumed."""
+        """Write everything up to `closer`, which is consumed."""
         out: list[str] = []
-        value = False  # did a value end here, so that another one beside it is a factor?
+        value = False  # whether a value just ended, so that a value after it is a factor
         while (token := self.peek()) != (closer or ""):
             if not token:
                 raise NotMathError
@@ -76,7 +77,7 @@ class _Writer:
                 out.append(r"\cdot \frac{\pi}{180}" if self.angles else "")
             else:
                 if value and out[-1][:1] not in ("!", "^") and (is_number(token) or token == "."):
-                    raise NotMathError  # x 3, or 1 000
+                    raise NotMathError  # such as x 3 or 1 000
                 self.append_factor(out, value)
                 value = True
         if closer:
@@ -86,7 +87,7 @@ class _Writer:
         return "".join(out)
 
     def append_factor(self, out: list[str], value: bool) -> None:
-        r"""Write a factor beside what stands there; a fraction behind a whole number is added: ``2\frac12 x``."""
+        r"""Write a factor after `out`. A fraction after a whole number is added to it: ``2\frac12 x``."""
         written = self.factor()
         mixed = _NUMERIC_FRACTION.fullmatch(written) if value and out[-1].isdigit() else None
         if not mixed:
@@ -94,7 +95,7 @@ class _Writer:
         elif int(mixed[1]) < int(mixed[2]):
             out[-1] = f"({out[-1]}+ {written})"
         else:
-            raise NotMathError  # neither a mixed number nor a product as people write them
+            raise NotMathError  # people write neither mixed numbers nor products like that
 
     def postfix(self) -> str:
         if self.left.pop() == "!":
@@ -104,7 +105,7 @@ class _Writer:
         return f"^{{{self.argument(whole_number=True)}}}"
 
     def factor(self) -> str:
-        """One value, without what may be attached behind it."""
+        """Write one value, without a power or factorial after it."""
         if self.depth == MAX_DEPTH:
             raise NotMathError
         self.depth += 1
@@ -152,13 +153,13 @@ class _Writer:
                 raise NotMathError
             return self.named(f"{letter}_{{{index}}}")
         if self.peek() == "(" and letter in ("f", "g", "h"):
-            raise NotMathError  # an unknown function, not a product
+            raise NotMathError  # an unknown function rather than a product
         if self.peek() == "'":
             raise NotMathError
         return letter + " " if letter in ("e", "i") else self.named(letter)
 
     def named(self, name: str) -> str:
-        """The letter that stands for a variable."""
+        """Write the letter that stands for a variable."""
         if name not in self.letters:
             if len(self.letters) == len(SAFE):
                 raise NotMathError
@@ -166,7 +167,7 @@ class _Writer:
         return self.symbol(self.letters[name])
 
     def symbol(self, written: str) -> str:
-        """Without parentheses around the base of a power the parser's fast mode waits for an index, and fails."""
+        """Write a symbol. The base of a power gets parentheses, else the parser's fast mode expects an index."""
         return f"({written} )" if self.peek() == "^" else f"{written} "
 
     def subscript(self) -> str:
@@ -189,11 +190,11 @@ class _Writer:
             self.left.pop()
             index = f"[{self.expression(']')}]"
         if is_number(self.peek()) and len(self.peek()) > 1:
-            raise NotMathError  # TeX sets \sqrt13 as the root of 1, its author meant 13
+            raise NotMathError  # TeX typesets the root of 1, but the author meant 13
         return rf"\sqrt{index}{{{self.argument()}}}"
 
     def argument(self, whole_number: bool = False) -> str:
-        """The argument of a command: a group or, as TeX has it, the next token; of a power the whole number."""
+        """Write the argument of a command: a group or, as in TeX, the next token. A power takes the whole number."""
         token = self.peek()
         if token in ("{", "("):
             self.left.pop()
@@ -213,7 +214,7 @@ class _Writer:
         return self.factor()
 
     def function(self, name: str) -> str:
-        """``\\sin^2 2x`` as ``(\\sin^{2}(2x))``; a bare argument ends at a sum or product sign."""
+        """Write ``\\sin^2 2x`` as ``(\\sin^{2}(2x))``. An argument without brackets ends at a sum or product sign."""
         power = base = ""
         while self.peek() in ("^", "_"):
             if self.left.pop() == "^":
@@ -242,7 +243,7 @@ class _Writer:
             else:
                 self.append_factor(out, bool(out))
         if not out or self.peek() == "/":
-            raise NotMathError  # sin pi/6 could mean either
+            raise NotMathError  # sin pi/6 has two readings
         return "".join(out)
 
     def _continues(self, token: str, begun: bool) -> bool:

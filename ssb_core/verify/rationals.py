@@ -1,4 +1,4 @@
-r"""Exact rational numbers in the many ways people write them."""
+r"""Read exact rational numbers in the many ways people write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _READABLE_BITS = 1000
 
 
 def number(text: str) -> Fraction | None:
-    r"""The rational that joined tokens write: ``1,234``, ``\frac12``, ``3 1/2``, ``0.1\overline{6}``, ``1e5``."""
+    r"""The rational in ``1,234``, ``\frac12``, ``3 1/2``, ``0.1\overline{6}``, ``1e5`` and the like; None if none."""
     body = text.removesuffix("%")
     for parse in (_decimal, _mixed, _fraction, _repeating, _scientific):
         value = parse(body)
@@ -31,7 +31,7 @@ def key(value: Fraction) -> str:
 
 
 def name(value: Fraction) -> str:
-    """``p/q`` in lowest terms; numbers too long to read stand by their digest."""
+    """The number as ``p/q`` in lowest terms, or its digest if it is too long to read."""
     bits = value.numerator.bit_length() + value.denominator.bit_length()
     if bits < _READABLE_BITS:
         return str(value)
@@ -43,36 +43,36 @@ def _decimal(text: str) -> Fraction | None:
 
 
 def _mixed(text: str) -> Fraction | None:
-    found = _MIXED.fullmatch(text)
-    part = _fraction(found[3]) if found else None
-    if not found or part is None or not 0 < part < 1:
+    match = _MIXED.fullmatch(text)
+    part = _fraction(match[3]) if match else None
+    if not match or part is None or not 0 < part < 1:
         return None
-    value = int(found[2]) + part
-    return -value if found[1] == "-" else value
+    value = int(match[2]) + part
+    return -value if match[1] == "-" else value
 
 
 def _fraction(text: str) -> Fraction | None:
-    found = _FRAC.fullmatch(text) or _SLASH.fullmatch(text)
-    if not found:
+    match = _FRAC.fullmatch(text) or _SLASH.fullmatch(text)
+    if not match:
         return None
-    above, below = (_decimal(part.strip("{}")) for part in found.group(2, 3))
+    above, below = (_decimal(part.strip("{}")) for part in match.group(2, 3))
     if above is None or not below:
         return None
-    return -above / below if found[1] == "-" else above / below
+    return -above / below if match[1] == "-" else above / below
 
 
 def _repeating(text: str) -> Fraction | None:
-    r"""``0.1\overline{6}``: 0.16 counted once less what stands before the bar, over nines and zeros."""
-    found = _REPEATING.fullmatch(text)
-    if not found:
+    r"""The value of ``0.1\overline{6}``: (16 - 1) / 90, all digits less those before the bar, over nines and zeros."""
+    match = _REPEATING.fullmatch(text)
+    if not match:
         return None
-    sign, whole, once, again = found[1], found[2] or "0", found[3], found[4] or found[5]
+    sign, whole, once, again = match[1], match[2] or "0", match[3], match[4] or match[5]
     scale = 10 ** len(once) * (10 ** len(again) - 1)
     value = Fraction(int(whole + once + again) - int(whole + once), scale)
     return -value if sign == "-" else value
 
 
 def _scientific(text: str) -> Fraction | None:
-    found = _SCIENTIFIC.fullmatch(text)
-    mantissa = _decimal(found[1]) if found else None
-    return mantissa * Fraction(10) ** int(found[2] or found[3]) if found and mantissa is not None else None
+    match = _SCIENTIFIC.fullmatch(text)
+    mantissa = _decimal(match[1]) if match else None
+    return mantissa * Fraction(10) ** int(match[2] or match[3]) if match and mantissa is not None else None

@@ -1,4 +1,4 @@
-"""The worker process: it computes keys of closed forms until its parent hangs up. ``workers`` is its other end."""
+"""The sandbox process: it computes keys of closed forms until its parent hangs up. `sandbox` is the other end."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ MEMORY_BYTES = 2**30
 
 
 def main() -> None:
-    """Answer requests on the socket whose file descriptor is the first argument."""
-    from . import closed_form  # SymPy and the parser
+    """Compute what arrives on the socket whose file descriptor is the first argument."""
+    from . import closed_form  # loads SymPy and the parser
 
     _limit_memory_and_files()
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # whatever the caller does with it: it is the deadline's
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the deadline uses it, whatever the caller did with it
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGPROF})
     closed_form.warm_up()
     with socket.socket(fileno=int(sys.argv[1])) as parent, contextlib.suppress(OSError):
         parent.sendall(b"\n")  # ready
         for line in parent.makefile("rb"):
-            asked = json.loads(line)
-            signal.setitimer(signal.ITIMER_PROF, asked["deadline"])  # what takes longer dies of SIGPROF
-            answer = {"number": asked["number"], **_answer(closed_form.key, asked["closed_forms"])}
+            work = json.loads(line)
+            signal.setitimer(signal.ITIMER_PROF, work["deadline"])  # SIGPROF kills the process at the deadline
+            reply = {"number": work["number"], **_compute(closed_form.key, work["closed_forms"])}
             signal.setitimer(signal.ITIMER_PROF, 0)
-            parent.sendall(json.dumps(answer).encode() + b"\n")
+            parent.sendall(json.dumps(reply).encode() + b"\n")
 
 
-def _answer(key: Callable[[str], str | None], closed_forms: Sequence[str]) -> dict[str, Any]:
+def _compute(key: Callable[[str], str | None], closed_forms: Sequence[str]) -> dict[str, Any]:
     try:
         return {"keys": [key(c) for c in closed_forms], "status": None}
     except OutOfBoundsError:
@@ -50,10 +50,10 @@ def _limit_memory_and_files() -> None:
     _limit(resource.RLIMIT_NOFILE, 16)
 
 
-def _limit(what: int, most: int) -> None:
-    hard = resource.getrlimit(what)[1]
-    with contextlib.suppress(ValueError, OSError):  # macOS knows no limit on address space
-        resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+def _limit(resource_id: int, most: int) -> None:
+    hard = resource.getrlimit(resource_id)[1]
+    with contextlib.suppress(ValueError, OSError):  # macOS has no limit on address space
+        resource.setrlimit(resource_id, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-r"""From the tokens of an answer to its structure: lists, relations, brackets, signs and units around scalars.
+r"""Find the structure of an answer's tokens: lists, relations, brackets, signs and units around scalars.
 
-One function for each level, from the loosest binding to the tightest:
+There is one function per level, from the loosest binding to the tightest:
 
     answer -> _list -> _relation -> _union -> _bracketed -> _signed -> _scalar
 """
@@ -33,11 +33,11 @@ _EMPTY = Scalar("", _SPECIAL[r"\emptyset"])
 
 @lru_cache(maxsize=4096)
 def read(answer: str) -> Reading:
-    """Read an answer.
+    """Read an answer. Nothing is evaluated.
 
     Raises:
-        latex.UnreadableError: nothing is left of it without typesetting, or it is not text.
-        latex.OutOfBoundsError: it is too long, too deep or too large.
+        latex.UnreadableError: the answer is empty without its typesetting, or contains control characters.
+        latex.OutOfBoundsError: the answer is too long, too deep or too large.
     """
     return Reading(_list(latex.tokens(answer)))
 
@@ -46,16 +46,16 @@ def read(answer: str) -> Reading:
 
 
 def _list(plain: Sequence[str]) -> Node:
-    r"""``1, 2 \text{ and } 3``; assignments to different variables keep their names."""
+    r"""A list such as ``1, 2 \text{ and } 3``. Assignments to different variables keep their names."""
     pieces = [p for p in split(plain, latex.SEPARATORS) if p]
     if len(pieces) < 2:
         return _relation(pieces[0] if pieces else plain)
-    together = _assignments(pieces) or _inequalities(pieces, either=";" in plain, both=r"\land" in plain)
-    return together or Group("list", tuple(_flat(_relation(p) for p in pieces)))
+    whole = _assignments(pieces) or _inequalities(pieces, either=";" in plain, both=r"\land" in plain)
+    return whole or Group("list", tuple(_flat(_relation(p) for p in pieces)))
 
 
 def _assignments(pieces: Sequence[Sequence[str]]) -> Node | None:
-    """``x = 1, y = 2`` by name; None if a piece is no assignment or two assign to the same variable."""
+    """``x = 1, y = 2`` with names. None if a piece is not an assignment, or if two assign to the same variable."""
     sides = [split(p, "=") for p in pieces]
     if not all(len(s) == 2 and all(s) and _assignable(s[0]) for s in sides):
         return None
@@ -69,10 +69,9 @@ def _assignments(pieces: Sequence[Sequence[str]]) -> Node | None:
 
 
 def _inequalities(pieces: Sequence[Sequence[str]], either: bool, both: bool) -> Node | None:
-    """``x < 1 or x > 3`` as a union, ``x > 1 and x < 3`` as an interval; None for anything else."""
-    found = [_bounds(*cut(p, _MIRRORED)) for p in pieces]
-    bounds = [b for b in found if b]
-    if len(bounds) < len(found) or len({variable for variable, _ in bounds}) != 1 or either == both:
+    """``x < 1 or x > 3`` as a union, ``x > 1 and x < 3`` as an interval. None for anything else."""
+    bounds = [b for p in pieces if (b := _bounds(*cut(p, _MIRRORED)))]
+    if len(bounds) < len(pieces) or len({variable for variable, _ in bounds}) != 1 or either == both:
         return None
     if either:
         return Group("union", tuple(_interval(b) for _, b in bounds))
@@ -83,15 +82,15 @@ def _inequalities(pieces: Sequence[Sequence[str]], either: bool, both: bool) -> 
 
 
 def _flat(nodes: Iterable[Node]) -> Iterator[Node]:
-    """Lists inside a list or set belong to it."""
+    """The items of all nodes. A list inside a list or set is dissolved into it."""
     for node in nodes:
         yield from node.items if isinstance(node, Group) and node.kind == "list" and not node.names else (node,)
 
 
 def _relation(plain: Sequence[str]) -> Node:
-    """An assignment as its value, an inequality in one variable as its interval, other relations by their values."""
+    """An assignment as its value, an inequality in one variable as its interval, another relation by its values."""
     values = split(plain, [r"\approx"])
-    exact = values[1] if len(values) == 2 and _assignable(values[0]) else values[0]  # of sqrt 2 = 1.41 the root
+    exact = values[1] if len(values) == 2 and _assignable(values[0]) else values[0]  # sqrt 2 rather than 1.41
     members = split(exact, [r"\in"])
     if len(members) == 2 and _assignable(members[0]):
         return _list(members[1])
@@ -120,11 +119,11 @@ def _equation(plain: Sequence[str], sides: Sequence[list[str]]) -> Node:
 
 
 Bounds = dict[str, tuple[str, list[str]]]
-"""``low`` and ``high`` of a variable: the sign that stands between them and where it ends."""
+"""The bounds ``low`` and ``high`` of a variable, each as its sign and its value."""
 
 
 def _bounds(sides: Sequence[list[str]], signs: Sequence[str]) -> tuple[str, Bounds] | None:
-    r"""The variable of ``x > 2`` or ``1 < x \le 5`` and its constant bounds; None for anything else."""
+    r"""The variable of ``x > 2`` or ``1 < x \le 5`` and its constant bounds. None for anything else."""
     if not 0 < len(signs) < 3 or not all(sides):
         return None
     at = next((i for i, side in enumerate(sides) if len(side) == 1 and _is_variable(side[0])), None)
@@ -134,7 +133,7 @@ def _bounds(sides: Sequence[list[str]], signs: Sequence[str]) -> tuple[str, Boun
         return None  # x > 2 > 1
     bounds: Bounds = {}
     for i, sign in enumerate(signs):
-        ours = sign if i == at else _MIRRORED[sign]  # as it reads with the variable on its left
+        ours = sign if i == at else _MIRRORED[sign]  # the sign with the variable on its left
         bounds["high" if ours in ("<", r"\le") else "low"] = (ours, sides[i + 1] if i == at else sides[i])
     return (sides[at][0], bounds) if len(bounds) == len(signs) else None  # 1 < x > 2
 
@@ -154,7 +153,7 @@ def _inequality(plain: Sequence[str], signs: Sequence[str], sides: Sequence[list
 
 
 def _compared(sign: str, plain: Sequence[str], left: Sequence[str], right: Sequence[str]) -> Node:
-    """A relation between two expressions, by the difference of its sides."""
+    """A relation between two expressions, as the difference of its sides."""
     try:
         difference = unambiguous(["(", *left, ")", "-", "(", *right, ")"], sign)
     except NotMathError:
@@ -167,7 +166,7 @@ def _is_variable(token: str) -> bool:
 
 
 def _assignable(plain: Sequence[str]) -> bool:
-    r"""Whether this can stand left of an assignment: ``x``, ``x_1``, ``f(x)``, ``f^{-1}(x)``, ``\angle ABC``, words."""
+    r"""Whether an assignment can begin with it: ``x``, ``x_1``, ``f(x)``, ``f^{-1}(x)``, ``\angle ABC``, words."""
     if plain and all(map(latex.word, plain)):
         return units.unit([latex.word(t) for t in plain]) is not None  # area = 5, but not: not = 5
     return bool(_ASSIGNABLE.fullmatch(latex.joined(plain)))
@@ -184,7 +183,7 @@ def _union(plain: Sequence[str]) -> Node:
 
 
 def _bracketed(plain: Sequence[str]) -> Node:
-    """Tuples, intervals, sets, matrices; parentheses and braces around one value only group."""
+    """A tuple, interval, set or matrix. Parentheses and braces around one value only group."""
     if not enclosed(plain):
         return _signed(plain)
     opening, inside, closing = plain[0], plain[1:-1], plain[-1]
@@ -194,10 +193,10 @@ def _bracketed(plain: Sequence[str]) -> Node:
         members = tuple(_flat(_relation(p) for p in split(inside, latex.SEPARATORS) if p))
         return Group("set", members) if members else _EMPTY
     if (opening, closing) == ("{", "}"):
-        return _list(inside) if inside else _EMPTY  # braces cannot be seen
+        return _list(inside) if inside else _EMPTY  # braces are invisible
     if opening not in "([" or closing not in ")]":
         return _signed(plain)
-    items = split(inside, ",;")  # no "and" within a tuple
+    items = split(inside, ",;")  # a tuple has no "and"
     if len(items) > 1 and all(items):
         return _tuple(opening, items, closing)
     if inside and ((opening, closing) == ("(", ")") or inside[0].startswith(r"\begin")):
@@ -206,7 +205,7 @@ def _bracketed(plain: Sequence[str]) -> Node:
 
 
 def _tuple(opening: str, items: Sequence[Sequence[str]], closing: str) -> Node:
-    """A tuple or an interval; what is infinite is open however it is written."""
+    """A tuple or an interval. An infinite end is open, whatever bracket is written."""
     if len(items) == 2 and "".join(items[0]) == r"-\infty":
         opening = "("
     if len(items) == 2 and "".join(items[1]) in (r"\infty", r"+\infty"):
@@ -215,7 +214,7 @@ def _tuple(opening: str, items: Sequence[Sequence[str]], closing: str) -> Node:
 
 
 def _matrix(plain: Sequence[str]) -> Node:
-    """The cells row by row; a column is a tuple."""
+    """The cells of a matrix, row by row. A matrix of one column is a tuple."""
     name = plain[0].removeprefix(r"\begin")
     if plain[-1] != rf"\end{name}" or name not in ("{pmatrix}", "{bmatrix}", "{matrix}"):
         return _text(plain)
@@ -230,7 +229,7 @@ def _matrix(plain: Sequence[str]) -> Node:
 
 
 def _signed(plain: Sequence[str]) -> Node:
-    r"""Every reading of ``\pm``, each sign for itself."""
+    r"""A list of the readings with each sign of every ``\pm``."""
     if r"\pm" not in plain:
         return _scalar(plain)
     at = list(plain).index(r"\pm")
@@ -253,7 +252,7 @@ def _scalar(plain: Sequence[str]) -> Node:
 
 
 def _is_name(value: Sequence[str]) -> bool:
-    """Letters alone are a word, and a lone variable is its name; e, i and pi are numbers."""
+    """Whether a value is a word or a single variable. e, i and pi are numbers."""
     if len(value) == 1:
         return value[0] not in ("e", "i", r"\pi")
     return all((len(t) == 1 and t.isalpha()) or latex.word(t) for t in value)
@@ -265,7 +264,7 @@ def _text(plain: Sequence[str]) -> Scalar:
 
 
 def _measured(plain: Sequence[str]) -> tuple[Sequence[str], str | None]:
-    """A value and its unit, if it has one."""
+    """Split a value from its unit. The unit is None if there is none."""
     sign, rest = (plain[:1], plain[1:]) if plain[:1] == ["-"] else ([], plain)
     if len(rest) > 1 and (currency := latex.word(rest[0])) in units.MONEY:
         value, unit = _measured(rest[1:])  # $5 per day, $5 dollars

@@ -1,8 +1,8 @@
 r"""Units of measure and currencies, by one name each. Nothing is converted: 5 m and 500 cm are different answers.
 
-A unit is what follows a value in words (``5 cm``, ``5\text{ cm}^2``, ``5\text{ miles per hour}``, ``90^\circ``) or a
-currency sign before it. Words that scale a number (million, dozen), compute on or take
-it back are not units.
+A unit follows a value in words (``5 cm``, ``5\text{ cm}^2``, ``5\text{ miles per hour}``, ``90^\circ``) or is a
+currency sign before it. Words are not units if they scale a number (million, dozen), continue the computation, or take
+the answer back.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _SPELLINGS = {
 }
 NAMES = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in (unit, *spellings.split())}
 LETTERS = frozenset(["m", "g", "s", "h", "L", "l", "J", "N", "W"])
-_NO_UNITS = frozenset(  # nor their plurals, nor numerals: see _computes
-    # they scale the number or count in parts,
+_NO_UNITS = frozenset(  # their plurals and numerals are not units either: see _is_no_unit
+    # these scale the number or count in parts
     "hundred thousand bn mn mil lakh crore dozen score gross pair couple k half halves third quarter fourth fifth "
     "sixth seventh eighth ninth tenth eleventh twelfth hundredth thousandth percent pct permille ppm percentage "
     "repeating recurring googol mega grand "
-    # continue the computation,
+    # these continue the computation
     "plus minus divided over root power choose remainder less than mod times multiplied subtracted added doubled "
     "tripled twice negated raised binary out modulo base factorial and or to through zero one two three four five "
     "six seven eight nine ten eleven twelve twenty "
-    # or take it back
+    # these take the answer back
     "is are was not no never wrong incorrect false except isn negative below above least most am pm".split()
 )
 _NUMERAL = re.compile(r"\w+(?:teens?|teenths?|ieths?|illions?|illionths?|fold)|(?:thir|for|fif|six|seven|eigh|nine)ty")
@@ -59,13 +59,13 @@ MAX_WORDS = 6
 
 
 def unit(words: Sequence[str]) -> str | None:
-    """One name for a unit given as words, ``^``, digits and ``/``; None if that is no unit. Money loses its rate."""
+    """The name of a unit given as words, ``^``, digits and ``/``. None if it is not a unit. Money loses its rate."""
     if len(words) > MAX_WORDS:
         return None
     parts: list[str] = []
     power = ""
     for before, w in zip(["", *words], words, strict=False):
-        if not (w.isalpha() or w in ("^", "/", ".") or (before == "^" and w in ("2", "3"))) or _computes(w.lower()):
+        if not (w.isalpha() or w in ("^", "/", ".") or (before == "^" and w in ("2", "3"))) or _is_no_unit(w.lower()):
             return None
         name = NAMES.get(w) or NAMES.get(w.lower()) or _singular(w.lower())
         if name in ("sq", "cu") and w not in ("squared", "cubed"):
@@ -80,7 +80,7 @@ def unit(words: Sequence[str]) -> str | None:
     return parts[0] if parts and parts[0] in MONEY else "".join(parts) or None
 
 
-def _computes(w: str) -> bool:
+def _is_no_unit(w: str) -> bool:
     return w in _NO_UNITS or _singular(w) in _NO_UNITS or bool(_NUMERAL.fullmatch(w))
 
 

@@ -3,11 +3,11 @@
     completion --extract--> answer --canonical--> key == key of the gold answer
                                      |      ^
                         closed forms v      | keys
-                                     workers
+                                sandbox processes
 
-Most answers are numbers or words, whose keys are found at once and in this process. Closed forms and expressions are
-sent to worker processes, which read them with math-verify's LaTeX parser. Completions are untrusted: nothing they hold
-is evaluated here, everything they can ask for is bounded, and grading them never raises.
+Most answers are numbers or words. Their keys are found at once, in this process. Closed forms and expressions go to
+sandbox processes, which read them with math-verify's LaTeX parser. Completions are untrusted: nothing in them is
+evaluated here, every computation they can cause is bounded, and grading never raises because of them.
 """
 
 from __future__ import annotations
@@ -19,32 +19,30 @@ from importlib import metadata
 from itertools import islice
 from typing import NamedTuple, Self
 
-from ..records import AnswerForm, Status, Verdict
+from ..records import AnswerForm, Verdict, VerdictStatus
 from . import extract, structure
 from .canonical import Reading
 from .latex import OutOfBoundsError, UnreadableError
-from .sandbox import Reply, Request, Workers
-
-__all__ = ["VERIFY_VERSION", "Verifier", "unusable", "versions"]
+from .sandbox import ClosedForms, Reply, Sandbox
 
 VERIFY_VERSION = 3
-"""Hashed into recipes; bump it with any change that can change a verdict or a key."""
+"""Part of recipes. Increase it with any change that can change a verdict or a key."""
 
-WINDOW = 256  # pairs read ahead, so that their closed forms keep several workers busy
-REMEMBERED = 100_000  # closed forms whose keys are kept
+WINDOW = 256  # pairs that are read ahead, so that their closed forms keep several processes busy
+MAX_KNOWN_KEYS = 100_000  # keys of closed forms that are kept in memory
 
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """What a verdict depends on besides its two texts: our policy and the libraries that read LaTeX."""
+    """Versions of everything that decides a verdict: our policy, and the libraries that read LaTeX."""
     libraries = ("math-verify", "latex2sympy2_extended", "antlr4-python3-runtime", "sympy", "mpmath")
     return {"ssb-verify": str(VERIFY_VERSION)} | {name: metadata.version(name) for name in libraries}
 
 
-def unusable(gold: str, form: AnswerForm = "boxed") -> str | None:
-    """Why nothing can be verified against this gold answer, in words; None for one that can be used."""
+def unverifiable(gold: str, form: AnswerForm = "boxed") -> str | None:
+    """The reason why nothing can be verified against this gold answer, in words. None if it can be used."""
     if form == "choice":
-        return None if extract.choice(gold) else f"{gold[:40]!r} is no choice from A to E"
+        return None if extract.choice(gold) else f"{gold[:40]!r} is not a choice from A to E"
     try:
         structure.read(gold)
     except (UnreadableError, OutOfBoundsError) as e:
@@ -53,43 +51,47 @@ def unusable(gold: str, form: AnswerForm = "boxed") -> str | None:
 
 
 class _Answer(NamedTuple):
-    """An answer as far as it was read, or the status that says why it was not."""
+    """An answer and its reading, or the status that tells why it has no reading."""
 
     text: str | None
     reading: Reading | None
-    status: Status | None = None
+    status: VerdictStatus | None = None
 
 
 class Verifier:
-    """Grades completions whose answers come in `form`; a context manager, because it may start processes.
+    """Grade completions whose answers come in `form`.
 
-    The closed forms of one answer may take `deadline` seconds of CPU time, in up to `workers` processes (default: one
-    per core, up to 8), which start with the first closed form. Not for use by several threads at once.
+    The verifier is a context manager, because it may start processes. Several threads must not share one.
+
+    Args:
+        form: how completions give their final answer.
+        deadline: CPU seconds that the closed forms of one answer may take.
+        processes: most sandbox processes (default: one per core, up to 8). The first starts with the first closed form.
 
     >>> with Verifier() as verifier:
     ...     [v.status for v in verifier.grade([(r"It is \\boxed{0.5}.", r"\\frac12")])]
     ['correct']
     """
 
-    def __init__(self, form: AnswerForm = "boxed", deadline: float = 3.0, workers: int | None = None) -> None:
+    def __init__(self, form: AnswerForm = "boxed", deadline: float = 3.0, processes: int | None = None) -> None:
         self.form = form
-        self._workers = Workers(workers, deadline)
-        self._known: dict[str, str | None] = {}  # keys of closed forms; failures are not remembered,
-        self._hopeless: dict[Request, Reply] = {}  # but for gold answers: they come up again with every completion
+        self._sandbox = Sandbox(processes, deadline)
+        self._keys: dict[str, str | None] = {}  # keys of closed forms; failures are not kept,
+        self._failed_golds: dict[ClosedForms, Reply] = {}  # except those of golds, which every completion needs again
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._workers.close()
+        self._sandbox.close()
 
     def grade(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Verdict]:
-        """One verdict per (completion, gold answer), in order, reading at most `WINDOW` pairs ahead.
+        """Yield one verdict per (completion, gold answer), in order. At most `WINDOW` pairs are read ahead.
 
-        If `pairs` raises, what it gave before that is graded first.
+        If `pairs` raises, the pairs before that are graded first.
 
         Raises:
-            ValueError: a gold answer is `unusable`; against it every completion would be wrong.
+            ValueError: a gold answer is `unverifiable`, so every completion would be wrong.
         """
         remaining = iter(pairs)
         more = True
@@ -106,16 +108,16 @@ class Verifier:
                 raise failure
 
     def key(self, gold: str) -> str | None:
-        """The canonical key of a gold answer; None for one that is `unusable` or could not be computed in time."""
+        """The canonical key of a gold answer. None if it is `unverifiable` or could not be computed in time."""
         reading = self._read(gold).reading
         if reading is None:
             return None
         replies = self._compute([reading], [])
-        return None if replies[reading.closed_forms].status else reading.key(self._known, reading)
+        return None if replies[reading.closed_forms].status else reading.key(self._keys, reading)
 
     def _grade(self, window: Sequence[tuple[str, str]]) -> list[Verdict]:
         started = time.perf_counter()
-        golds = {gold: self._gold(gold) for _, gold in window}
+        golds = {gold: self._read_gold(gold) for _, gold in window}
         answers = [self._read(extract.final_answer(completion, self.form)) for completion, _ in window]
         share = (time.perf_counter() - started) / max(1, len(window))
         replies = self._compute(golds.values(), (a.reading for a in answers if a.reading))
@@ -124,11 +126,14 @@ class Verifier:
             for (_, gold), answer in zip(window, answers, strict=True)
         ]
 
-    def _gold(self, gold: str) -> Reading:
+    def _read_gold(self, gold: str) -> Reading:
         reading = self._read(gold).reading
         if reading is None:
-            reason = unusable(gold, self.form)
-            raise ValueError(f"gold answer {gold[:80]!r} cannot be used ({reason}); exclude its problem when loading")
+            reason = unverifiable(gold, self.form)
+            raise ValueError(
+                f"nothing can be verified against the gold answer {gold[:80]!r} ({reason}); exclude its problem "
+                "when loading"
+            )
         return reading
 
     def _read(self, answer: str | None) -> _Answer:
@@ -141,32 +146,32 @@ class Verifier:
             return _Answer(answer, None, "unparsable")
         except OutOfBoundsError:
             return _Answer(answer, None, "rejected")
-        except Exception:  # a defect of ours, which must not end a run of hours
+        except Exception:  # a bug of ours, which must not end a run of hours
             return _Answer(answer, None, "crashed")
 
-    def _verdict(self, answer: _Answer, gold: Reading, replies: dict[Request, Reply], seconds: float) -> Verdict:
+    def _verdict(self, answer: _Answer, gold: Reading, replies: dict[ClosedForms, Reply], seconds: float) -> Verdict:
         text, reading, status = answer
         if reading is None:
             return Verdict(status or "unparsable", text, None, seconds)
         reply, gold_reply = replies[reading.closed_forms], replies[gold.closed_forms]
         seconds += reply.seconds
-        if reading == gold:  # it need not be computed to be right
-            return Verdict("correct", text, gold.key(self._known, gold), seconds)
+        if reading == gold:  # equal readings are correct even if neither can be computed
+            return Verdict("correct", text, gold.key(self._keys, gold), seconds)
         if status := reply.status or gold_reply.status:
             return Verdict(status, text, None, seconds)
-        key = reading.key(self._known, gold)
-        return Verdict("correct" if key == gold.key(self._known, gold) else "incorrect", text, key, seconds)
+        key = reading.key(self._keys, gold)
+        return Verdict("correct" if key == gold.key(self._keys, gold) else "incorrect", text, key, seconds)
 
-    def _compute(self, golds: Iterable[Reading], answers: Iterable[Reading]) -> dict[Request, Reply]:
-        """Replies to the requests of these readings; the keys they hold are known from then on."""
-        wanted = [r.closed_forms for r in golds]
-        replies = {request: self._hopeless.get(request, Reply()) for request in wanted}
+    def _compute(self, golds: Iterable[Reading], answers: Iterable[Reading]) -> dict[ClosedForms, Reply]:
+        """Compute the closed forms of these readings. Their keys are added to `_keys`."""
+        of_golds = [r.closed_forms for r in golds]
+        replies = {forms: self._failed_golds.get(forms, Reply()) for forms in of_golds}
         replies |= {r.closed_forms: replies.get(r.closed_forms, Reply()) for r in answers}
-        if len(self._known) > REMEMBERED:
-            self._known = {}
-        asked = [r for r, reply in replies.items() if not reply.status and any(c not in self._known for c in r)]
-        for request, reply in self._workers.compute(asked).items():
-            replies[request] = reply
-            self._known |= dict(zip(request, reply.keys, strict=False))
-        self._hopeless |= {request: replies[request] for request in wanted if replies[request].status}
+        if len(self._keys) > MAX_KNOWN_KEYS:
+            self._keys = {}
+        missing = [f for f, reply in replies.items() if not reply.status and any(c not in self._keys for c in f)]
+        for forms, reply in self._sandbox.compute(missing).items():
+            replies[forms] = reply
+            self._keys |= dict(zip(forms, reply.keys, strict=False))
+        self._failed_golds |= {forms: replies[forms] for forms in of_golds if replies[forms].status}
         return replies

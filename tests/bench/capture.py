@@ -51,14 +51,26 @@ def made_up(wave: Wave) -> list[TeacherTrace]:
         ids = (*tokenizer.encode(right, add_special_tokens=False), end)
         verdict = Verdict("correct", problem.answer, problem.answer)
         teacher = prompts.encode(tokenizer, shown)
-        found.append(TeacherTrace(problem.id, student, teacher, ids, right, "stop", 0, verdict, None))
+        found.append(
+            TeacherTrace(
+                problem_id=problem.id,
+                student_prompt_ids=student,
+                teacher_prompt_ids=teacher,
+                completion_ids=ids,
+                text=right,
+                finish_reason="stop",
+                seed=0,
+                verdict=verdict,
+                dropped=None,
+            )
+        )
     return found
 
 
 def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
     """The traces of each shard, in the store as if the stages before had written them."""
     for spec in (wave.rollouts, wave.select):
-        store.open(spec.recipe)
+        store.prepare(spec.recipe)
         manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, (), stages.sources(spec, store))
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
@@ -69,7 +81,7 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.facts)
+    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.counts)
     sharded.run_shards(spec, store, work, Progress())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
@@ -78,7 +90,7 @@ def stage(wave: Wave, store: Store) -> float:
     clock = Clock()
     manifest = stages.execute(wave.teach, store, clock).manifest
     seconds = time.perf_counter() - clock.started
-    unfinished.forget(store, manifest)
+    unfinished.delete_request(store, manifest)
     return seconds
 
 

@@ -21,8 +21,9 @@ import torch
 from torch.nn.functional import kl_div
 
 from ssb_core.config import Objective
-from ssb_core.signal.losses import cached_forward_kl, chunk_of, divergence, teacher_means
+from ssb_core.signal.losses import chunk_size, divergence
 from ssb_core.signal.teachers import HiddenStates
+from tests.bench.cached_kl import cached_forward_kl, teacher_means
 
 HIDDEN, VOCABULARY, BATCH, T = 2048, 151_936, 4, 2.0
 Loss = Callable[[torch.Tensor], torch.Tensor]  # of the student's (batch, sequence, HIDDEN) states
@@ -64,7 +65,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student_NH: torch.Tensor, head_VH: torch.Tensor, token_N: torch.Tensor) -> torch.Tensor:
-        total, grad_NH, chunk = torch.zeros(()), torch.empty_like(student_NH), chunk_of(head_VH)
+        total, grad_NH, chunk = torch.zeros(()), torch.empty_like(student_NH), chunk_size(head_VH)
         for at in range(0, len(student_NH), chunk):
             part = slice(at, at + chunk)
             logits_CV, token_C1 = student_NH[part] @ head_VH.T, token_N[part, None]
@@ -100,7 +101,7 @@ def main() -> None:
     student_BSH = (2 * torch.randn(BATCH, length, HIDDEN)).requires_grad_()
     teacher_NH = 2 * torch.randn(int(reply_BS.sum()), HIDDEN)
     assert len(teacher_NH) == tokens
-    warm_NH = teacher_NH[: chunk_of(head_VH)].clone().requires_grad_()  # threads and buffers of the library
+    warm_NH = teacher_NH[: chunk_size(head_VH)].clone().requires_grad_()  # threads and buffers of the library
     cached_forward_kl(warm_NH, *teacher_means(warm_NH.detach(), head_VH, T), head_VH, T).backward()
     before = resident("VmRSS")
     loss = WAYS[way](teacher_NH, head_VH, reply_BS)

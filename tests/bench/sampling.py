@@ -17,7 +17,7 @@ from typing import Any
 
 from ssb_core import models, stages
 from ssb_core.config import RunConfig, presets
-from ssb_core.engines import Request, keeping, open_sampler
+from ssb_core.engines import SampleRequest, keeping, open_sampler
 from ssb_core.progress import Progress
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import rollouts
@@ -28,9 +28,9 @@ LOOPED = 12  # sequences of the slow way
 
 def settings(engine: str, source: str, dtype: str, problems: int) -> RunConfig:
     """The same prompts whatever the model: worked examples, then the embedded problems."""
-    shots = presets.load("smollm2").prompts.model_dump(mode="json")
+    shots = presets.load_config("smollm2").prompts.model_dump(mode="json")
     changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
-    base = presets.load("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
+    base = presets.load_config("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
     execution = base.execution.model_dump(mode="json") | {
         "engine": engine,
         "batch_size": 64,
@@ -50,11 +50,11 @@ def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
     spec, store = request(c, root), Store(root)
     with keeping():
         with open_sampler(spec.model, spec.execution) as sampler:  # loaded, and kept for the stage
-            first = Request(tuple(prompts_of(spec)[0]), 0)
+            first = SampleRequest(tuple(prompts_of(spec)[0]), 0)
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
         outcome = stages.execute(spec, store, Progress())
-        return int(outcome.manifest.facts["tokens"]), time.perf_counter() - started
+        return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 
 def prompts_of(spec: rollouts.Spec) -> list[list[int]]:

@@ -23,7 +23,7 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import finished, rollouts, select
 from ssb_core.stages.shards import Input, run_shards
-from ssb_core.store import Manifest, Shard, Store
+from ssb_core.store import Manifest, Sidecar, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,7 +64,7 @@ def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
     """All of `n` problems as one wave of the embedded model; the store lies beside them."""
     own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
     overrides = [*own, f"target_traces={n}", *settings]
-    return Pipeline.of(presets.load("quickstart", overrides=overrides), source.with_name("store"))
+    return Pipeline.of(presets.load_config("quickstart", overrides=overrides), source.with_name("store"))
 
 
 def memory(folder: Path, n: int) -> dict[str, Any]:
@@ -101,24 +101,24 @@ def store(folder: Path, n: int) -> dict[str, Any]:
     seconds.of("resume", lambda: resume(0))
     (held.directory(spec.recipe) / "shards" / f"{work.inputs[n // 2].name}.json").unlink()
     seconds.of("remake one", lambda: resume(1))
-    kept = sum(e.bytes for e in manifest.entries) / n
+    kept = sum(e.bytes for e in manifest.files) / n
     each = seconds.wall.pop("write") / written
     return {"shards": n, "wall": seconds.wall, "cpu": seconds.cpu, "peak": peak(), "bytes": kept, "write": each}
 
 
 def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
     """Commit shards as a stage does."""
-    held.open(spec.recipe)
+    held.prepare(spec.recipe)
     for item in inputs:
         held.write_shard(spec.recipe, item.name, rows(item), [p.id for p in item.problems], None)
 
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
-    found = held.shard(spec.recipe, inputs[0].name, None)
+    found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
-    whole = shards / Path(found.entry.path).name
+    whole = shards / Path(found.file.path).name
     table = whole.read_bytes()
     for number, item in enumerate(inputs):
         path = shards / f"{item.name}.parquet"
@@ -128,8 +128,8 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
         else:
             path.write_bytes(table)
             whole = path
-        entries.append(replace(found.entry, path=f"shards/{path.name}"))
-        shard = Shard(entries[-1], tuple(p.id for p in item.problems), None)
+        entries.append(replace(found.file, path=f"shards/{path.name}"))
+        shard = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
         path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
 
@@ -138,7 +138,15 @@ def rows(item: Input) -> pa.Table:
     """Four rollouts of each problem."""
     ids = tuple(range(TOKENS))
     every = (
-        Rollout(p.id, index, ids[:80], ids, "x" * CHARACTERS, "stop", index)
+        Rollout(
+            problem_id=p.id,
+            index=index,
+            prompt_ids=ids[:80],
+            completion_ids=ids,
+            text="x" * CHARACTERS,
+            finish_reason="stop",
+            seed=index,
+        )
         for p in item.problems
         for index in range(4)
     )

@@ -20,7 +20,7 @@ import torch
 from ssb_core import models, prompts
 from ssb_core.config import Decoding
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.signal import codecs, layout
@@ -91,7 +91,7 @@ def solved(model: models.ResolvedModel, wanted: int) -> list[Solved]:
             right, wrong = problems.solution(chain), problems.solution(chain, slip)
             shown = sampler.encode(prompts.hinted_messages(chain.question, right, wrong))
             found.append((sampler.encode(prompts.tutor_messages(chain.question)), shown))
-        asked = [Request(teacher, seed) for seed, (_, teacher) in enumerate(found)]
+        asked = [SampleRequest(teacher, seed) for seed, (_, teacher) in enumerate(found)]
         ((_, written),) = sampler.sample([("all", asked)], decoding, Progress())
     return [(student, teacher, c.completion_ids) for (student, teacher), c in zip(found, written, strict=True)]
 

@@ -52,9 +52,9 @@ def stored(store: Store) -> Manifest:
     table = pa.table({**columns, layout.COLUMN: codecs.to_arrow(signal, origin)})
     table = table.replace_schema_metadata({layout.METADATA: json.dumps(origin)})
     recipe = Recipe("teach", {"bench": "load"})
-    store.open(recipe)
+    store.prepare(recipe)
     shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)
-    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.entry,), {}, {}))
+    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.file,), {}, {}))
 
 
 def test_a_batch_is_loaded_in_a_twentieth_of_the_references_time(tmp_path: Path, figures: Figures) -> None:

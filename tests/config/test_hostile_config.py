@@ -79,7 +79,7 @@ PLACES = (
 def settled(overrides: list[str]) -> RunConfig | None:
     """The configuration, if it is one; a refusal is a message that can be printed and says where."""
     try:
-        return presets.load("quickstart", overrides=overrides)
+        return presets.load_config("quickstart", overrides=overrides)
     except ConfigError as refused:
         said = str(refused)
         assert said.encode() and len(said) < 5000
@@ -105,7 +105,7 @@ def test_every_field_refuses_or_takes_what_is_no_value_for_it() -> None:
 @example([("rollouts.samples", "0x" + "f" * 4000)])
 def test_no_override_ends_in_a_traceback(overrides: list[tuple[str, str]]) -> None:
     try:
-        presets.load("quickstart", overrides=[f"{place}={value}" for place, value in overrides])
+        presets.load_config("quickstart", overrides=[f"{place}={value}" for place, value in overrides])
     except ConfigError as refused:
         assert str(refused).encode()
 
@@ -127,7 +127,7 @@ def test_no_file_ends_in_a_traceback(
     file = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
     file.write_text(yaml.safe_dump(tree) if whole else text, encoding="utf-8", errors="replace")
     with pytest.raises(ConfigError) as refused:  # none is complete
-        presets.load(file=file)
+        presets.load_config(file=file)
     assert "fuzzed.yaml" in str(refused.value) and len(str(refused.value)) < 5000
 
 
@@ -135,7 +135,7 @@ def test_yaml_that_laughs_a_billion_times_is_refused_in_a_line(tmp_path: Path) -
     file = tmp_path / "laughs.yaml"
     file.write_text(f"model: [{LAUGHS}]\nproblems: {{source: nano-train, id: *i}}\nevaluate: {{benchmarks: *i}}\n")
     with pytest.raises(ConfigError, match="model: Input should be") as refused:
-        presets.load(file=file)
+        presets.load_config(file=file)
     assert len(str(refused.value)) < 3000
 
 
@@ -161,7 +161,7 @@ def test_what_can_be_configured_can_be_planned_or_is_refused(tmp_path: Path, mon
     planned = 0
     for override in PLANNED:
         try:
-            config = presets.load("quickstart", overrides=[*small, override])
+            config = presets.load_config("quickstart", overrides=[*small, override])
             planned += bool(plan(Pipeline.of(config, tmp_path), Store(tmp_path)))
         except ConfigError as refused:
             assert str(refused).encode()

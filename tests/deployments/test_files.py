@@ -85,7 +85,7 @@ class TestPrefectYaml:
     @every_deployment
     def test_the_preset_is_the_one_that_ships(self, deployment: dict[str, Any]) -> None:
         given = RunConfig.model_validate(deployment["parameters"]["config"])
-        expected = presets.load(deployment["parameters"]["preset"])
+        expected = presets.load_config(deployment["parameters"]["preset"])
         if deployment["name"] == "baselines":
             assert given.baselines == ("grpo", "sft", "rft", "ssb-no-wrong")
             given = given.model_copy(update={"baselines": ()})

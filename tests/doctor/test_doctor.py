@@ -299,7 +299,7 @@ def test_a_bound_grows_with_what_it_is_made_of(small: RunConfig) -> None:
 def test_the_paper_preset_needs_some_gigabytes() -> None:
     """Qwen2.5-3B: 36 layers of 2,048 to 11,008, GSM8K's 7,473 problems, 530 to evaluate on."""
     qwen = Sizes(7473, 530, 530, prompt_bytes=600, hidden_size=2048, vocabulary=151_936, lora_width=1_870_848)
-    found = disk_estimate.estimate(presets.load("paper"), qwen)
+    found = disk_estimate.estimate(presets.load_config("paper"), qwen)
     assert found.adapter == pytest.approx(239e6, rel=0.01)
     assert 2e9 < found.signal < 4e9 and 4e9 < found.peak < 8e9
 

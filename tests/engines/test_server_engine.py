@@ -23,16 +23,17 @@ from peft import LoraConfig, get_peft_model
 from ssb_core import models, problems, prompts, stages
 from ssb_core.config import Decoding, ProblemsConfig, RolloutsConfig, presets
 from ssb_core.config.execution import Execution, ServerOptions
-from ssb_core.engines import Request, open_sampler, seed_for, server_client, server_engine
+from ssb_core.config.secrets import SERVER_KEY
+from ssb_core.engines import SampleRequest, open_sampler, seed_for, server_client, server_engine
 from ssb_core.engines.server_engine import ServerSampler
 from ssb_core.errors import ConfigError, EngineError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.stages import rollouts
 from ssb_core.store import Store
-from tests.conftest import sampled
 from tests.support.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.support.processes import ROOT, wait_until_healthy
+from tests.support.sampling import sampled
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 SHORT = Decoding(temperature=0.8, max_new_tokens=8)
@@ -71,15 +72,15 @@ def url(started: tuple[CompletionsServer, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def requests(nano: models.ResolvedModel) -> list[Request]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
+def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
     tokenizer = models.load_tokenizer(nano)
     prompt_ids = (prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked)
-    return [Request(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(asked, prompt_ids, strict=True)]
+    return [SampleRequest(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(asked, prompt_ids, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def expected(nano: models.ResolvedModel, requests: list[Request]) -> list[Completion]:
+def expected(nano: models.ResolvedModel, requests: list[SampleRequest]) -> list[Completion]:
     with open_sampler(nano, Execution(engine="transformers")) as local:
         return sampled(local, requests, WARM)
 
@@ -96,7 +97,7 @@ def test_completions_are_those_of_the_local_engine_where_the_server_has_the_seed
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     expected: list[Completion],
     seeded_draw: bool | None,
 ) -> None:
@@ -113,7 +114,7 @@ def test_a_server_that_draws_by_itself_is_told_the_seed_and_the_user_that_it_doe
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     expected: list[Completion],
     seeded_draw: bool | None,
 ) -> None:
@@ -138,11 +139,11 @@ def test_a_server_that_refuses_the_parameter_of_the_seeded_draw_draws_by_itself(
 
 
 def test_as_many_requests_as_allowed_are_in_flight_across_groups(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     server.gather, read = 6, []
 
-    def groups() -> Iterator[tuple[int, list[Request]]]:
+    def groups() -> Iterator[tuple[int, list[SampleRequest]]]:
         for n in range(0, 24, 2):
             read.append(n)
             yield n, requests[n : n + 2]
@@ -157,7 +158,7 @@ def test_as_many_requests_as_allowed_are_in_flight_across_groups(
 
 
 def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, concurrency=1) as sampler:
         server.faults = [server.answers, server.hangs]
@@ -174,7 +175,7 @@ def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
     ids=["503", "500", "429", "breaks off"],
 )
 def test_passing_trouble_is_retried_and_noted_once(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request], fault: Any
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest], fault: Any
 ) -> None:
     progress = Noted()
     with connected(nano, url, concurrency=2) as sampler:
@@ -185,7 +186,7 @@ def test_passing_trouble_is_retried_and_noted_once(
 
 
 def test_an_answer_that_takes_too_long_is_asked_for_again(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, timeout_seconds=0.5) as sampler:
         server.faults = [server.hangs]
@@ -197,7 +198,7 @@ def test_a_server_that_asks_for_time_gets_it(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with connected(nano, url) as sampler:
@@ -213,7 +214,7 @@ def test_a_server_that_asks_for_time_gets_it(
 
 
 def test_what_stays_broken_is_given_up_with_the_servers_words(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, retries=2) as sampler:
         server.faults = [refuses(503, "the\x1b[2J GPU is on fire" + "!" * 9999)] * 3
@@ -226,7 +227,7 @@ def test_what_stays_broken_is_given_up_with_the_servers_words(
 
 
 def test_a_refusal_is_not_asked_for_again(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url) as sampler:
         server.faults = [refuses(400, "prompt must be a string"), refuses(400)]
@@ -261,7 +262,7 @@ def test_a_wrong_answer_is_refused(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
@@ -277,7 +278,7 @@ def test_a_wrong_answer_is_refused(
 
 
 def test_tokens_behind_the_end_of_the_turn_are_cut_off(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     server.change = lambda _: answer([5, 6, 2, 7, 2], "length")
     with connected(nano, url) as sampler:
@@ -286,7 +287,7 @@ def test_tokens_behind_the_end_of_the_turn_are_cut_off(
 
 
 def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     greedy = WARM.model_copy(update={"temperature": 0.0})
     with open_sampler(nano, Execution(engine="transformers")) as local:
@@ -336,7 +337,7 @@ def test_prompts_are_encoded_rightly_while_text_is_encoded_again_in_the_loop(
 
 
 def test_no_text_becomes_a_special_token(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     server.change = lambda _: {"choices": [{"text": "a<|im_end|>b", "finish_reason": "stop"}]}
     with connected(nano, url) as sampler:
@@ -346,7 +347,7 @@ def test_no_text_becomes_a_special_token(
 
 
 def test_a_prompt_that_only_the_servers_limit_excludes_is_an_error(
-    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[Request]
+    server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     server.cards[0]["max_model_len"] = 100
     with connected(nano, url) as sampler:
@@ -403,7 +404,7 @@ def test_where_nothing_listens_the_user_is_told_at_once() -> None:
 )
 def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"execution\.server\.url"):
-        presets.load("quickstart", overrides=[f"execution.server.url='{url}'"])
+        presets.load_config("quickstart", overrides=[f"execution.server.url='{url}'"])
 
 
 def test_a_server_without_the_seeded_draw_is_noticed(server: CompletionsServer, url: str) -> None:
@@ -416,7 +417,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -517,8 +518,8 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
     vllm: str, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kernels differ, and with them last bits of logits: a draw may fall between two tokens once in a long while."""
-    assert f"set {server_client.KEY}" in refused(vllm)
-    monkeypatch.setenv(server_client.KEY, CANARY)
+    assert f"set {SERVER_KEY}" in refused(vllm)
+    monkeypatch.setenv(SERVER_KEY, CANARY)
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
     asking = Execution(shard_size=8, engine="openai", server=ServerOptions(url=vllm, seeded_draw=True))
     rows: list[list[Any]] = []
@@ -532,9 +533,9 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
 
 @pytest.mark.vllm
 def test_a_real_vllm_answers_greedily_with_ids(
-    vllm: str, nano: models.ResolvedModel, requests: list[Request], monkeypatch: pytest.MonkeyPatch
+    vllm: str, nano: models.ResolvedModel, requests: list[SampleRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(server_client.KEY, CANARY)
+    monkeypatch.setenv(SERVER_KEY, CANARY)
     greedy, progress = Decoding(temperature=0, max_new_tokens=160), Noted()
     with open_sampler(nano, Execution(engine="transformers")) as local:
         expected = sampled(local, requests, greedy)

@@ -16,10 +16,10 @@ import pytest
 from ssb_core import config, models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, Sampler, keeping, open_sampler, release, seed_for
+from ssb_core.engines import Sampler, SampleRequest, keeping, open_sampler, release, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
-from tests.conftest import sampled
+from tests.support.sampling import sampled
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 
@@ -31,18 +31,20 @@ def sampler(nano: models.ResolvedModel) -> Iterator[Sampler]:
 
 
 @pytest.fixture(scope="module")
-def requests(sampler: Sampler) -> list[Request]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=24))
-    return [Request(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0)) for p in asked]
+def requests(sampler: Sampler) -> list[SampleRequest]:
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
+    return [
+        SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0)) for p in asked
+    ]
 
 
 @pytest.fixture(scope="module")
-def completions(sampler: Sampler, requests: list[Request]) -> list[Completion]:
+def completions(sampler: Sampler, requests: list[SampleRequest]) -> list[Completion]:
     return sampled(sampler, requests, WARM)
 
 
 def test_a_row_is_the_same_alone_reversed_and_in_another_batch(
-    nano: models.ResolvedModel, requests: list[Request], completions: list[Completion]
+    nano: models.ResolvedModel, requests: list[SampleRequest], completions: list[Completion]
 ) -> None:
     with open_sampler(nano, Execution(batch_size=7)) as other:
         assert sampled(other, requests[::-1], WARM)[::-1] == completions
@@ -57,26 +59,26 @@ def test_completions_end_with_the_end_of_turn_token(sampler: Sampler, completion
 
 
 def test_another_seed_draws_another_completion_and_greedy_ignores_it(
-    sampler: Sampler, requests: list[Request], completions: list[Completion]
+    sampler: Sampler, requests: list[SampleRequest], completions: list[Completion]
 ) -> None:
-    reseeded = [Request(r.prompt_ids, r.seed + 1) for r in requests]
+    reseeded = [SampleRequest(r.prompt_ids, r.seed + 1) for r in requests]
     assert sampled(sampler, reseeded, WARM) != completions
     greedy = Decoding(temperature=0.0, max_new_tokens=160)
     assert sampled(sampler, reseeded, greedy) == sampled(sampler, requests, greedy)
 
 
-def test_top_k_of_one_is_greedy(sampler: Sampler, requests: list[Request]) -> None:
+def test_top_k_of_one_is_greedy(sampler: Sampler, requests: list[SampleRequest]) -> None:
     one = Decoding(temperature=0.8, top_k=1, max_new_tokens=160)
     greedy = Decoding(temperature=0.0, max_new_tokens=160)
     assert sampled(sampler, requests, one) == sampled(sampler, requests, greedy)
 
 
-def test_the_token_cap_is_kept_and_named(sampler: Sampler, requests: list[Request]) -> None:
+def test_the_token_cap_is_kept_and_named(sampler: Sampler, requests: list[SampleRequest]) -> None:
     short = sampled(sampler, requests, Decoding(temperature=0.8, max_new_tokens=5))
     assert {(len(c.completion_ids), c.finish_reason) for c in short} == {(5, "length")}
 
 
-def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, requests: list[Request]) -> None:
+def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, requests: list[SampleRequest]) -> None:
     """First tokens of 2,000 seeds against the tempered softmax they are drawn from (chi-squared, p > 0.001)."""
     import numpy as np
     import torch
@@ -86,7 +88,7 @@ def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, request
     ids = torch.tensor([prompt])
     logits = sampler.model(input_ids=ids).logits[0, -1]  # type: ignore[attr-defined]
     warm = Decoding(temperature=6.0, top_k=8, max_new_tokens=1)
-    drawn = sampled(sampler, [Request(prompt, seed) for seed in range(2000)], warm)
+    drawn = sampled(sampler, [SampleRequest(prompt, seed) for seed in range(2000)], warm)
     top, tokens = logits.topk(8)
     expected = (top / 6.0).softmax(-1).double().numpy() * 2000
     counts = np.array([sum(c.completion_ids[0] == t for c in drawn) for t in tokens.tolist()])
@@ -101,7 +103,7 @@ def test_seeds_depend_on_stage_seed_problem_and_index_only() -> None:
 
 
 def test_penalties_that_a_model_suggests_do_not_change_what_is_sampled(
-    nano: models.ResolvedModel, requests: list[Request], completions: list[Completion], tmp_path: Path
+    nano: models.ResolvedModel, requests: list[SampleRequest], completions: list[Completion], tmp_path: Path
 ) -> None:
     shutil.copytree(nano.source, tmp_path / "model")
     suggested = tmp_path / "model" / "generation_config.json"
@@ -113,7 +115,7 @@ def test_penalties_that_a_model_suggests_do_not_change_what_is_sampled(
 
 
 def test_out_of_memory_halves_the_batch_and_changes_nothing(
-    nano: models.ResolvedModel, requests: list[Request]
+    nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     short, notes = Decoding(temperature=0.8, max_new_tokens=16), []
 

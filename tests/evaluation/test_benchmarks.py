@@ -14,9 +14,8 @@ from ssb_core.report import charts
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import evaluate
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 def spec(small: RunConfig, root: Path, limit: int | None = None, fields: dict[str, int] | None = None) -> evaluate.Spec:
@@ -55,15 +54,15 @@ def test_a_limit_changes_which_problems_are_asked_and_not_how(small: RunConfig, 
 
 
 def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunConfig) -> None:
-    told = quick_run.summary["benchmarks"]["nano-test"]
-    asked = problems.load(small.evaluate.benchmarks[0])
+    told = quick_run.load_summary()["benchmarks"]["nano-test"]
+    asked = problems.load_problems(small.evaluate.benchmarks[0])
     assert told["content"] == problems.content_digest(asked) and told["n"] == len(asked)
     assert (told["source"], told["subset"], told["split"]) == ("nano-test", None, None)
     assert (told["form"], told["answer_form"], told["overlap"]) == ("boxed", "boxed", [])
     assert told["decoding"]["max_new_tokens"] == small.evaluate.max_new_tokens
     assert told["prompt"] == prompts.tutor_messages("{question}")
     page = Page(report.page(quick_run))
-    rows = dict(page.tables["described-nano-test"])
+    rows = dict(page.tables["stated-nano-test"])
     assert rows["problems"] == "48 of 512 problems" and rows["content digest"] == told["content"]
     assert rows["decoding"] == "temperature 0.8, top-k 50, at most 240 tokens, seed 0"
     assert prompts.TUTOR_SYSTEM in page.text
@@ -75,7 +74,7 @@ def test_of_a_hub_set_subset_and_split_are_stated(small: RunConfig) -> None:
 
 
 def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
-    told = quick_run.summary
+    told = quick_run.load_summary()
     assert {row["benchmark"] for row in report.results_table(told)} == {"nano-test (partial)"}
     assert report.verdict_in_words(told).startswith("On nano-test (partial: 48 of 512 problems), SSB")
     only_base = {"benchmarks": {"nano-test": told["benchmarks"]["nano-test"] | {"paired": {}}}}
@@ -83,7 +82,7 @@ def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
 
 
 def test_charts_name_what_is_partial(quick_run: Run) -> None:
-    accuracy, lengths = charts.draw_accuracy(quick_run.summary["benchmarks"]), charts.draw_lengths(quick_run)
+    accuracy, lengths = charts.draw_accuracy(quick_run.load_summary()["benchmarks"]), charts.draw_lengths(quick_run)
     assert accuracy and lengths
     ticks = [t.get_text() for t in accuracy.axes[0].get_xticklabels()]
     assert ticks == ["nano-test\npartial: 48 of 512 problems"]
@@ -93,16 +92,16 @@ def test_charts_name_what_is_partial(quick_run: Run) -> None:
 def test_benchmark_problems_among_the_training_problems_are_counted_listed_and_told(
     quick_run: Run, small: RunConfig, tmp_path: Path
 ) -> None:
-    seen = problems.load(small.problems)[3]
+    seen = problems.load_problems(small.problems)[3]
     rows = [{"id": "seen<b>", "question": seen.question.upper(), "answer": seen.answer}]
     rows += [{"id": "new", "question": "Mia has 3 pens. How many pens does Mia have now?", "answer": "3"}]
     (tmp_path / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     held = (Benchmark(name="held", source=str(tmp_path / "held.jsonl"), id="id"),)
     settings = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": held})})
     run = run_stages(settings, copied(quick_run, tmp_path).store, tmp_path / "runs" / "seen")
-    found = run.summary["benchmarks"]["held"]
+    found = run.load_summary()["benchmarks"]["held"]
     assert found["overlap"] == [{"id": "seen<b>", "training_id": seen.id}] and not found["partial"]
     html = report.page(run)
-    assert Page(html).tables["contamination-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
-    warning = f"Warning: 1 of held's problems is also among the training problems: 'seen<b>' (as {seen.id!r})."
-    assert warning in report.verdict_in_words(run.summary)
+    assert Page(html).tables["overlap-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
+    warning = f"Warning: 1 of held's problems stands among the training problems: 'seen<b>' (as {seen.id!r})."
+    assert warning in report.verdict_in_words(run.load_summary())

@@ -67,13 +67,15 @@ def test_each_contaminated_problem_is_named_once_with_the_first_it_stands_there_
 def test_nanos_splits_share_their_template_and_no_problem(benchmark: str) -> None:
     train, test = ProblemsConfig(source="nano-train"), ProblemsConfig(source=benchmark)
     assert contamination.between(train, test) == ()
-    assert len(contamination.between(test, test)) == len(problems.load(test))
+    assert len(contamination.between(test, test)) == len(problems.load_problems(test))
 
 
 def test_public_sets_are_compared_in_seconds_and_only_a_planted_problem_is_found(data: Path) -> None:
-    train = problems.load(ProblemsConfig(source=str(data / "gsm8k_train.jsonl"), form="hash"))
-    test = problems.load(ProblemsConfig(source=str(data / "gsm8k_test.jsonl"), form="hash"))
-    math = problems.load(ProblemsConfig(source=str(data / "math500.jsonl"), question="problem", id="unique_id"))
+    train = problems.load_problems(ProblemsConfig(source=str(data / "gsm8k_train.jsonl"), form="hash"))
+    test = problems.load_problems(ProblemsConfig(source=str(data / "gsm8k_test.jsonl"), form="hash"))
+    math = problems.load_problems(
+        ProblemsConfig(source=str(data / "math500.jsonl"), question="problem", id="unique_id")
+    )
     assert contamination.find(train, math) == ()
     started = time.process_time()
     assert contamination.find([*train, test[7]], test) == (contamination.ContaminatedProblem(test[7].id, test[7].id),)

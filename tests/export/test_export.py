@@ -20,17 +20,17 @@ from safetensors.torch import load_file
 
 from ssb_core import models, problems, prompts, report, verify
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import ConfigError, StoreError
-from ssb_core.export import MARKER, Kind, cards, dataset, export, student
+from ssb_core.export import MARK, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
-from ssb_core.results.provenance import Provenance
+from ssb_core.records import Problem
+from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
 from ssb_core.training.dataset import Traces, lay_out
-from tests.conftest import run_stages
 from tests.support.cards import card, code, tables
 from tests.support.processes import run_ssb
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
 
@@ -60,29 +60,29 @@ def exports(quick_run: Run, tmp_path_factory: pytest.TempPathFactory) -> dict[Ki
 
 
 @pytest.fixture(scope="module")
-def asked(quick_run: Run) -> tuple[problems.Problem, ...]:
-    return problems.load(Provenance.load(quick_run).config.evaluate.benchmarks[0])
+def asked(quick_run: Run) -> tuple[Problem, ...]:
+    return problems.load_problems(Origin.of(quick_run).config.evaluate.benchmarks[0])
 
 
 @pytest.fixture(scope="module")
-def ours(quick_run: Run, asked: tuple[problems.Problem, ...]) -> list[str]:
+def ours(quick_run: Run, asked: tuple[Problem, ...]) -> list[str]:
     """Greedy answers of the run's own student through our own engine."""
-    origin = Provenance.load(quick_run)
+    origin = Origin.of(quick_run)
     adapter = student.find(quick_run).weights.parent
     with open_sampler(origin.model, origin.config.execution, adapter) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
     return [c.text for c in completions]
 
 
-def accuracy(texts: list[str], asked: tuple[problems.Problem, ...]) -> float:
+def accuracy(texts: list[str], asked: tuple[Problem, ...]) -> float:
     with verify.Verifier("boxed") as verifier:
         verdicts = list(verifier.grade((t, asked[i % len(asked)].answer) for i, t in enumerate(texts)))
     return sum(v.status == "correct" for v in verdicts) / len(verdicts)
 
 
 @pytest.fixture(scope="module")
-def theirs(exports: dict[Kind, Path], asked: tuple[problems.Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
+def theirs(exports: dict[Kind, Path], asked: tuple[Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
     """Answers of a fresh, offline process that ran the code of both cards, each in its directory."""
     merged, adapter = (code(card(exports[kind])[1])[0] + ANSWER for kind in ("merged", "adapter"))
     script = f"{merged}\nos.chdir({str(exports['adapter'])!r})\n{adapter}"
@@ -100,7 +100,7 @@ def test_the_cards_own_code_loads_the_student_without_ours_and_reproduces_its_ac
     kind: Kind,
     theirs: dict[Kind, dict[str, list[str]]],
     quick_run: Run,
-    asked: tuple[problems.Problem, ...],
+    asked: tuple[Problem, ...],
     ours: list[str],
 ) -> None:
     found = theirs[kind]
@@ -108,7 +108,7 @@ def test_the_cards_own_code_loads_the_student_without_ours_and_reproduces_its_ac
     same = sum(a == b for a, b in zip(found["greedy"], ours, strict=True)) / len(ours)
     assert same == 1 if kind == "adapter" else same >= 0.99
     assert accuracy(found["greedy"], asked) == pytest.approx(accuracy(ours, asked), abs=1 - same)
-    stated = quick_run.summary["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
+    stated = quick_run.load_summary()["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
     assert accuracy(found["sampled"], asked) == pytest.approx(stated, abs=0.2)  # fewer and other draws: 2.5 errors
 
 
@@ -137,14 +137,14 @@ def test_tokenizer_template_and_generation_settings_are_those_of_the_run(
     assert (settings.do_sample, settings.temperature, settings.top_k) == (True, 0.8, 50)
     assert settings.repetition_penalty is None
     names = {p.name for p in exports[kind].iterdir()}
-    assert {"chat_template.jinja", "tokenizer.json", "README.md", MARKER} <= names
+    assert {"chat_template.jinja", "tokenizer.json", "README.md", MARK} <= names
     assert not any(name.endswith((".bin", ".pt")) for name in names)
     readable = {p.stat().st_mode & 0o777 for p in exports[kind].iterdir()}
     assert readable == {(exports[kind] / "README.md").stat().st_mode & 0o777}
 
 
 def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None:
-    origin = Provenance.load(quick_run)
+    origin = Origin.of(quick_run)
     made = {}
     for dtype in ("float32", "bfloat16"):
         (tmp_path / dtype).mkdir()
@@ -167,8 +167,8 @@ def test_the_data_set_holds_the_traces_that_were_trained_on_in_their_order(
     rows = pq.read_table(exports["dataset"] / "data").to_pylist()
     lay_out(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
     trained = Traces(tmp_path / "traces.arrow")
-    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].facts["traces"] == 24
-    by_id = {p.id: p for p in Provenance.load(quick_run).asked()}
+    assert len(rows) == len(trained) == quick_run.manifests("distill")[0].stats["traces"] == 24
+    by_id = {p.id: p for p in Origin.of(quick_run).asked()}
     for row, trace in zip(rows, (trained[i] for i in range(len(trained))), strict=True):
         assert row["student_prompt_ids"] == trace["prompt_ids"].tolist()
         assert row["completion_ids"] == trace["completion_ids"].tolist()
@@ -231,7 +231,7 @@ def test_many_rows_make_many_files_with_the_same_rows(
 def test_model_cards_state_the_summarys_numbers_and_no_others(
     kind: Kind, exports: dict[Kind, Path], quick_run: Run
 ) -> None:
-    summary, (_, body) = quick_run.summary, card(exports[kind])
+    summary, (_, body) = quick_run.load_summary(), card(exports[kind])
     results, made, facts, sets = tables(body)
     expected = report.results_table(summary)
     assert results == [list(expected[0]), *(list(row.values()) for row in expected)]
@@ -264,13 +264,13 @@ def test_front_matter_is_what_the_hub_reads_and_leaves_the_license_to_the_user(e
     assert front["dataset"]["size_categories"] == ["n<1K"]
     for kind, matter in front.items():
         assert "license" not in matter and "base_model" not in matter  # a local base is no name for the hub
-        assert json.loads((exports[kind] / MARKER).read_text())["kind"] == kind
+        assert json.loads((exports[kind] / MARK).read_text())["kind"] == kind
 
 
 @pytest.fixture
-def on_hub(quick_run: Run) -> Provenance:
+def on_hub(quick_run: Run) -> Origin:
     """The run as if its base were from the hub, asked with examples, in 16 bit."""
-    origin = Provenance.load(quick_run)
+    origin = Origin.of(quick_run)
     commit = "aa8e72537993ba99e69dfaafa59ed015b17504d1"
     model = models.ResolvedModel(
         source="Qwen/Qwen2.5-3B-Instruct",
@@ -283,12 +283,12 @@ def on_hub(quick_run: Run) -> Provenance:
 
 
 def test_a_base_from_the_hub_is_named_with_its_commit(
-    on_hub: Provenance, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_hub: Origin, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = models.load_tokenizer(nano)
     monkeypatch.setattr(models, "load_tokenizer", lambda _: tokenizer)
     monkeypatch.setattr(models, "end_of_turn", lambda *_: (2,))
-    monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
+    monkeypatch.setattr(Origin, "asked", lambda _: ())
     cards.write(student.write_adapter(on_hub, student.find(on_hub.run), tmp_path), on_hub, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "Qwen/Qwen2.5-3B-Instruct"
@@ -303,9 +303,9 @@ def test_a_base_from_the_hub_is_named_with_its_commit(
 
 @pytest.mark.parametrize("kind", ["adapter", "merged"])
 def test_a_template_that_writes_the_date_is_given_the_day_of_the_run(
-    kind: str, on_hub: Provenance, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
+    kind: str, on_hub: Origin, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
+    monkeypatch.setattr(Origin, "asked", lambda _: ())
     tokenizer = models.load_tokenizer(nano)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
     facts = {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config, "stops": [2]}
@@ -329,12 +329,12 @@ def test_vllm_code_is_a_whole_script_that_stops_and_reads_as_the_student_does(
 
 
 def test_a_16_bit_merged_card_tells_that_its_numbers_are_of_the_unrounded_student(
-    on_hub: Provenance, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
+    on_hub: Origin, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
+    monkeypatch.setattr(Origin, "asked", lambda _: ())
     facts = {"tokenizer": models.load_tokenizer(nano), "lora": student.find(on_hub.run).config, "stops": [2]}
     told = {kind: cards.render(cards.Card(kind, facts), on_hub) for kind in ("adapter", "merged")}
-    assert "merged in float32 and the sum was rounded to bfloat16" in told["merged"]
+    assert "merged in float32 and the sum rounded to bfloat16" in told["merged"]
     assert "numbers above were measured on the student before that rounding" in told["merged"]
     assert "rounded" not in told["adapter"] and "rounding" not in told["adapter"]
     exact = replace(on_hub, model=on_hub.model.model_copy(update={"dtype": "float32"}))
@@ -360,10 +360,10 @@ def test_exports_hold_no_private_folders(base: str, quick_run: Run, exports: dic
     assert paths_here(targets["merged"]) == paths_here(targets["dataset"]) == set()
     assert paths_here(targets["adapter"]) == {str(folder)}  # plain peft needs it, and the card says so:
     body = card(targets["adapter"])[1]
-    assert str(folder) not in body and "which is its path on that machine. Before you pass the adapter on" in body
+    assert str(folder) not in body and "which holds its path there: before you hand the adapter on" in body
     for directory in targets.values():
         assert f"`{base}`" in card(directory)[1]
-        assert json.loads((directory / MARKER).read_text())["model"]["source"] == base
+        assert json.loads((directory / MARK).read_text())["model"]["source"] == base
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_a_gguf_file_is_named_as_others_know_it(
     source: str, name: str, place: str, quick_run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "SmolLM2.gguf").touch()
-    origin = Provenance.load(quick_run)
+    origin = Origin.of(quick_run)
     configured = origin.config.model.model_copy(update={"source": source.format(here=tmp_path)})
     file, converted = str(tmp_path / "SmolLM2.gguf"), str(tmp_path / "store" / "models" / "0123")
     model = origin.model.model_copy(update={"source": converted, "gguf": file})
@@ -386,7 +386,7 @@ def test_a_gguf_file_is_named_as_others_know_it(
 
 
 def test_nano_given_as_a_directory_is_nano(quick_run: Run) -> None:
-    origin = Provenance.load(quick_run)
+    origin = Origin.of(quick_run)
     configured = origin.config.model.model_copy(update={"source": str(models.NANO)})
     assert replace(origin, config=origin.config.model_copy(update={"model": configured})).base == "nano"
 
@@ -396,8 +396,8 @@ def test_a_problem_file_is_named_without_its_folder() -> None:
 
 
 def test_code_blocks_and_cells_hold_whatever_a_text_holds() -> None:
-    assert markdown.block("a\n```\nb\n") == "````\na\n```\nb\n````"
-    assert markdown.table([{"x": "a|b\nc", "y": ""}]) == "| x | y |\n| --- | --- |\n| a\\|b c |  |"
+    assert cards.fenced("a\n```\nb\n") == "````\na\n```\nb\n````"
+    assert cards.table([{"x": "a|b\nc", "y": ""}]) == "| x | y |\n| --- | --- |\n| a\\|b c |  |"
 
 
 @pytest.mark.parametrize(
@@ -406,9 +406,9 @@ def test_code_blocks_and_cells_hold_whatever_a_text_holds() -> None:
         ({}, {}, "say what to export: --adapter DIR"),
         ({"adapter": "a"}, {"signal": True}, "--signal adds the teacher's signal to a data set"),
         ({"adapter": "full"}, {}, "full is not empty"),
-        ({"adapter": "full"}, {"overwrite": True}, "is not one (it holds no ssb_export.json)"),
+        ({"adapter": "full"}, {"overwrite": True}, "is none (it holds no ssb_export.json)"),
         ({"dataset": "file"}, {}, "file is a file; give a directory"),
-        ({"adapter": "/"}, {}, "/ is a mount point, and nothing can be renamed to it\n  remedy: give a"),
+        ({"adapter": "/"}, {}, "/ is a mount point, which nothing can be renamed to\n  remedy: give a"),
         ({"adapter": "inside/.."}, {}, "is, or holds, the directory you are in"),
         ({"merged": "inside"}, {"overwrite": True}, "inside it, e.g. {here}/inside/merged"),
         ({"adapter": "a", "merged": "a"}, {}, "share a directory"),
@@ -519,7 +519,7 @@ def test_a_model_or_problems_that_changed_since_are_refused(
     assert not list(tmp_path.glob(".*")) and not (tmp_path / "a").exists()  # not even what could be
     if "nano-hard" in value:  # the student is what it was; the card says what it cannot know
         export(run, {"adapter": tmp_path / "a"})
-        assert "not available when this was exported" in card(tmp_path / "a")[1]
+        assert "not at hand when this was exported" in card(tmp_path / "a")[1]
 
 
 def test_damaged_weights_are_never_exported(quick_run: Run, tmp_path: Path) -> None:
@@ -528,7 +528,7 @@ def test_damaged_weights_are_never_exported(quick_run: Run, tmp_path: Path) -> N
     spoilt = bytearray(weights.read_bytes())
     spoilt[-1] ^= 1
     weights.write_bytes(spoilt)
-    with pytest.raises(StoreError, match="checksum is not the recorded one"):
+    with pytest.raises(StoreError, match="checksum is not the one that was noted"):
         export(run, {"adapter": tmp_path / "a"})
 
 
@@ -543,7 +543,7 @@ def test_the_command_writes_tells_and_refuses(quick_run: Run, alone: dict[str, s
         *("adapter", "merged", "dataset", "results", "next", "publish")
     ]
     assert "out/d: 24 rows, 3 files" in done.stdout
-    assert report.verdict_in_words(quick_run.summary) in " ".join(done.stdout.split())
+    assert report.verdict_in_words(quick_run.load_summary()) in " ".join(done.stdout.split())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "d", "m"]
     again = run_ssb(*asked, env=alone, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")

@@ -104,8 +104,8 @@ def killed(t: Try, folder: str) -> bool:
 
 
 def polite(code: int) -> Check:
-    """It says that the same command goes on, and ends with `code`."""
-    return lambda t, _: t.code == code and "the same command goes on from there" in t.log and "Traceback" not in t.log
+    """It says that the same command continues, and ends with `code`."""
+    return lambda t, _: t.code == code and "the same command continues from there" in t.log and "Traceback" not in t.log
 
 
 def refused(why: str) -> Check:

@@ -243,7 +243,7 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     from ssb_core import stages
     from ssb_core.config import presets
     from ssb_core.store import Store
-    from tests.conftest import run_stages
+    from tests.support.runs import run_stages
 
     journal = os.open(order["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     execute = stages.execute
@@ -259,7 +259,7 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     sys.addaudithook(Journal(folder, journal, Fault(*order["fault"]) if order["fault"] else None))
     try:
         with clean_errors():
-            settings = presets.load("quickstart", overrides=FAST)
+            settings = presets.load_config("quickstart", overrides=FAST)
             run_stages(settings, Store(folder / "store"), folder / "runs" / "run")
     except typer.Exit as e:
         return e.exit_code

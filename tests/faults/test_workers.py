@@ -19,10 +19,11 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tasks.ray_workers import overheard
-from tests.conftest import SMALL, run_stages
-from tests.faults.test_kill import committed, manifests
-from tests.support.processes import FAULTY, SSB, api, gone
+from tests.support.processes import FAULTY, SSB, api, gone, quickstart
+from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
+from tests.support.settings import SMALL
+from tests.support.store_files import committed, manifests
 
 pytestmark = pytest.mark.timeout(1200)
 CUT = (
@@ -34,7 +35,7 @@ CUT = (
     "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 16}]",
 )
 TWO = (*CUT, "execution.workers.count=2")
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in TWO for a in ("--set", s))]
+COMMAND = [*SSB, *quickstart("run", TWO)]
 
 
 @dataclass
@@ -104,7 +105,7 @@ def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_make
 ) -> None:
     assert survived.code == 0, survived.run.log()[-2000:]
     assert re.search(r"worker \d+ died with \d shards? in hand", survived.run.log())
-    run_stages(presets.load("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
+    run_stages(presets.load_config("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
     theirs = survived.run.folder / "store"
     assert manifests(theirs) == manifests(tmp_path / "store")
     made = {p.relative_to(tmp_path / "store") for p in (tmp_path / "store").glob("*/*/shards/*")}

@@ -17,7 +17,7 @@ import pytest
 
 from flows.cli import main as cli
 from ssb_core.models import NANO
-from tests.support.processes import SSB, cpu_of_children, run_ssb
+from tests.support.processes import SSB, cpu_of_children, quickstart, run_ssb
 
 
 def test_help_takes_less_than_half_a_second_of_a_core(alone: dict[str, str], tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ REFUSED = [
     (["--preset", "quickstart", "--set", "rollouts.samples=four"], "rollouts.samples"),
     (["--preset", "quickstart", "--set", "model.source=./nowhere"], "'./nowhere' is not a directory"),
     (["--preset", "quickstart", "--set", "problems.source=none.jsonl"], "none.jsonl does not exist"),
-    (["--preset", "quickstart", "--set", "problems.source=empty.jsonl"], "empty.jsonl holds no problems"),
+    (["--preset", "quickstart", "--set", "problems.source=empty.jsonl"], "empty.jsonl contains no problems"),
     (["--preset", "quickstart", "--set", "problems.source=unanswered.jsonl"], "line 1: no field 'answer'"),
-    (["--preset", "quickstart", "--set", "problems.source=ungradable.jsonl"], "(1 of 1 left out); the first is that"),
+    (["--preset", "quickstart", "--set", "problems.source=ungradable.jsonl"], "(1 of 1 problems are unverifiable)"),
     (["--preset", "quickstart", "--set", "problems.source=broken.jsonl"], "line 2: not valid JSON"),
     (["--preset", "quickstart", "--set", "evaluate.benchmarks.0.source=none.jsonl"], "none.jsonl does not exist"),
     (["--preset", "quickstart", "--from", "distill"], "--from distill: rollouts wave 1 is not in store"),
@@ -135,7 +135,7 @@ def test_the_plan_names_problems_left_out_for_their_gold(here: Callable[..., Any
         rows = "".join(json.dumps({"question": "1+1?", "answer": a}) + "\n" for a in answers)
         (tmp_path / f"{name}.jsonl").write_text(rows)
     sets = ["problems={source: mine.jsonl}", "evaluate.benchmarks=[{name: held, source: held-out.jsonl}]"]
-    done = here("plan", "--preset", "quickstart", *(a for s in sets for a in ("--set", s)), cwd=tmp_path)
+    done = here(*quickstart("plan", sets), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
         "note: mine.jsonl: 5 problems left out, reference answer cannot be used: 'mine-00002' (it is empty), "

@@ -49,7 +49,7 @@ def test_all_figures_as_json_and_a_page_only_where_asked(
     command = ["compare", "latest:base", "quick", "--json", *places(quick_run)]
     done = run_ssb(*command, env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(json.dumps(compare.figures(comparison)))
+    assert json.loads(done.stdout) == json.loads(json.dumps(compare.as_json(comparison)))
     assert list(tmp_path.iterdir()) == [] and not list(quick_run.directory.glob("compare-*"))
     done = run_ssb(*command, "--out", "new/flips.html", env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
 ) -> None:
     (found,) = comparison.benchmarks
     page, many = tmp_path / "page.html", replace(found, improved=found.improved * 12)
-    compare_command.run(replace(comparison, benchmarks=(many,)), 10, as_json=False, out=page)
+    compare_command.print_comparison(replace(comparison, benchmarks=(many,)), 10, as_json=False, out=page)
     text = shown(narrow)
     assert max(len(line.rstrip()) for line in text.splitlines() if str(page) not in line) <= 100
     words = " ".join(text.split())
@@ -98,11 +98,22 @@ def test_by_default_the_page_lies_beside_the_second_runs_report(comparison: Comp
 def test_what_models_wrote_steers_no_terminal(comparison: Comparison, narrow: Console, tmp_path: Path) -> None:
     (found,) = comparison.benchmarks
     flip = found.improved[0]
-    hostile = Sample("p", 0, 0, "hash", (1,), "text", "stop", Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99))
+    hostile = Sample(
+        problem_id="p",
+        index=0,
+        seed=0,
+        prompt_hash="hash",
+        completion_ids=(1,),
+        text="text",
+        finish_reason="stop",
+        verdict=Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99),
+    )
     first = replace(flip.first, samples=(hostile,))
     second = replace(flip.second, samples=(replace(hostile, verdict=Verdict("correct", r"\frac{1}{2}")),))
     told = replace(found, improved=(compare.Flip(first, second),), worsened=())
-    compare_command.run(replace(comparison, benchmarks=(told,)), 5, as_json=False, out=tmp_path / "page.html")
+    compare_command.print_comparison(
+        replace(comparison, benchmarks=(told,)), 5, as_json=False, out=tmp_path / "page.html"
+    )
     text = shown(narrow)
     assert "\x1b" not in text and "\u202e" not in text
     assert r"wrong  \x1b[2J\u202e" in text and r"right  \frac{1}{2}" in text

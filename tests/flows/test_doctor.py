@@ -15,7 +15,7 @@ import pytest
 from flows.cli import doctor
 from ssb_core.models import NANO
 from ssb_core.store import Store
-from tests.support.processes import SSB, run_ssb
+from tests.support.processes import SSB, quickstart, run_ssb
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -99,8 +99,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
         "HF_HUB_OFFLINE": "1",
     }
     changes = ["model.source=acme/none", "problems={source: none.jsonl}", "execution.device=mps"]
-    command = [*SSB, "doctor", "--preset", "quickstart", "--store", "taken/store"]
-    command += [a for c in changes for a in ("--set", c)]
+    command = [*SSB, *quickstart("doctor", changes, "--store", "taken/store")]
     limited = ["bash", "-c", 'ulimit -n 200; exec "$@"', "bash", *command]
     done = subprocess.run(limited, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -111,7 +110,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
     assert statuses["open"] == statuses["disk"] == "warning"
     assert done.stdout.endswith("\n6 problems, 2 warnings\n")
     assert "-m pip install 'peft>=0.21'\n" in done.stdout
-    assert "-> prefect server start, or go on with a temporary server: unset PREFECT_API_URL\n" in done.stdout
+    assert "-> prefect server start, or use a temporary server: unset PREFECT_API_URL\n" in done.stdout
     assert "secret" not in done.stdout + done.stderr and done.stderr == ""
     assert {p.name for p in tmp_path.iterdir()} == {"taken", "site"}
 
@@ -121,8 +120,8 @@ def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looke
 ) -> None:
     from ssb_core.config import presets
 
-    monkeypatch.setattr(doctor, "api", lambda: [])  # a server of this process's own is another test's matter
-    assert not doctor.run(Store(tmp_path / "store"), lambda: presets.load("nope"))
+    monkeypatch.setattr(doctor, "check_api", lambda: [])  # a server of this process's own is another test's matter
+    assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load_config("nope"))
     told = capsys.readouterr().out
     assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
 
@@ -132,9 +131,5 @@ def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looke
     [("3.7.7", "3.7.7", "ok"), ("3.6.0", "3.7.7", "warning"), ("2.20.1", "3.7.7", "problem")],
 )
 def test_versions_of_server_and_client_are_compared(server: str, client: str, status: str) -> None:
-    check = doctor.versions(server, client)
+    check = doctor.check_versions(server, client)
     assert check.status == status and bool(check.remedy) == (status != "ok")
-
-
-def test_an_address_is_shown_without_its_password() -> None:
-    assert doctor.without_password("http://u:p@host:4200/api?key=s") == "http://host:4200/api"

@@ -15,7 +15,7 @@ from ssb_core.progress import Progress
 from ssb_core.results import hint_effect
 from ssb_core.results.hint_effect import TokenInContext
 from ssb_core.runs import Run
-from ssb_core.signal.marks import Mark, Shift
+from ssb_core.signal.marks import Shift, TokenEffect
 from tests.support.processes import run_ssb
 
 
@@ -29,8 +29,10 @@ def test_all_figures_as_json_and_nothing_is_written(quick_run: Run, alone: dict[
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert figures["run"] == "quick"
-    assert figures["storage"]["tokens"] == quick_run.summary["signal"]["tokens"] and figures["storage"]["ratio"] > 1
-    assert figures["certificates"]["max_kl_error"] == quick_run.summary["signal"]["max_kl_error"]
+    assert (
+        figures["storage"]["tokens"] == quick_run.load_summary()["signal"]["tokens"] and figures["storage"]["ratio"] > 1
+    )
+    assert figures["certificates"]["max_kl_error"] == quick_run.load_summary()["signal"]["max_kl_error"]
     assert (figures["survey"]["traces"], len(figures["survey"]["moments"])) == (3, 2)
     assert "survey: 3/3 traces" in done.stderr
     assert files() == before and list(tmp_path.iterdir()) == []
@@ -42,12 +44,12 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
     found = hint_effect.measure(quick_run, 8, 3, Progress())
     hostile = Shift("\x1b[2J\n" + "x" * 50, 0.1234, 0.995)
     long = TokenInContext(
-        "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", Mark("\r", 1.5, hostile, hostile)
+        "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", TokenEffect("\r", 1.5, hostile, hostile)
     )
     monkeypatch.setattr(
         hint_effect, "measure", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))
     )
-    signal_command.run(quick_run, 8, 3, as_json=False)
+    signal_command.print_signal(quick_run, 8, 3, as_json=False)
     shown = narrow.file.getvalue()  # type: ignore[attr-defined]
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 100

@@ -10,7 +10,7 @@ import torch
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, open_sampler, seed_for
+from ssb_core.engines import SampleRequest, open_sampler, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
@@ -18,15 +18,16 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import execute
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
-from tests.conftest import run_stages, sampled
+from tests.support.runs import run_stages
+from tests.support.sampling import sampled
 
 pytestmark = pytest.mark.gpu
 
 
 def greedy(nano: models.ResolvedModel, device: str) -> list[Completion]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     with open_sampler(nano, Execution(device=device)) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
         return sampled(sampler, requests, Decoding(temperature=0.0, max_new_tokens=160))
 
 
@@ -38,8 +39,8 @@ def test_greedy_completions_agree_with_the_cpu(nano: models.ResolvedModel) -> No
 def test_the_small_pipeline_runs_and_certifies_its_signal(small: RunConfig, tmp_path: Path) -> None:
     on_gpu = small.model_copy(update={"execution": small.execution.model_copy(update={"device": "cuda"})})
     run: Run = run_stages(on_gpu, Store(tmp_path / "store"), tmp_path / "run")
-    assert run.summary["yield"]["taught"] >= 24
-    assert run.summary["signal"]["max_kl_error"] < 1e-4
+    assert run.load_summary()["yield"]["taught"] >= 24
+    assert run.load_summary()["signal"]["max_kl_error"] < 1e-4
 
 
 def free() -> int:
@@ -61,10 +62,10 @@ def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small:
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_completion(nano: models.ResolvedModel) -> None:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=512))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=512))
     warm = Decoding(temperature=0.8, max_new_tokens=64)
     with open_sampler(nano, Execution(device="cuda", batch_size=512, engine="transformers")) as sampler:
-        requests = [Request(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
         expected = sampled(sampler, requests, warm)
         torch.cuda.empty_cache()
         room = torch.cuda.memory_allocated() + 2**26
@@ -83,12 +84,12 @@ def test_vllm_writes_what_transformers_writes(nano: models.ResolvedModel, replic
     if torch.cuda.device_count() < replicas:
         pytest.skip(f"needs {replicas} GPUs")
     warm = Decoding(temperature=0.8, max_new_tokens=160)
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     found = []
     for engine in ("transformers", "vllm"):
         options = {"data_parallel_size": replicas, "gpu_memory_utilization": 0.3}
         execution = Execution.model_validate({"device": "cuda", "engine": engine, "vllm": options})
         with open_sampler(nano, execution) as sampler:
             shown = [(p.id, sampler.encode(prompts.tutor_messages(p.question))) for p in asked]
-            found.append(sampled(sampler, [Request(ids, seed_for("test", 0, i, 0)) for i, ids in shown], warm))
+            found.append(sampled(sampler, [SampleRequest(ids, seed_for("test", 0, i, 0)) for i, ids in shown], warm))
     assert sum(a == b for a, b in zip(*found, strict=True)) >= 0.99 * len(asked)

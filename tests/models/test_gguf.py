@@ -113,10 +113,10 @@ def test_a_damaged_conversion_is_made_again(copied: models.ResolvedModel, harm: 
         weights.write_bytes(before[:1000])
     else:
         (directory / gguf.RECORD).write_text("[")
-    assert not gguf.whole(directory)
+    assert not gguf.is_complete(directory)
     notes = Notes()
     assert models.local(copied, notes) == str(directory)
-    assert gguf.whole(directory) and weights.read_bytes() == before
+    assert gguf.is_complete(directory) and weights.read_bytes() == before
     assert notes.texts == [f"converting tiny.gguf to float32 safetensors, once: {directory}"]
     assert weights.stat().st_mode == (directory / gguf.RECORD).stat().st_mode
 
@@ -151,7 +151,7 @@ def test_two_processes_convert_once(tiny: Path, tmp_path: Path) -> None:
     ]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert outputs[0][0] == outputs[1][0] and gguf.whole(Path(outputs[0][0].strip()))
+    assert outputs[0][0] == outputs[1][0] and gguf.is_complete(Path(outputs[0][0].strip()))
     assert sum(error.count("converting") for _, error in outputs) == 1
     assert len(list((tmp_path / "models").iterdir())) == 1
 

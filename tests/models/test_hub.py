@@ -92,13 +92,14 @@ import json, logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     try:
-        told[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
+        results[source] = models.resolve(config.ModelConfig(source=source, revision=revision), Path("store")).identity
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 
@@ -106,28 +107,30 @@ ENDS = """
 import json, sys
 from types import SimpleNamespace
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
-        told[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
+        results[source] = models.end_of_turn(model, SimpleNamespace(eos_token_id=None, chat_template=None))
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 
 LOAD = """
 import json, sys
 from ssb_core import config, models
-told = {}
+from ssb_core.errors import ConfigError
+results = {}
 for source, revision in json.loads(sys.argv[1]):
     model = models.ResolvedModel(source=source, revision=revision, identity="", dtype="float32")
     try:
-        told[source] = str(models.load_model(model, "cpu"))
+        results[source] = str(models.load_model(model, "cpu"))
     except ConfigError as e:
-        told[source] = str(e)
-print(json.dumps(told))
+        results[source] = str(e)
+print(json.dumps(results))
 """
 
 
@@ -262,17 +265,4 @@ def test_data_sets_are_asked_for_with_the_token_of_the_environment_only(
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
     monkeypatch.setenv("HF_TOKEN", value)
     monkeypatch.setattr(datasets, "load_dataset", rows)
-    assert len(problems.load(ProblemsConfig(source=f"acme/set{len(value)}"))) == 1
-
-
-def test_errors_of_libraries_are_stripped_of_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssb_core.models.hub import redacted, token
-
-    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
-    monkeypatch.setenv("HF_TOKEN", f" {CANARY}\n")
-    assert token() == CANARY
-    assert redacted(f"Illegal header value b'Bearer {CANARY}'") == "Illegal header value b'Bearer <HF_TOKEN>'"
-    monkeypatch.setenv("HF_TOKEN", "two\nlines")
-    assert "lines" not in redacted("Illegal header value b'Bearer two\\nlines'")
-    monkeypatch.delenv("HF_TOKEN")
-    assert token() is False and redacted("as it is") == "as it is"
+    assert len(problems.load_problems(ProblemsConfig(source=f"acme/set{len(value)}"))) == 1

@@ -52,7 +52,7 @@ def source(tmp_path: Path) -> str:
 
 
 def load(source: str, **fields: Any) -> ProblemSet:
-    return problems.load(ProblemsConfig(source=source, **FIELDS, **fields))
+    return problems.load_problems(ProblemsConfig(source=source, **FIELDS, **fields))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_orders_and_names_are_those_of_the_stores_that_are_there(
 
 
 def test_requests_have_the_fingerprints_they_always_had(tmp_path: Path) -> None:
-    wave = Pipeline.of(presets.load("quickstart"), tmp_path).wave(0, 64)
+    wave = Pipeline.of(presets.load_config("quickstart"), tmp_path).wave(0, 64)
     assert wave.rollouts.inputs() == ["c682f28a398de661"]
 
 
@@ -111,8 +111,8 @@ def test_a_set_can_be_sent_to_another_process_with_its_problems(source: str) -> 
 def test_a_repeated_id_is_named_wherever_it_stands(tmp_path: Path, ids: str) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text("".join(json.dumps({"id": i, "question": "?", "answer": "1"}) + "\n" for i in ids))
-    with pytest.raises(ConfigError, match=r"the id 'a' stands in line \d too"):
-        problems.load(ProblemsConfig(source=str(path), id="id"))
+    with pytest.raises(ConfigError, match=r"the id 'a' is already used in line \d"):
+        problems.load_problems(ProblemsConfig(source=str(path), id="id"))
 
 
 def test_a_part_is_one_object_so_that_it_is_digested_once(source: str) -> None:
@@ -160,9 +160,9 @@ def test_a_set_takes_little_more_memory_than_its_order(
     path = write_problems(tmp_path / f"many.{ending}", MANY)
     config = ProblemsConfig(source=str(path), id="id", shuffle_seed=1, distinct=True)
     write_problems(tmp_path / f"few.{ending}", 10)  # what is loaded once is no part of it
-    problems.load(config.model_copy(update={"source": str(tmp_path / f"few.{ending}")}))
+    problems.load_problems(config.model_copy(update={"source": str(tmp_path / f"few.{ending}")}))
     tracemalloc.start()
-    wave = problems.load(config)[: MANY - 1]
+    wave = problems.load_problems(config)[: MANY - 1]
     inputs = shard_inputs(wave, 32)
     now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

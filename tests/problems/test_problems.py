@@ -21,7 +21,7 @@ def config(path: Path, **fields: object) -> ProblemsConfig:
 
 
 def load(path: Path, **fields: object) -> problems.ProblemSet:
-    return problems.load(config(path, **fields))
+    return problems.load_problems(config(path, **fields))
 
 
 def lines(path: Path, *answers: object) -> Path:
@@ -65,15 +65,15 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no problems"),
-        ("\n\n", "holds no problems"),
+        ("", "contains no problems"),
+        ("\n\n", "contains no problems"),
         ('{"question": "x"', "line 1: not valid JSON"),
         ('{"question": "x", "answer": "1"}\n[1]', "line 2: expected a JSON object"),
         ('{"question": "x", "answer": "1"}\n{"question": "y"}', "line 2: no field 'answer'; the fields are: question"),
         ('{"question": "x", "answer": null}', "line 1: no field 'answer'"),
         (
             '{"question": "x", "answer": " "}',
-            "(1 of 1 left out); the first is that of 'bad-00001': it is empty\n  remedy",
+            "(1 of 1 problems are unverifiable); the first is that of 'bad-00001': it is empty\n  remedy",
         ),
         ('{"question": " ", "answer": "1"}', "line 1: the question is empty"),
         ('{"question": "x", "answer": NaN}', "line 1: field 'answer' must be text or a finite number"),
@@ -109,10 +109,10 @@ def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str
     ("id", "said"),
     [
         ("", "is empty"),
-        ("a\nb", "holds characters that do not show"),
-        ("a\x00", "holds characters that do not show"),
-        ("\x1b[31mred", "holds characters that do not show"),
-        ("a\u202eb", "holds characters that do not show"),
+        ("a\nb", "contains characters that cannot be displayed"),
+        ("a\x00", "contains characters that cannot be displayed"),
+        ("\x1b[31mred", "contains characters that cannot be displayed"),
+        ("a\u202eb", "contains characters that cannot be displayed"),
         (None, "no field 'id'"),
         ([1], "must be text or a finite number"),
     ],
@@ -199,8 +199,8 @@ def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path
     rejected = problems.rejections(config(path))
     assert [(r.problem_id, r.stage) for r in rejected] == [(f"set-0000{i}", "load") for i in (2, 4, 6)]
     assert rejected[0].reason == "it is empty" and "1000" in rejected[1].reason
-    assert rejected[2].reason == "it holds no answer of form 'boxed'"
-    assert [p.answer for p in problems.left_out(config(path))] == [" ", "9" * 2000, "\\boxed{}"]
+    assert rejected[2].reason == "it has no answer of form 'boxed'"
+    assert [p.answer for p in problems.unverifiable(config(path))] == [" ", "9" * 2000, "\\boxed{}"]
 
 
 def test_limit_and_shuffle_apply_to_the_usable_problems(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_set_whose_every_gold_is_bad_is_refused_with_the_first_and_the_remedy(
     path = lines(tmp_path / "set.jsonl", "12 apples", "13")
     with pytest.raises(ConfigError) as refused:
         load(path, form=form)
-    for said in (str(path), "(2 of 2 left out)", "'set-00001'", "problems.answer, now 'answer'", f"now '{form}'"):
+    for said in (str(path), "2 of 2 problems are", "'set-00001'", "problems.answer, now 'answer'", f"now '{form}'"):
         assert said in str(refused.value)
 
 
@@ -229,7 +229,7 @@ def test_choice_sets_hold_letters_and_anything_else_is_left_out(tmp_path: Path) 
 def test_a_benchmark_rejects_as_a_training_set_does(tmp_path: Path) -> None:
     path = lines(tmp_path / "set.jsonl", "1", "")
     benchmark = Benchmark(name="mine", source=str(path))
-    assert [p.answer for p in problems.load(benchmark)] == ["1"]
+    assert [p.answer for p in problems.load_problems(benchmark)] == ["1"]
     assert problems.rejections(benchmark) == (Rejection("set-00002", "load", "it is empty"),)
 
 
@@ -243,7 +243,7 @@ def test_no_gold_of_the_public_sets_is_bad(data: Path) -> None:
 def test_an_id_that_stands_twice_is_refused_though_one_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "twice.jsonl"
     path.write_text('{"n": 1, "question": "x", "answer": "1"}\n{"n": 1, "question": "y", "answer": ""}\n')
-    with pytest.raises(ConfigError, match="line 2: the id '1' stands in line 1 too"):
+    with pytest.raises(ConfigError, match="line 2: the id '1' is already used in line 1"):
         load(path, id="n")
 
 
@@ -261,7 +261,7 @@ def test_invalid_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 def test_embedded_sets_have_the_promised_sizes_and_unique_ids() -> None:
     for name, size in (("nano-train", 4096), ("nano-test", 512), ("nano-hard", 256)):
-        found = problems.load(ProblemsConfig(source=name))
+        found = problems.load_problems(ProblemsConfig(source=name))
         assert len(found) == len({p.id for p in found}) == len({p.question for p in found}) == size
 
 
@@ -271,8 +271,8 @@ def test_distinct_questions_are_asked_once_and_held_out_ones_are_new(tmp_path: P
     asked = [f"How many are {i % 30} and {i % 7}?" for i in range(60)] + ["how many  are 3 and 3?"]
     path.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in asked))
     whole = ProblemsConfig(source=str(path), form="exact", shuffle_seed=1, distinct=True)
-    train = problems.load(whole.model_copy(update={"limit": 20}))
-    rest = problems.load(whole.model_copy(update={"skip": 20}))
+    train = problems.load_problems(whole.model_copy(update={"limit": 20}))
+    rest = problems.load_problems(whole.model_copy(update={"skip": 20}))
     words = [" ".join(p.question.lower().split()) for p in (*train, *rest)]
     assert len(words) == len(set(words)) == len({" ".join(q.lower().split()) for q in asked})
-    assert len(problems.load(whole.model_copy(update={"distinct": False}))) == 61
+    assert len(problems.load_problems(whole.model_copy(update={"distinct": False}))) == 61

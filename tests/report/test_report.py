@@ -18,16 +18,13 @@ from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
 from ssb_core.errors import ConfigError
 from ssb_core.records import Rejection
 from ssb_core.report import charts
-from ssb_core.report import html as html_report
 from ssb_core.report.charts import canvas
-from ssb_core.report.tables import breakdown
-from ssb_core.results import hint_effect, problem_history, queries
+from ssb_core.results import hint_effect, problem_history, queries, wording
 from ssb_core.runs import Run
-from ssb_core.signal.marks import Mark, Marked, Shift
+from ssb_core.signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ssb_core.store import Store, write_json
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, mark_all, poison
+from tests.support.runs import HOSTILE, copied, mark_all, poison, run_stages
 
 SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
 
@@ -50,8 +47,8 @@ def benchmark(
     return {"benchmarks": {"math500": {"n": 500, "samples": 1, "models": models, "paired": paired, **whole}}}
 
 
-def hot(text: str, kl: float) -> Mark:
-    return Mark(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
+def hot(text: str, kl: float) -> TokenEffect:
+    return TokenEffect(text, kl, Shift(text, 0.25, 0.75), Shift("-", 0.5, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ def html(quick_run: Run) -> str:
 def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
     path = report.write(quick_run)
     assert path == quick_run.directory / "report.html"
-    page, summary = Page(path.read_text(encoding="utf-8")), quick_run.summary
+    page, summary = Page(path.read_text(encoding="utf-8")), quick_run.load_summary()
     rows = report.results_table(summary)
     assert page.tables["results"] == [list(rows[0]), *(list(row.values()) for row in rows)]
     for row in rows:
@@ -80,7 +77,7 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
 
 
 def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html: str) -> None:
-    steps, counts = queries.load_funnel(quick_run), quick_run.summary["yield"]
+    steps, counts = queries.load_funnel(quick_run), quick_run.load_summary()["yield"]
     assert [s.name for s in steps] == ["sampled", "mixed", "taught", "trained on"]
     assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
     for before, after in itertools.pairwise(steps):
@@ -95,7 +92,7 @@ def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html:
 
 
 def test_the_stage_table_is_the_summarys(quick_run: Run, html: str) -> None:
-    summary = quick_run.summary
+    summary = quick_run.load_summary()
     rows = {row[0]: row for row in Page(html).tables["stages"][1:]}
     assert list(rows) == ["rollouts", "select", "teach", "distill", "evaluate"]
     for name, stage in summary["stages"].items():
@@ -104,12 +101,12 @@ def test_the_stage_table_is_the_summarys(quick_run: Run, html: str) -> None:
         assert rows[name][6] == (f"{stage['tokens']:,}" if "tokens" in stage else "")
         assert rows[name][7] == summary["fingerprints"][name]
     for name in ("rollouts", "evaluate"):
-        assert summary["stages"][name]["tokens"] == sum(m.facts["tokens"] for m in quick_run.manifests(name))
+        assert summary["stages"][name]["tokens"] == sum(m.stats["tokens"] for m in quick_run.manifests(name))
 
 
 def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: Path) -> None:
     run = copied(quick_run, tmp_path)
-    summary = run.summary
+    summary = run.load_summary()
     for model, left in (("base", ["ssb"]), ("ssb", [])):
         summary["benchmarks"]["nano-test"]["models"][model]["vote_calibration"] = []
         write_json(run.directory / "summary.json", summary)
@@ -164,7 +161,7 @@ def test_a_run_that_stopped_early_leaves_out_what_it_lacks(
     for heading, since in expected.items():
         assert (f"\n{heading}\n" in headings) == (reached >= since), heading
     assert set(report.draw_charts(run)) == {k for k, n in {"yield": 1, "training": 3}.items() if reached >= n}
-    assert report.verdict_in_words(run.summary) == "This run did not evaluate its models."
+    assert report.verdict_in_words(run.load_summary()) == "This run did not evaluate its models."
 
 
 def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: RunConfig, tmp_path: Path) -> None:
@@ -175,16 +172,16 @@ def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: Run
     )
     spoilt = small.model_copy(update={"problems": ProblemsConfig(source=str(mixed))})
     run = run_stages(spoilt, Store(tmp_path / "store"), tmp_path / "runs" / "spoilt", stop="select")
-    assert (run.summary["yield"]["problems"], run.summary["yield"]["bad_gold"]) == (1, 2)
+    assert (run.load_summary()["yield"]["problems"], run.load_summary()["yield"]["bad_gold"]) == (1, 2)
     page = Page(report.page(run))
     assert page.tables[""][:3] == [
         ["problem", "its reference answer"],
         ["mixed-00002", "it is empty"],
-        ["mixed-00003", "it holds no answer of form 'boxed'"],
+        ["mixed-00003", "it has no answer of form 'boxed'"],
     ]
     told = problem_history.load_history(run, "mixed-00003")
-    assert told.rejection == Rejection("mixed-00003", "load", "it holds no answer of form 'boxed'")
-    assert "reference answer: it holds no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
+    assert told.rejection == Rejection("mixed-00003", "load", "it has no answer of form 'boxed'")
+    assert "reference answer: it has no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
     assert "Which <b>?" in problem_history.render(told)
 
 
@@ -199,8 +196,8 @@ def test_a_benchmarks_bad_golds_are_counted_and_listed_under_its_results(
     benchmarks = (Benchmark(name="held", source=str(held)),)
     spoilt = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": benchmarks})})
     run = run_stages(spoilt, copied(quick_run, tmp_path).store, tmp_path / "runs" / "spoilt")
-    bench = run.summary["benchmarks"]["held"]
-    assert (bench["n"], bench["bad_gold"], run.summary["yield"]["bad_gold"]) == (1, 1, 0)
+    bench = run.load_summary()["benchmarks"]["held"]
+    assert (bench["n"], bench["bad_gold"], run.load_summary()["yield"]["bad_gold"]) == (1, 1, 0)
     html = report.page(run)
     assert Page(html).tables[""][:2] == [["problem", "its reference answer"], ["held-00002", "it is empty"]]
     assert html.index("<h2>Results") < html.index("held-00002") < html.index("<h2>From problems to traces")
@@ -298,9 +295,9 @@ def test_majority_vote_and_pass_at_k_have_columns_only_where_problems_have_sever
 
 
 def test_accuracy_by_level_in_the_html_is_the_summarys(quick_run: Run, html: str) -> None:
-    found = quick_run.summary["benchmarks"]["nano-test"]
+    found = quick_run.load_summary()["benchmarks"]["nano-test"]
     told = Page(html).tables
-    (title,) = breakdown(quick_run.summary)
+    (title,) = report.breakdown(quick_run.load_summary())
     assert title == "nano-test (partial: 48 of 512 problems) by level"
     heading, *rows = told[title.replace(" ", "-")]
     assert heading == ["level", "problems", "base", "ssb"]
@@ -346,8 +343,8 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
 
     narrow = Console(width=width, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
-    rows = report.results_table(quick_run.summary)
-    narrow.print(console.results(rows))
+    rows = report.results_table(quick_run.load_summary())
+    narrow.print(console.results_table(rows))
     printed = narrow.file.getvalue()  # type: ignore[attr-defined]
     heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
     shown = [name for name in rows[0] if name not in spared]
@@ -356,8 +353,8 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
 
 
 def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:
-    bench = quick_run.summary["benchmarks"]["nano-test"]
-    gold = {p.id: p.answer for p in problems.load(queries.load_config(quick_run).evaluate.benchmarks[0])}
+    bench = quick_run.load_summary()["benchmarks"]["nano-test"]
+    gold = {p.id: p.answer for p in problems.load_problems(queries.load_config(quick_run).evaluate.benchmarks[0])}
     for evaluation in queries.load_evaluations(quick_run):
         tables = quick_run.store.tables(evaluation.manifest, ["problem_id", "verdict"])
         rows = [row for table in tables for row in table.to_pylist()]
@@ -379,29 +376,29 @@ def test_the_headline_without_a_student_says_so() -> None:
     [(4.21, "4.2 s"), (59.96, "1 min 00 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations(seconds: float, shown: str) -> None:
-    assert report.duration(seconds) == shown
+    assert wording.duration(seconds) == shown
 
 
 def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_path: Path) -> None:
     run = copied(quick_run, tmp_path)
-    summary = run.summary
+    summary = run.load_summary()
     result = summary["benchmarks"]["nano-test"]
     result["models"]["grpo"] = result["models"]["ssb"]
     result["paired"]["grpo-base"] = result["paired"]["ssb-base"]
     write_json(run.directory / "summary.json", summary)
-    assert [r["model"] for r in report.results_table(run.summary)] == ["base", "ssb", "grpo"]
-    figure = charts.draw_accuracy(run.summary["benchmarks"])
+    assert [r["model"] for r in report.results_table(run.load_summary())] == ["base", "ssb", "grpo"]
+    figure = charts.draw_accuracy(run.load_summary()["benchmarks"])
     assert figure is not None
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
-    models = run.summary["benchmarks"]["nano-test"]["models"]
+    models = run.load_summary()["benchmarks"]["nano-test"]["models"]
     assert heights == pytest.approx([100 * models[m]["accuracy"] for m in ("base", "grpo", "ssb")])
-    assert json.loads((run.directory / "summary.json").read_text()) == run.summary
+    assert json.loads((run.directory / "summary.json").read_text()) == run.load_summary()
 
 
 def test_a_run_of_another_version_is_refused_by_name(quick_run: Run, tmp_path: Path) -> None:
     old = tmp_path / "old"
     old.mkdir()
-    (old / "summary.json").write_text(json.dumps({k: v for k, v in quick_run.summary.items() if k != "format"}))
+    (old / "summary.json").write_text(json.dumps({k: v for k, v in quick_run.load_summary().items() if k != "format"}))
     with pytest.raises(ConfigError, match="run old was made by another version of ssb"):
         Run.named(tmp_path, "latest", quick_run.store)
 
@@ -426,7 +423,7 @@ def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: P
     run = copied(quick_run, tmp_path)
     hostile = HOSTILE.replace("</pre>", "")  # where this page's text is looked for below
     shown = [hot("It is", 0.004), hot("\n", 0.01), hot("", 0.02), hot("é", 0.3), hot(hostile, 7.0), hot("\n\ufffd", 0)]
-    mark_all(run, Marked("p<b>", 900, tuple(shown)))
+    mark_all(run, AnnotatedSolution("p<b>", 900, tuple(shown)))
     html = report.page(run)
     page = Page(html)
     (solution,) = re.findall(r'<pre class="heat" id="heat">(.*?)</pre>', html, re.DOTALL)
@@ -447,7 +444,7 @@ def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: P
     assert "The taught solution to p<b>, coloured" in words and "It is 1.222 nats a token in the mean." in words
     assert "These are the first 6 of 900 tokens." in words
     assert "below 0.01 0.01 0.03 0.1 0.3 1 3 or more" in words
-    assert all(f".heat{step} {{" in html for step in range(len(html_report.HEAT) + 1))
+    assert all(f".heat{step} {{" in html for step in range(len(report.HEAT) + 1))
 
 
 def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no_heat_map(
@@ -459,7 +456,11 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
     shards = hint_effect._shards(run.manifests("teach"))
     monkeypatch.setattr(hint_effect, "_shards", lambda manifests: [shards[0]] * 4)
-    found = iter([Marked("most", 1, (hot("x", 0.5),)), None, Marked("least", 1, (hot("x", 0.1),))])
-    monkeypatch.setattr(Marked, "load", lambda metadata: next(found, Marked("median", 1, (hot("x", 0.2),))))
+    found = iter(
+        [AnnotatedSolution("most", 1, (hot("x", 0.5),)), None, AnnotatedSolution("least", 1, (hot("x", 0.1),))]
+    )
+    monkeypatch.setattr(
+        AnnotatedSolution, "load", lambda metadata: next(found, AnnotatedSolution("median", 1, (hot("x", 0.2),)))
+    )
     shown = hint_effect.load_annotated_solution(run)
     assert shown and shown.problem_id == "median"

@@ -17,9 +17,8 @@ from ssb_core.report import compare_html
 from ssb_core.results import compare
 from ssb_core.results.compare import Answered, Compared, Flip, Score, Side
 from ssb_core.runs import Run
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, poison
+from tests.support.runs import HOSTILE, copied, poison, run_stages
 
 PENS = "Mia has {} pens. She buys 2 more. How many pens does Mia have now?"
 
@@ -47,13 +46,25 @@ def answered(rights: str, answers: str = "") -> Answered:
         Verdict("correct" if right == "+" else "incorrect", letter if letter != " " else None)
         for right, letter in zip(rights, answers or "x" * len(rights), strict=True)
     ]
-    samples = (Sample("p", i, 0, "hash", (1,), "text", "stop", v) for i, v in enumerate(verdicts))
+    samples = (
+        Sample(
+            problem_id="p",
+            index=i,
+            seed=0,
+            prompt_hash="hash",
+            completion_ids=(1,),
+            text="text",
+            finish_reason="stop",
+            verdict=v,
+        )
+        for i, v in enumerate(verdicts)
+    )
     return Answered(Problem("p", "?", "1"), tuple(samples))
 
 
 def test_accuracy_intervals_and_difference_are_those_of_the_summary(quick_run: Run) -> None:
     (found,) = compare.compare(*sides(quick_run)).benchmarks
-    told = quick_run.summary["benchmarks"]["nano-test"]
+    told = quick_run.load_summary()["benchmarks"]["nano-test"]
     for score, model in ((found.first, "base"), (found.second, "ssb")):
         of = told["models"][model]
         assert (score.accuracy, list(score.ci95), score.samples) == (of["accuracy"], of["ci95"], told["samples"])
@@ -113,7 +124,7 @@ def test_problems_with_the_same_id_and_another_question_are_not_compared(
     with pytest.raises(ConfigError, match="no benchmark to compare on: first:base was evaluated on pens; quick:ssb"):
         compare.compare(first, Side(run, "ssb"))
     asked(tmp_path / "a.jsonl", 3, 9)
-    load._read_as.cache_clear()
+    load._read_version.cache_clear()
     with pytest.raises(ConfigError, match=r"a\.jsonl is no longer what run first read.*\n  remedy"):
         compare.compare(first, second)
 
@@ -175,7 +186,13 @@ def test_the_most_common_answer_is_none_where_most_samples_state_none() -> None:
 
 def differs(difference: float, ci95: tuple[float, float], p_value: float) -> PairedDifference:
     return PairedDifference(
-        difference, ci95, p_value, wins=8, losses=2, standard_error=0.03, minimum_detectable_effect=0.1
+        difference=difference,
+        ci95=ci95,
+        p_value=p_value,
+        wins=8,
+        losses=2,
+        standard_error=0.03,
+        minimum_detectable_effect=0.1,
     )
 
 
@@ -212,7 +229,7 @@ def test_the_page_has_both_texts_of_every_flip_beside_each_other_as_text(quick_r
 
 def test_the_figures_are_plain_json_with_every_flip_by_id(quick_run: Run) -> None:
     comparison = compare.compare(*sides(quick_run))
-    told = json.loads(json.dumps(compare.figures(comparison), allow_nan=False))["benchmarks"]["nano-test"]
+    told = json.loads(json.dumps(compare.as_json(comparison), allow_nan=False))["benchmarks"]["nano-test"]
     (found,) = comparison.benchmarks
     assert [f["id"] for f in told["improved"]] == [f.first.problem.id for f in found.improved]
     assert all(f["change"] == f["second"]["correct"] - f["first"]["correct"] for f in told["worsened"])

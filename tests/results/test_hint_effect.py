@@ -19,12 +19,12 @@ from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, from_row, schema
 from ssb_core.results import hint_effect
 from ssb_core.runs import Run
-from ssb_core.signal import codecs, hint, layout, marks
-from ssb_core.signal.marks import Marked, pieces
+from ssb_core.signal import codecs, hint, layout, shards
+from ssb_core.signal.annotate import decode, token_texts
+from ssb_core.signal.marks import AnnotatedSolution
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe
-from tests.conftest import run_stages
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def naive(model: Any, trace: TeacherTrace, t: float) -> dict[str, torch.Tensor]:
 def test_the_hints_effect_is_that_of_full_logits(
     quick_run: Run, base: Any, codec: str, atol: float, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hint, "chunk_of", lambda head_VH: 7)  # so that a trace takes several chunks
+    monkeypatch.setattr(hint, "chunk_size", lambda head_VH: 7)  # so that a trace takes several chunks
     trace, signal, origin = next(captured(quick_run))
     head_VH = models.head_weight(base)
     whole = {**origin, "codec": codec, "k": len(head_VH), "temperature": 2.0}  # top-k of all is all
     asked = whole if codec == "topk/2" else {k: v for k, v in whole.items() if k != "k"}
-    teacher = hint.on_device(codecs.encode(signal["hidden"], head_VH, None, asked), asked, base)
+    teacher = hint.teacher_on_device(codecs.encode(signal["hidden"], head_VH, None, asked), asked, base)
     (states_NH,) = hint.bare_states(base, [trace], 0)
     found, full = hint.effect(base, states_NH, teacher, temperature), naive(base, trace, temperature)
     assert len(found.kl_N) == len(trace.completion_ids) > 7
@@ -106,7 +106,7 @@ def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: A
     found = hint_effect.measure(quick_run, 0, 5, Progress())
     traces = [trace for trace, _, _ in captured(quick_run)]
     assert (found.traces, found.of) == (len(traces), len(traces))
-    assert found.tokens == quick_run.summary["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
+    assert found.tokens == quick_run.load_summary()["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
     assert [at.temperature for at in found.at] == [1.0, 2.0]
     for at in found.at:
         figures = [naive(base, trace, at.temperature) for trace in traces]
@@ -130,7 +130,7 @@ def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: A
 def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> None:
     first, again = (hint_effect.measure(quick_run, 4, 3, Progress()) for _ in range(2))
     assert first == again
-    assert (first.traces, first.of) == (4, quick_run.summary["yield"]["taught"])
+    assert (first.traces, first.of) == (4, quick_run.load_summary()["yield"]["taught"])
     drawn, _ = hint_effect._draw(quick_run, hint_effect.load_taught(quick_run), 4)
     assert len(drawn) > 1 and sum(len(rows) for _, rows in drawn) == 4
     assert hint_effect.measure(quick_run, 10_000, 0, Progress()).traces == first.of
@@ -138,12 +138,12 @@ def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> No
 
 def test_storage_is_what_the_files_take(quick_run: Run) -> None:
     found = hint_effect.load_storage(quick_run)
-    paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.entries]
+    paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.files]
     assert (found.codec, found.fields) == ("hidden/2", {"hidden": "128 float32"})
     assert (found.shards, found.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
-    assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.summary["signal"]["tokens"]
+    assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.load_summary()["signal"]["tokens"]
     assert 0.5 * found.raw_bytes < found.stored_bytes < min(found.raw_bytes, found.file_bytes)
-    assert found.traces == quick_run.summary["yield"]["taught"]
+    assert found.traces == quick_run.load_summary()["yield"]["taught"]
     (_, _, origin) = next(captured(quick_run))
     assert found.ratio == pytest.approx(4 * origin["vocabulary"] / (found.stored_bytes / found.tokens))
 
@@ -152,16 +152,16 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     run = copied(quick_run, tmp_path)
     whole = hint_effect.load_certificates(run)
     assert whole.valid == whole.shards == hint_effect.load_storage(run).shards
-    assert whole.max_kl_error == run.summary["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
+    assert whole.max_kl_error == run.load_summary()["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
-    manifest = next(m for m in run.manifests("teach") if m.facts["taught"])
-    entry = manifest.entries[0]
+    manifest = next(m for m in run.manifests("teach") if m.stats["taught"])
+    entry = manifest.files[0]
     shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
     origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
     table = table.replace_schema_metadata({layout.METADATA: json.dumps({**origin, "mean_kl_error": 0.5})})
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
-    spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).entry
-    run.store.commit(recipes[manifest.recipe], replace(manifest, entries=(spoilt, *manifest.entries[1:])))
+    spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).file
+    run.store.commit(recipes[manifest.recipe], replace(manifest, files=(spoilt, *manifest.files[1:])))
     found = hint_effect.load_certificates(run)
     assert (found.shards, found.valid) == (whole.shards, whole.shards - 1)
     assert found.mean_kl_error == pytest.approx(0.5 * origin["tokens"] / whole.tokens, rel=1e-3)
@@ -181,7 +181,7 @@ def test_a_run_without_signal_is_refused_with_what_to_do(quick_run: Run, small: 
             ask(early)
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     for manifest in run.manifests("teach"):
-        run.store.commit(recipes[manifest.recipe], replace(manifest, facts={"wrong_answer": 9, "tokens": 0}))
+        run.store.commit(recipes[manifest.recipe], replace(manifest, stats={"wrong_answer": 9, "tokens": 0}))
     with pytest.raises(ConfigError, match=r"run quick taught no trace(.|\n)*ssb report quick"):
         hint_effect.load_storage(run)
 
@@ -190,9 +190,9 @@ def test_a_run_without_signal_is_refused_with_what_to_do(quick_run: Run, small: 
 def test_pieces_are_together_the_text_whatever_bytes_tokens_hold(text: str, tokenizer: Any) -> None:
     ids = tokenizer.encode(text)
     for n in range(len(ids) + 1):  # cut also within a character
-        parts = pieces(tokenizer, ids[:n])
-        assert len(parts) == n and "".join(parts) == marks.decoded(tokenizer, ids[:n])
-    parts = pieces(tokenizer, ids)
+        parts = token_texts(tokenizer, ids[:n])
+        assert len(parts) == n and "".join(parts) == decode(tokenizer, ids[:n])
+    parts = token_texts(tokenizer, ids)
     assert "".join(parts) == text and "" in parts  # a character that several tokens make up is the last one's
     assert not any("\ufffd" in p for p in parts) or "\ufffd" in text
 
@@ -201,22 +201,21 @@ def test_a_sample_is_the_solution_and_the_same_bytes_again(
     quick_run: Run, base: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trace, signal, origin = next(captured(quick_run))
-    first, again = (hint.sample(base, tokenizer, trace, signal, origin) for _ in range(2))
-    assert first.dump() == again.dump() and Marked.load(first.dump()) == first
-    assert Marked.load(None) is None and Marked.load({b"other": b"{}"}) is None
-    assert "".join(m.text for m in first.marks) == marks.decoded(tokenizer, trace.completion_ids)
+    first, again = (shards.annotated_solution(base, tokenizer, trace, signal, origin) for _ in range(2))
+    assert first.dump() == again.dump() and AnnotatedSolution.load(first.dump()) == first
+    assert AnnotatedSolution.load(None) is None and AnnotatedSolution.load({b"other": b"{}"}) is None
+    assert "".join(m.text for m in first.effects) == decode(tokenizer, trace.completion_ids)
     full = naive(base, trace, 1.0)
-    assert [m.kl for m in first.marks] == pytest.approx(full["kl"].tolist(), abs=2e-4)
+    assert [m.kl for m in first.effects] == pytest.approx(full["kl"].tolist(), abs=2e-4)
     assert first.mean_kl == pytest.approx(full["kl"].mean().item(), abs=2e-4)
     at = int(full["kl"].argmax())
     raised = int((full["t"] - full["s"])[at].argmax())
-    shift = first.marks[at].raised
+    shift = first.effects[at].raised
     assert shift.text == tokenizer.decode([raised])
     there = [full[model][at, raised].item() for model in ("s", "t")]
     assert [shift.bare, shift.hinted] == pytest.approx(there, abs=2e-4)
-    for module in (hint, marks):
-        monkeypatch.setattr(module, "MARKED", 10)
-    short = hint.sample(base, tokenizer, trace, signal, origin)
-    assert (short.tokens, len(short.marks)) == (len(trace.completion_ids), 10)
-    assert [m.kl for m in short.marks] == pytest.approx([m.kl for m in first.marks[:10]], abs=2e-4)
+    monkeypatch.setattr(shards, "ANNOTATED", 10)
+    short = shards.annotated_solution(base, tokenizer, trace, signal, origin)
+    assert (short.tokens, len(short.effects)) == (len(trace.completion_ids), 10)
+    assert [m.kl for m in short.effects] == pytest.approx([m.kl for m in first.effects[:10]], abs=2e-4)
     assert math.isfinite(short.mean_kl)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from flows.preflight import refuse_bad_input
 from ssb_core import models, report, stages
+from ssb_core.api.preflight import refuse_bad_input
 from ssb_core.config import RunConfig, presets
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
@@ -20,15 +20,16 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import Spec, finished, merge, rollouts
 from ssb_core.store import Manifest, Store
-from tests.conftest import SMALL, run_stages
 from tests.support.pages import Page
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epochs=1", "evaluate.benchmarks.0.limit=16")
 
 
 @pytest.fixture(scope="module")
 def twice() -> RunConfig:
-    return presets.load("quickstart", overrides=TWO)
+    return presets.load_config("quickstart", overrides=TWO)
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +63,22 @@ def test_the_second_rounds_base_is_the_first_rounds_student(run: Run, twice: Run
 
 
 def test_every_round_is_scored_and_cached(run: Run, twice: RunConfig, tmp_path: Path) -> None:
-    (benchmark,) = run.summary["benchmarks"].values()
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "ssb-round-2"]
     again = run_stages(twice, run.store, tmp_path / "runs" / "again")
-    assert {s.status for s in again.stages} == {"cached"}
+    assert {s.status for s in again.load_stages()} == {"cached"}
     once = run_stages(twice.model_copy(update={"rounds": 1}), run.store, tmp_path / "runs" / "once")
     assert {s.status for s in once.stages} == {"cached"} and {s.round for s in once.stages} == {1}
-    assert once.summary["yield"] == run.summary["yield"], "later rounds do not add to the first one's yield"
+    assert once.summary["yield"] == run.load_summary()["yield"], "later rounds do not add to the first one's yield"
 
 
 def test_each_round_tells_how_its_base_and_its_teacher_did(run: Run) -> None:
-    first, second = run.summary["rounds"]
+    first, second = run.load_summary()["rounds"]
     assert (first["number"], second["number"]) == (1, 2)
-    counted = run.summary["yield"]
+    counted = run.load_summary()["yield"]
     assert [first[k] for k in ("problems", "mixed", "taught")] == [counted[k] for k in ("problems", "mixed", "taught")]
     (sampled,) = run.manifests("rollouts")
-    assert first["bare_tokens"] == sampled.facts["tokens"] / sampled.facts["samples"]
+    assert first["bare_tokens"] == sampled.stats["tokens"] / sampled.stats["samples"]
     assert first["hinted_accuracy"] > first["bare_accuracy"] > 0 and 10 < first["hinted_tokens"] < 160
     assert 0 < second["bare_accuracy"] < 1 and second["mixed"] >= second["taught"] > 0
 
@@ -101,7 +102,7 @@ def test_a_round_that_teaches_nothing_is_the_last(run: Run, twice: RunConfig, mo
     def nothing_in_round_two(spec: Spec, store: Store) -> Manifest:
         found = required(spec, store)
         if spec.stage == "teach" and spec.round == 2:
-            found.facts["taught"] = 0
+            found.stats["taught"] = 0
         return found
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", nothing_in_round_two)
@@ -156,7 +157,7 @@ def test_the_report_tells_the_rounds(run: Run) -> None:
     assert "rounds" in report.draw_charts(run)
     rows = Page(report.page(run)).tables["rounds"][1:]
     assert [row[0] for row in rows] == ["1", "2"]
-    assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.summary["rounds"]]
+    assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.load_summary()["rounds"]]
 
 
 def test_the_plan_of_a_later_round_waits_for_its_yield_and_may_come_after_a_later_stage(

@@ -11,12 +11,12 @@ import pytest
 from ssb_core import models, report
 from ssb_core.config import presets
 from ssb_core.evaluation import contamination
-from ssb_core.problems import Problem
+from ssb_core.records import Problem
 from ssb_core.report.problem_history import render
 from ssb_core.results import problem_history
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 MEGABYTE = 2**20
 LONG = "How many pens? " * (MEGABYTE // 15)
@@ -52,7 +52,7 @@ def odd_run(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory
         "rollouts={samples: 2, max_new_tokens: 12}",
         "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 4}]",
     ]
-    settings = presets.load("quickstart", overrides=overrides)
+    settings = presets.load_config("quickstart", overrides=overrides)
     return run_stages(settings, Store(home / "mein Speicher"), home / "runs" / "mein Lauf", "select")
 
 

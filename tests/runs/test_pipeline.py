@@ -19,7 +19,8 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import distill
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 
 def shards(store: Store) -> dict[str, bytes]:
@@ -33,9 +34,9 @@ def copy(run: Run, to: Path) -> Store:
 
 def test_a_finished_run_is_all_cached(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     again = run_stages(small, quick_run.store, tmp_path / "again")
-    assert {s["status"] for s in again.summary["stages"].values()} == {"cached"}
+    assert {s["status"] for s in again.load_summary()["stages"].values()} == {"cached"}
     for key in ("fingerprints", "yield", "signal", "benchmarks", "training"):
-        assert again.summary[key] == quick_run.summary[key]
+        assert again.load_summary()[key] == quick_run.load_summary()[key]
 
 
 def test_a_lost_shard_is_made_again_alone_and_the_rest_is_kept(
@@ -49,16 +50,16 @@ def test_a_lost_shard_is_made_again_alone_and_the_rest_is_kept(
     again = run_stages(small, store, tmp_path / "again")
     assert shards(store) == before
     assert {p: (store.root / p).stat().st_mtime_ns for p in ages} == ages
-    assert again.summary["stages"]["rollouts"]["status"] == "cached"
-    assert again.summary["stages"]["distill"]["status"] == "cached"
+    assert again.load_summary()["stages"]["rollouts"]["status"] == "cached"
+    assert again.load_summary()["stages"]["distill"]["status"] == "cached"
 
 
 def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     store = copy(quick_run, tmp_path / "store")
-    more = presets.load("quickstart", overrides=[*SMALL, "problems.limit=96", "target_traces=48"])
+    more = presets.load_config("quickstart", overrides=[*SMALL, "problems.limit=96", "target_traces=48"])
     again = run_stages(more, store, tmp_path / "more", stop="teach")
-    rollouts = again.summary["stages"]["rollouts"]
-    assert rollouts["shards_reused"] == quick_run.summary["stages"]["rollouts"]["shards"]
+    rollouts = again.load_summary()["stages"]["rollouts"]
+    assert rollouts["shards_reused"] == quick_run.load_summary()["stages"]["rollouts"]["shards"]
     assert set(shards(quick_run.store)) <= set(shards(store))
 
 
@@ -70,7 +71,7 @@ def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small
     assert second and (second.rollouts.start, second.rollouts.stop) == (32, 64)
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
-    wide = Pipeline.of(presets.load("quickstart", overrides=["target_traces=100"]), tmp_path)
+    wide = Pipeline.of(presets.load_config("quickstart", overrides=["target_traces=100"]), tmp_path)
     start = wide.next_wave([], 0)
     assert start and start.rollouts.stop == 128
     poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
@@ -79,9 +80,9 @@ def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small
 
 
 def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
-    assert quick_run.summary["yield"]["taught"] >= 24
+    assert quick_run.load_summary()["yield"]["taught"] >= 24
     (manifest,) = quick_run.manifests("distill")
-    assert manifest.facts["traces"] == 24
+    assert manifest.stats["traces"] == 24
 
 
 def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: R
     changed = {"batch_size": 5, "shard_size": 24, "capture_tokens": 999}
     other = small.model_copy(update={"execution": small.execution.model_copy(update=changed)})
     again = run_stages(other, quick_run.store, tmp_path / "again")
-    assert {s["status"] for s in again.summary["stages"].values()} == {"cached"}
+    assert {s["status"] for s in again.load_summary()["stages"].values()} == {"cached"}
 
 
 def test_another_adapter_is_never_scored_with_the_old_ones_samples(
@@ -150,16 +151,16 @@ def test_the_plan_says_cached_partial_missing_and_stale(small: RunConfig, quick_
     store = copy(quick_run, tmp_path / "store")
     lost = next((store.root / "rollouts").rglob("shards/*.parquet"))
     lost.unlink()
-    total = quick_run.summary["stages"]["rollouts"]["shards"]
+    total = quick_run.load_summary()["stages"]["rollouts"]["shards"]
     assert statuses(small, store)["rollouts wave 1"] == ("partial", f"{total - 1} of {total} shards are there")
 
 
 def test_the_plan_names_the_field_that_changed(quick_run: Run) -> None:
-    warmer = presets.load("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
+    warmer = presets.load_config("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
     rows = statuses(warmer, quick_run.store)
     assert rows["rollouts wave 1"] == ("stale", "rollouts.temperature: 0.8 -> 1.0")
     assert rows["select wave 1"] == ("stale", "rollouts changed upstream")
-    longer = presets.load("quickstart", overrides=[*SMALL, "distill.epochs=3"])
+    longer = presets.load_config("quickstart", overrides=[*SMALL, "distill.epochs=3"])
     assert statuses(longer, quick_run.store)["distill"] == ("stale", "distill.epochs: 2 -> 3")
 
 
@@ -167,12 +168,12 @@ def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Pa
     import datasets
     import duckdb
 
-    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.entries]
+    files = [str(quick_run.store.path(m, e)) for m in quick_run.manifests("teach") for e in m.files]
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     taught = [len(s["hidden"]) for s, reason in zip(loaded["signal"], loaded["dropped"], strict=True) if reason is None]
-    assert sum(taught) == quick_run.summary["signal"]["tokens"]
+    assert sum(taught) == quick_run.load_summary()["signal"]["tokens"]
     ((rows,),) = duckdb.sql(f"select count(*) from read_parquet({files}) where dropped is null").fetchall()
-    assert rows == quick_run.summary["yield"]["taught"]
+    assert rows == quick_run.load_summary()["yield"]["taught"]
 
 
 def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:

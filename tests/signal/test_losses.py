@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from typing import Any
 
 import pytest
@@ -13,8 +11,9 @@ from hypothesis import strategies as st
 
 from ssb_core.config import Objective
 from ssb_core.signal import codecs
-from ssb_core.signal.losses import cached_forward_kl, divergence, teacher_means
-from ssb_core.signal.teachers import HiddenStates, Teacher, log_probs
+from ssb_core.signal.losses import divergence
+from ssb_core.signal.teachers import HiddenStates, Teacher
+from tests.support.losses import random_states, relative_error, textbook_loss
 
 EVERY = [
     Objective(),
@@ -27,134 +26,72 @@ EVERY = [
 named = pytest.mark.parametrize("objective", EVERY, ids=lambda o: f"{o.divergence}-{o.temperature}-{o.cross_entropy}")
 
 
-def naive(
-    student_NH: torch.Tensor,
-    teacher_NH: torch.Tensor,
-    head_VH: torch.Tensor,
-    o: Objective,
-    token_N: torch.Tensor,
-    cap: float | None = None,
-) -> torch.Tensor:
-    """The objective in float64, distributions written out, differentiated by autograd."""
-    student, teacher = (hidden.double() @ head_VH.double().T for hidden in (student_NH, teacher_NH))
-    if cap is not None:
-        student, teacher = cap * (student / cap).tanh(), cap * (teacher / cap).tanh()
-    s, t = (student / o.temperature).softmax(-1), (teacher / o.temperature).softmax(-1)
-    match o.divergence:
-        case "forward_kl":
-            value = t * (t / s).log()
-        case "reverse_kl":
-            value = s * (s / t).log()
-        case _:
-            m = o.beta * t + (1 - o.beta) * s
-            value = o.beta * t * (t / m).log() + (1 - o.beta) * s * (s / m).log()
-    crossed = -student.log_softmax(-1)[torch.arange(len(token_N)), token_N].sum()
-    return (1 - o.cross_entropy) * o.temperature**2 * value.sum() + o.cross_entropy * crossed
-
-
-def states(n: int, h: int = 16, v: int = 97, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
-    """Student (n, h), teacher (n, h), head (v, h) and tokens (n); logits have a standard deviation of 4."""
-    draw = torch.Generator().manual_seed(n)
-    shapes = ((n, h), (n, h), (v, h))
-    made = [torch.randn(*shape, generator=draw, dtype=torch.float64).to(dtype) for shape in shapes]
-    return (*made, torch.randint(v, (n,), generator=draw))
-
-
-def error(loss: torch.Tensor, expected: torch.Tensor, got: torch.Tensor, exact: torch.Tensor) -> float:
-    """The relative error of value or gradient (by its norm), whichever is larger; 0 where both are nothing."""
-    loss.backward()
-    expected.backward()
-    assert got.grad is not None and exact.grad is not None
-    value = abs(loss.item() - expected.item()) / max(abs(expected.item()), sys.float_info.min)
-    gradient = (got.grad.double() - exact.grad).norm().item() / max(exact.grad.norm().item(), sys.float_info.min)
-    assert math.isfinite(value) and math.isfinite(gradient)
-    return max(value, gradient)
-
-
 @named
 @pytest.mark.parametrize("n", [0, 1, 5, 33])
 @pytest.mark.parametrize("chunk", [1, 4, 256])
 def test_float32_is_within_a_millionth_in_value_and_gradient(objective: Objective, n: int, chunk: int) -> None:
-    student, teacher, head, tokens = states(n)
+    student, teacher, head, tokens = random_states(n)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     loss = divergence(a, HiddenStates(teacher), head, objective, tokens, chunk)
-    assert error(loss, naive(b, teacher, head, objective, tokens), a, b) <= 1e-6
-
-
-@pytest.mark.parametrize("n", [0, 1, 5, 33])
-@pytest.mark.parametrize("chunk", [1, 4, 256])
-@pytest.mark.parametrize("t", [0.5, 1.0, 2.0])
-def test_the_cached_identity_is_forward_kl(n: int, chunk: int, t: float) -> None:
-    student, teacher, head, tokens = states(n)
-    a, b = student.clone().requires_grad_(), student.double().requires_grad_()
-    loss = cached_forward_kl(a, *teacher_means(teacher, head, t, chunk), head, t, chunk)
-    assert error(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b) <= 1e-6
-
-
-@pytest.mark.parametrize("t", [0.5, 2.0])
-def test_in_float64_the_cached_identity_is_exact_to_1e_12(t: float) -> None:
-    student, teacher, head, tokens = states(33, dtype=torch.float64)
-    a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
-    loss = cached_forward_kl(a, *teacher_means(teacher, head, t), head, t)
-    assert error(loss, naive(b, teacher, head, Objective(temperature=t), tokens), a, b) <= 1e-12
+    assert relative_error(loss, textbook_loss(b, teacher, head, objective, tokens), a, b) <= 1e-6
 
 
 def test_bfloat16_heads_are_exact_up_to_the_rounding_of_their_products() -> None:
-    student, teacher, head, tokens = states(33, dtype=torch.bfloat16)
+    student, teacher, head, tokens = random_states(33, dtype=torch.bfloat16)
     rounding = 0.05  # nats: that of a logit of 12, with 8 bits
     for objective in EVERY:
         a, b = student.float().requires_grad_(), student.double().requires_grad_()
         loss = divergence(a, HiddenStates(teacher), head, objective, tokens, 8)
-        assert error(loss, naive(b, teacher, head, objective, tokens), a, b) <= rounding
+        assert relative_error(loss, textbook_loss(b, teacher, head, objective, tokens), a, b) <= rounding
 
 
 @pytest.mark.parametrize("apart", [0.3, 0.03, 0.003])
-def test_however_near_the_student_a_bfloat16_heads_gradient_is_the_exact_ones(apart: float) -> None:
-    """Logits rounded for themselves would be wrong by more than a near student and its teacher differ by."""
-    _, teacher, head, tokens = states(64, 64, 4096, torch.bfloat16)
+def test_a_bfloat16_heads_gradient_is_exact_however_near_the_student_is(apart: float) -> None:
+    """If each model's logits were rounded alone, the error would exceed the difference of a near student."""
+    _, teacher, head, tokens = random_states(64, 64, 4096, torch.bfloat16)
     student = teacher.float() + apart * torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     loss = divergence(a, HiddenStates(teacher), head, Objective(temperature=1.0))
-    assert error(loss, naive(b, teacher, head, Objective(temperature=1.0), tokens), a, b) <= 0.03
+    assert relative_error(loss, textbook_loss(b, teacher, head, Objective(temperature=1.0), tokens), a, b) <= 0.03
 
 
 @named
 @pytest.mark.parametrize("cap", [0.5, 3.0, 30.0])
 def test_a_soft_cap_is_exact_in_value_and_gradient(objective: Objective, cap: float) -> None:
     """Caps that bend everything, much, and hardly anything."""
-    student, teacher, head, tokens = states(33, dtype=torch.float64)
+    student, teacher, head, tokens = random_states(33, dtype=torch.float64)
     a, b = student.clone().requires_grad_(), student.clone().requires_grad_()
     loss = divergence(a, HiddenStates(teacher), head, objective, tokens, 4, cap)
-    assert error(loss, naive(b, teacher, head, objective, tokens, cap), a, b) <= 1e-12
+    assert relative_error(loss, textbook_loss(b, teacher, head, objective, tokens, cap), a, b) <= 1e-12
 
 
-def stored(hidden: torch.Tensor, head: torch.Tensor, codec: str, **origin: Any) -> Teacher:
-    """The teacher that a codec makes of hidden states, as float64 as it can be."""
-    origin = {"codec": f"{codec}/2", "vocabulary": len(head), **origin}
-    return codecs.teacher(codecs.encode(hidden, head, None, origin), origin)
+def stored(hidden: torch.Tensor, head: torch.Tensor, codec: str, **kept: Any) -> Teacher:
+    """The teacher that a codec makes of hidden states, in the dtype of the codec."""
+    metadata = {"codec": f"{codec}/2", "vocabulary": len(head), **kept}
+    return codecs.teacher(codecs.encode(hidden, head, None, metadata), metadata)
 
 
 @named
 def test_dense_signal_is_exact_up_to_its_rounding(objective: Objective) -> None:
-    student, teacher, head, tokens = states(33)
+    student, teacher, head, tokens = random_states(33)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     loss = divergence(a, stored(teacher, head, "dense"), head, objective, tokens, 4)
-    assert error(loss, naive(b, teacher, head, objective, tokens), a, b) <= 2e-3
+    assert relative_error(loss, textbook_loss(b, teacher, head, objective, tokens), a, b) <= 2e-3
 
 
 @named
 def test_top_k_of_the_whole_vocabulary_is_exact(objective: Objective) -> None:
-    student, teacher, head, tokens = states(33)
+    student, teacher, head, tokens = random_states(33)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     whole = stored(teacher, head, "topk", k=len(head), temperature=objective.temperature)
     loss = divergence(a, whole, head, objective, tokens, 4)
-    assert error(loss, naive(b, teacher, head, objective, tokens), a, b) <= 2e-6
+    assert relative_error(loss, textbook_loss(b, teacher, head, objective, tokens), a, b) <= 2e-6
 
 
 @pytest.mark.parametrize("t", [1.0, 2.0])
 @pytest.mark.parametrize("k", [1, 8])
 def test_top_k_gives_forward_kl_of_the_k_tokens_and_one_bucket_for_the_rest(k: int, t: float) -> None:
-    student, teacher, head, _ = states(33)
+    student, teacher, head, _ = random_states(33)
     a, b = student.clone().requires_grad_(), student.double().requires_grad_()
     p_t, p_s = ((hidden.double() @ head.double().T / t).softmax(-1) for hidden in (teacher, b))
     top = p_t.topk(k).indices
@@ -162,13 +99,13 @@ def test_top_k_gives_forward_kl_of_the_k_tokens_and_one_bucket_for_the_rest(k: i
     expected = t * t * (kept[0] * (kept[0] / kept[1]).log()).sum()
     signal = stored(teacher, head, "topk", k=k, temperature=2.0)
     loss = divergence(a, signal, head, Objective(temperature=t), chunk=4)
-    assert error(loss, expected, a, b) <= 1e-5
+    assert relative_error(loss, expected, a, b) <= 1e-5
     exact = divergence(student, HiddenStates(teacher), head, Objective(temperature=t))
     assert loss < exact
 
 
 def test_top_k_signal_is_refused_at_a_temperature_it_was_not_captured_for() -> None:
-    student, teacher, head, _ = states(3)
+    student, teacher, head, _ = random_states(3)
     signal = stored(teacher, head, "topk", k=4, temperature=2.0)
     with pytest.raises(ValueError, match=r"captured for temperature 1 and 2.0, not for 1.5"):
         divergence(student, signal, head, Objective(temperature=1.5))
@@ -177,24 +114,17 @@ def test_top_k_signal_is_refused_at_a_temperature_it_was_not_captured_for() -> N
 @named
 @pytest.mark.parametrize("cap", [None, 1.5])
 def test_gradcheck(objective: Objective, cap: float | None) -> None:
-    student, teacher, head, tokens = states(3, 4, 7, torch.float64)
+    student, teacher, head, tokens = random_states(3, 4, 7, torch.float64)
     student.requires_grad_()
     assert torch.autograd.gradcheck(
         lambda s: divergence(s, HiddenStates(teacher), head, objective, tokens, 2, cap), (student,)
     )
 
 
-def test_gradcheck_of_the_cached_identity() -> None:
-    student, teacher, head, _ = states(3, 4, 7, torch.float64)
-    student.requires_grad_()
-    mean, entropy = teacher_means(teacher, head, 2.0)
-    assert torch.autograd.gradcheck(lambda s: cached_forward_kl(s, mean, entropy, head, 2.0, 2), (student,))
-
-
 @named
 def test_the_slope_along_lora_weights_is_the_finite_difference(objective: Objective) -> None:
     """h = x + x A B, as below a frozen head: the derivative along a random direction of A and B."""
-    x, teacher, head, tokens = states(9, dtype=torch.float64)
+    x, teacher, head, tokens = random_states(9, dtype=torch.float64)
     draw = torch.Generator().manual_seed(3)
     down, up, toward_down, toward_up = (
         torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in ((16, 2), (2, 16), (16, 2), (2, 16))
@@ -220,7 +150,7 @@ def test_the_slope_along_lora_weights_is_the_finite_difference(objective: Object
 def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
     n: int, scale: float, objective: Objective
 ) -> None:
-    student, teacher, head, _ = states(n)
+    student, teacher, head, _ = random_states(n)
     assert divergence(student * scale, HiddenStates(teacher), head, objective).item() >= 0
     same = (student * scale).requires_grad_()
     loss = divergence(same, HiddenStates(same.detach().clone()), head, objective)
@@ -230,7 +160,7 @@ def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
 
 
 def test_jsd_of_half_is_symmetric_and_bounded_by_ln_2() -> None:
-    student, teacher, head, _ = states(33)
+    student, teacher, head, _ = random_states(33)
     half = Objective(temperature=1.0, divergence="jsd")
     there = divergence(student * 20, HiddenStates(teacher * 20), head, half)
     back = divergence(teacher * 20, HiddenStates(student * 20), head, half)
@@ -240,7 +170,7 @@ def test_jsd_of_half_is_symmetric_and_bounded_by_ln_2() -> None:
 
 def test_logits_far_apart_stay_finite() -> None:
     """Probabilities that are 0 in float32 have finite logarithms, and no 0 * inf appears."""
-    student, teacher, head, tokens = states(8)
+    student, teacher, head, tokens = random_states(8)
     for objective in EVERY:
         a = (student * 1e4).requires_grad_()
         loss = divergence(a, HiddenStates(teacher * 1e4), head, objective, tokens)
@@ -249,7 +179,7 @@ def test_logits_far_apart_stay_finite() -> None:
 
 
 def test_the_gradient_is_scaled_with_the_loss() -> None:
-    student, teacher, head, tokens = states(5)
+    student, teacher, head, tokens = random_states(5)
     grads = []
     for scale in (1.0, 0.25):
         a = student.clone().requires_grad_()
@@ -259,25 +189,7 @@ def test_the_gradient_is_scaled_with_the_loss() -> None:
     torch.testing.assert_close(grads[0] * 0.25, grads[1])
 
 
-def test_means_and_entropies_are_those_of_the_distribution() -> None:
-    _, teacher, head, _ = states(7, dtype=torch.float64)
-    p = log_probs(teacher, head, 2.0).exp()
-    mean, entropy = teacher_means(teacher, head, 2.0, 3)
-    torch.testing.assert_close(mean, p @ head)
-    torch.testing.assert_close(entropy, torch.distributions.Categorical(probs=p).entropy())
-
-
-def test_the_cached_identity_is_refused_for_heads_whose_means_would_be_rounded() -> None:
-    student, teacher, head, _ = states(3)
-    means = teacher_means(teacher, head, 2.0)
-    for dtype in (torch.bfloat16, torch.float16):
-        with pytest.raises(ValueError, match="own rounding"):
-            teacher_means(teacher, head.to(dtype), 2.0)
-        with pytest.raises(ValueError, match="own rounding"):
-            cached_forward_kl(student, *means, head.to(dtype), 2.0)
-
-
 def test_cross_entropy_without_tokens_is_refused() -> None:
-    student, teacher, head, _ = states(2)
+    student, teacher, head, _ = random_states(2)
     with pytest.raises(ValueError, match="tokens"):
         divergence(student, HiddenStates(teacher), head, Objective(temperature=2.0, cross_entropy=0.5))

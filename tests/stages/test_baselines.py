@@ -22,13 +22,14 @@ from ssb_core.stages import Spec, distill, execute, forget, lineage, required, s
 from ssb_core.stages.baselines import ABLATIONS, rft, ssb_no_wrong
 from ssb_core.store import Manifest, Store, work
 from ssb_core.training.dataset import Traces
-from tests.conftest import SMALL, run_stages
 from tests.support.pages import Page
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 
 @pytest.fixture(scope="module")
 def compared() -> RunConfig:
-    return presets.load("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]"])
+    return presets.load_config("quickstart", overrides=[*SMALL, "baselines=[sft,rft,ssb-no-wrong]"])
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +52,17 @@ def students(settings: RunConfig, store: Store) -> dict[tuple[str, int], distill
 
 
 def test_baselines_share_what_ssb_made_and_every_model_is_scored_with_every_seed(run: Run) -> None:
-    made = {(s.stage, s.model, s.seed): s.status for s in run.stages if s.stage not in ("rollouts", "select")}
+    made = {(s.stage, s.model, s.seed): s.status for s in run.load_stages() if s.stage not in ("rollouts", "select")}
     assert made["teach", "", None] == "cached" and made["teach", "ssb-no-wrong", None] == "ran"
     assert made["distill", "ssb", 0] == "cached" and made["sft", "sft", 0] == "ran"
-    (benchmark,) = run.summary["benchmarks"].values()
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "sft", "rft", "ssb-no-wrong"]
-    assert {s.status for s in run.stages if (s.stage, s.model) == ("evaluate", "base")} == {"cached"}
+    assert {s.status for s in run.load_stages() if (s.stage, s.model) == ("evaluate", "base")} == {"cached"}
 
 
 def test_what_a_baseline_was_taught_does_not_count_as_yield(run: Run, quick_run: Run) -> None:
-    assert run.summary["yield"] == quick_run.summary["yield"]
-    assert run.summary["signal"] == quick_run.summary["signal"]
+    assert run.load_summary()["yield"] == quick_run.load_summary()["yield"]
+    assert run.load_summary()["signal"] == quick_run.load_summary()["signal"]
     assert run.manifests("teach") == quick_run.manifests("teach")
 
 
@@ -72,14 +73,14 @@ def test_seeds_give_other_students_of_the_same_traces_which_are_scored_together(
     again = run_stages(twice, run.store, tmp_path / "runs" / "seeds")
     found = students(twice, run.store)
     assert list(found) == [("ssb", 0), ("ssb", 1)]
-    assert {s.seed: s.status for s in again.stages if s.stage == "distill"} == {0: "cached", 1: "ran"}
+    assert {s.seed: s.status for s in again.load_stages() if s.stage == "distill"} == {0: "cached", 1: "ran"}
     weights = [load_file(found["ssb", i].adapter(run.store) / "adapter_model.safetensors") for i in (0, 1)]
     assert all(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert found["ssb", 0].teach == found["ssb", 1].teach
-    (benchmark,) = again.summary["benchmarks"].values()
+    (benchmark,) = again.load_summary()["benchmarks"].values()
     score, (first, second) = benchmark["models"]["ssb"], benchmark["models"]["ssb"]["seeds"]
     assert score["accuracy"] == pytest.approx((first + second) / 2)
-    (alone,) = run.summary["benchmarks"].values()
+    (alone,) = run.load_summary()["benchmarks"].values()
     assert first == alone["models"]["ssb"]["accuracy"]
     low, high = score["ci95"]
     assert low < score["accuracy"] < high and "seeds" not in benchmark["models"]["base"]
@@ -143,7 +144,7 @@ def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
 ) -> None:
     def silent(spec: Spec, store: Store) -> Manifest:
         found = required(spec, store)
-        return replace(found, facts=found.facts | {"taught": 0}) if spec.stage == "teach" and spec.names else found
+        return replace(found, stats=found.stats | {"taught": 0}) if spec.stage == "teach" and spec.names else found
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", silent)
     labels = [r.label for r in Pipeline.of(compared, run.store.root).walk(run.store)]
@@ -181,14 +182,14 @@ def test_a_student_of_a_baseline_is_made_in_several_processes_too(
 
 
 def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: Run, compared: RunConfig) -> None:
-    costs = run.summary["costs"]
+    costs = run.load_summary()["costs"]
     assert list(costs) == ["ssb", "sft", "rft", "ssb-no-wrong"]
-    sampled = sum(m.facts["tokens"] for m in run.manifests("rollouts"))
-    written = sum(m.facts["written_tokens"] for m in run.manifests("teach"))
+    sampled = sum(m.stats["tokens"] for m in run.manifests("rollouts"))
+    written = sum(m.stats["written_tokens"] for m in run.manifests("teach"))
     assert costs["rft"]["tokens"] == sampled
     assert costs["ssb"]["tokens"] == costs["sft"]["tokens"] == sampled + written > sampled
     assert costs["ssb-no-wrong"]["tokens"] > sampled
-    assert {c["problems"] for c in costs.values()} == {run.summary["yield"]["problems"]}
+    assert {c["problems"] for c in costs.values()} == {run.load_summary()["yield"]["problems"]}
     assert min(c["seconds"] for c in costs.values()) > 0
 
 
@@ -208,12 +209,12 @@ def test_seconds_count_every_request_that_a_method_needs(run: Run, compared: Run
 def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    spec = students(presets.load(file=run.directory / "config.yaml"), store)["sft", 0]
-    spent = work.seconds(store, spec.recipe, spec.fingerprint)
+    spec = students(presets.load_config(file=run.directory / "config.yaml"), store)["sft", 0]
+    spent = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == spent > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == spent > 0
     forget(spec, store)
-    assert work.seconds(store, spec.recipe, spec.fingerprint) == 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) == 0
 
     class Broken(Progress):
         def advance(self, n: int = 1) -> None:
@@ -221,13 +222,13 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
 
     with pytest.raises(InterruptedError):
         execute(spec, store, Broken())
-    broken = work.seconds(store, spec.recipe, spec.fingerprint)
+    broken = work.read_seconds(store, spec.recipe, spec.fingerprint)
     execute(spec, store, Progress())
-    assert work.seconds(store, spec.recipe, spec.fingerprint) > broken > 0
+    assert work.read_seconds(store, spec.recipe, spec.fingerprint) > broken > 0
 
 
 def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:
     assert {"costs", "votes"} < set(report.draw_charts(run)) and "rounds" not in report.draw_charts(run)
     rows = Page(report.page(run)).tables["costs"][1:]
-    expected = [[m, f"{c['problems']:,}", f"{c['tokens']:,}"] for m, c in run.summary["costs"].items()]
+    expected = [[m, f"{c['problems']:,}", f"{c['tokens']:,}"] for m, c in run.load_summary()["costs"].items()]
     assert [row[:3] for row in rows] == expected

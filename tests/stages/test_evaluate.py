@@ -20,7 +20,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import evaluate
 from ssb_core.store import digest
-from tests.conftest import SMALL
+from tests.support.settings import SMALL
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_every_model_is_compared_with_the_base_and_ssb_with_every_other(
 def test_a_benchmarks_own_decoding_reaches_its_request_and_no_other_changes(tmp_path: Path) -> None:
     two = "evaluate.benchmarks=[{name: nano-test, source: nano-test}, {name: nano-hard, source: nano-hard%s}]"
     plain, own = (
-        Pipeline.of(presets.load("quickstart", overrides=[*SMALL, two % stated]), tmp_path).evaluations(None)
+        Pipeline.of(presets.load_config("quickstart", overrides=[*SMALL, two % stated]), tmp_path).evaluations(None)
         for stated in ("", ", samples: 1, temperature: 0, top_k: 3, max_new_tokens: 32")
     )
     assert own[0].recipe == plain[0].recipe and own[0].fingerprint == plain[0].fingerprint
@@ -140,10 +140,10 @@ def test_the_context_is_checked_against_a_benchmarks_own_token_cap(small: RunCon
 def test_the_paper_presets_benchmarks_read_padded_integers_and_latex(
     data: Path, preset_benchmark: str, file: str, written: str, status: str
 ) -> None:
-    (asked,) = [b for b in presets.load("paper").evaluate.benchmarks if b.name == preset_benchmark]
+    (asked,) = [b for b in presets.load_config("paper").evaluate.benchmarks if b.name == preset_benchmark]
     gold = {"aime2024": "025", "math500": r"\left( 3, \frac{\pi}{2} \right)"}[preset_benchmark]
     local = asked.model_copy(update={"source": str(data / file)})
-    assert gold in {p.answer for p in problems.load(local)}
+    assert gold in {p.answer for p in problems.load_problems(local)}
     with verify.Verifier(asked.completion_form) as verifier:
         (verdict,) = verifier.grade([(written, gold)])
     assert verdict.status == status

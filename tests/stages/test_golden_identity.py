@@ -42,7 +42,7 @@ GOLDEN = {
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(verify, "versions", lambda: {"ssb-verify": "3", "sympy": "1.14.0"})
-    return Pipeline.of(presets.load("quickstart", overrides=OVERRIDES), Path("store"))
+    return Pipeline.of(presets.load_config("quickstart", overrides=OVERRIDES), Path("store"))
 
 
 def requests(pipeline: Pipeline) -> Iterator[tuple[str, Spec]]:

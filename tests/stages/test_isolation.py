@@ -103,8 +103,8 @@ def test_a_killed_process_is_named_and_a_wave_in_fresh_ones_makes_the_same_bytes
     for spec in (wave.rollouts, wave.select, wave.teach.solutions, wave.teach):
         mine = stages.required(spec, store)
         theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
-        assert theirs and mine.entries == theirs.entries[: len(mine.entries)]
-    samples = stages.required(wave.rollouts, store).facts["samples"]
+        assert theirs and mine.files == theirs.files[: len(mine.files)]
+    samples = stages.required(wave.rollouts, store).stats["samples"]
     assert ("begin", "rollouts", samples, "samples", 0) in first.calls
     (before,) = (c[4] for c in progress.calls if c[:2] == ("begin", "rollouts"))
     assert before > 0 and sum(c[1] for c in progress.calls if c[0] == "advance") >= samples - before

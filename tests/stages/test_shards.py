@@ -16,7 +16,7 @@ from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.stages import Outcome, Spec
 from ssb_core.stages.shards import Input, Work, run_shards, shard_inputs
-from ssb_core.store import Shard, Store
+from ssb_core.store import Sidecar, Store
 
 PROBLEMS = ProblemSet.of(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
 INPUTS = shard_inputs(PROBLEMS, 1)
@@ -59,7 +59,7 @@ def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(
     following = dict(zip(names, [*names[1:], "the end"], strict=True))
     store, order = Store(tmp_path), []
 
-    def slow(self: Store, recipe: Any, name: str, *rest: Any) -> Shard:
+    def slow(self: Store, recipe: Any, name: str, *rest: Any) -> Sidecar:
         assert asked[following[name]].wait(SECONDS), "the next is asked for only afterwards"
         order.append(name)
         return write(self, recipe, name, *rest)
@@ -74,7 +74,7 @@ def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(
     monkeypatch.setattr(Store, "write_shard", slow)
     outcome = run(store, make)
     assert order == names and there(store) == [0, 1, 2, 3]
-    assert outcome.manifest.facts == {"sum": 10} and [e.rows for e in outcome.manifest.entries] == [1] * 4
+    assert outcome.manifest.stats == {"sum": 10} and [e.rows for e in outcome.manifest.files] == [1] * 4
 
 
 def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_there(
@@ -82,7 +82,7 @@ def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_th
 ) -> None:
     asked, write = [], Store.write_shard
 
-    def full(self: Store, recipe: Any, name: str, *rest: Any) -> Shard:
+    def full(self: Store, recipe: Any, name: str, *rest: Any) -> Sidecar:
         if name == INPUTS[1].name:
             raise OSError(28, "No space left on device")
         return write(self, recipe, name, *rest)

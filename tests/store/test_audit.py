@@ -22,7 +22,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run, garbage, status
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.store import Manifest, Recipe, Store, audit, lock, work
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 RECIPE = Recipe("rollouts", {"version": 1})
 
@@ -115,7 +115,7 @@ def test_what_is_set_aside_is_made_again_alone(
     assert ssb("verify", "--repair", run=copy)[0] == 1
     run = run_stages(small, copy.store, copy.directory)
     assert path.read_bytes() == original
-    assert run.summary["benchmarks"] == quick_run.summary["benchmarks"]
+    assert run.load_summary()["benchmarks"] == quick_run.load_summary()["benchmarks"]
     touched = {p for p, when in before.items() if p.exists() and p.stat().st_mtime_ns != when}
     made_again = {p for p in touched if p.suffix == ".parquet"}
     assert made_again == ({path.with_suffix(".parquet")} if path.parent.name == "shards" and path.exists() else set())
@@ -123,7 +123,7 @@ def test_what_is_set_aside_is_made_again_alone(
 
 def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
     code, told = ssb("verify", run=copy)
-    listed = audit.recipes(copy.store)
+    listed = audit.files_by_recipe(copy.store)
     manifests = sum(n.startswith("manifests/") for files in listed.values() for n in files)
     assert code == 0 and f"read {manifests} manifests, " in told.splitlines()[-1]
     assert told.splitlines()[-1].endswith("all whole")
@@ -135,7 +135,7 @@ def test_a_whole_store_is_read_to_the_last_file_and_counted(copy: Run) -> None:
 def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_run: Run) -> None:
     """Without `ssb verify` before: the stage that reads it notices."""
     manifest = copy.manifests("distill")[0]
-    work.forget(copy.store, manifest)
+    work.delete_request(copy.store, manifest)
     shards = sorted(copy.store.root.glob(FILES["a shard of teach"]))
     flip(next(p for p in shards if "signal" in pq.read_schema(p).names))
     told = ""
@@ -145,7 +145,7 @@ def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_r
             break
         except StoreError as e:
             told += str(e)
-    assert "was damaged (its checksum is another)" in told
+    assert "was damaged (its checksum differs)" in told
     assert copy.manifests("distill")[0] == manifest == quick_run.manifests("distill")[0]
 
 
@@ -189,7 +189,7 @@ def test_gc_keeps_what_is_young_what_an_unfinished_run_began_and_what_somebody_w
     copy.start(spec, "rollouts wave 1")
     assert {g.stage for g in garbage.find(copy.store, runs, 7)} == {"select", "teach", "distill", "evaluate"}
     (copy.directory / "begun.json").unlink()
-    with lock.held(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
+    with lock.acquire(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
         old(copy.store)
         assert "rollouts" not in {g.stage for g in garbage.find(copy.store, runs, 7)}
     assert "rollouts" in {g.stage for g in garbage.find(copy.store, runs, 7)}
@@ -198,7 +198,7 @@ def test_gc_keeps_what_is_young_what_an_unfinished_run_began_and_what_somebody_w
 def copy_config(run: Run) -> RunConfig:
     from ssb_core.config import presets
 
-    return presets.load(None, run.directory / "config.yaml")
+    return presets.load_config(None, run.directory / "config.yaml")
 
 
 def test_gc_keeps_what_a_run_had_made_before_it_began_again(copy: Run) -> None:
@@ -236,7 +236,7 @@ def test_gc_keeps_old_shards_of_young_requests_and_those_of_requests_that_came_m
         replace(here, fingerprint="f" * 16),
     )
     garbage.delete(copy.store, found)
-    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.entries)
+    assert not manifest.exists() and all((manifest.parents[1] / e.path).exists() for e in here.files)
 
 
 def test_gc_refuses_to_judge_where_a_run_cannot_be_read(copy: Run) -> None:
@@ -255,11 +255,11 @@ def test_gc_never_deletes_a_shard_that_a_needed_manifest_names(requests: list[tu
 
     with tempfile.TemporaryDirectory() as folder:
         store, runs = Store(Path(folder) / "store"), Path(folder) / "runs"
-        store.open(RECIPE)
+        store.prepare(RECIPE)
         shards = {n: store.write_shard(RECIPE, n, pa.table({"x": [ord(n)]}), [n], None) for n in "abcdefg"}
         listed = []
         for name, wanted in requests:
-            entries = (shards[name].entry, shards[chr(ord(name) + 1)].entry)
+            entries = (shards[name].file, shards[chr(ord(name) + 1)].file)
             store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", entries))
             if wanted:
                 listed.append({"stage": "rollouts", "recipe": RECIPE.hash, "fingerprint": f"print-{name}"})
@@ -283,7 +283,7 @@ def test_status_tells_runs_and_stages_from_the_disk(copy: Run) -> None:
     states = {r.name: r for r in status.runs(copy.directory.parent, copy.store)}
     assert states["quick"].state == "finished" and "nano-test: base" in states["quick"].told
     assert states["begun"].state == "unfinished" and states["begun"].told.startswith("rollouts wave 1, 2 shards")
-    with lock.held(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
+    with lock.acquire(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
         (working,) = (r for r in status.runs(copy.directory.parent, copy.store) if r.name == "begun")
         assert working.state == "at work" and f"process {os.getpid()}" in working.told
         code, told = ssb("status", "--runs", str(copy.directory.parent), run=copy)
@@ -309,4 +309,4 @@ def test_a_recipe_that_is_anothers_is_named(copy: Run) -> None:
     path = sorted(copy.store.root.glob("rollouts/*/recipe.json"))[0]
     path.write_bytes(sorted(copy.store.root.glob("select/*/recipe.json"))[0].read_bytes())
     found = audit.verify(copy.store, Progress()).findings
-    assert [f.what for f in found] == ["is that of another recipe"] and replace(found[0], files=()).path == path
+    assert [f.problem for f in found] == ["belongs to another recipe"] and replace(found[0], files=()).path == path

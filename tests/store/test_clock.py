@@ -49,6 +49,6 @@ def test_the_run_that_finished_last_is_the_latest_though_another_is_dated_in_the
     for name in ("first", "second"):
         run = Run(tmp_path / name, quick_run.store)
         run.directory.mkdir()
-        run.finish(quick_run.stages, quick_run.summary)
+        run.finish(quick_run.load_stages(), quick_run.load_summary())
         assert Run.named(tmp_path, "latest", quick_run.store).name == name
         date(run.directory / "summary.json", time.time() + DAY)

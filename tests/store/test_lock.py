@@ -26,8 +26,8 @@ SECONDS = 60  # after which something that should have happened never will
 HOLD = """
 import sys, time
 from pathlib import Path
-from ssb_core.store import lease
-with lease.held(Path(sys.argv[1]), "rollouts", print):
+from ssb_core.store import lock
+with lock.acquire(Path(sys.argv[1]), "rollouts", print):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -62,7 +62,7 @@ class Waiting(threading.Thread):
         self.heard.set()
 
     def run(self) -> None:
-        with lock.held(self.path, "rollouts", self.tell):
+        with lock.acquire(self.path, "rollouts", self.tell):
             pass
 
 
@@ -115,7 +115,7 @@ def test_a_stopped_holder_keeps_its_lease_and_is_said_to_be_silent(
 
 def test_a_forked_child_does_not_keep_the_lease_of_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "writer.lock"
-    with lock.held(path, "rollouts", print):
+    with lock.acquire(path, "rollouts", print):
         child = os.fork()
         if child == 0:
             signal.pause()
@@ -123,7 +123,7 @@ def test_a_forked_child_does_not_keep_the_lease_of_its_parent(tmp_path: Path) ->
         assert lock.holder(path)
     try:
         assert lock.holder(path) is None
-        with lock.tried(path) as alone:
+        with lock.try_acquire(path) as alone:
             assert alone
     finally:
         os.kill(child, signal.SIGKILL)
@@ -163,7 +163,7 @@ def test_a_lease_that_is_written_anew_says_at_every_moment_who_holds_it(
     monkeypatch.setattr(lock, "BEAT", 0.01)
     for name in ("pwrite", "ftruncate"):
         monkeypatch.setattr(os, name, watched(getattr(os, name)))
-    with lock.held(path, "rollouts", print):
+    with lock.acquire(path, "rollouts", print):
         until(lambda: len(seen) > 8, SECONDS)
         assert all(seen)
 
@@ -171,7 +171,7 @@ def test_a_lease_that_is_written_anew_says_at_every_moment_who_holds_it(
 def test_a_lease_that_says_nothing_readable_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "writer.lock"
     path.write_bytes(b'{"host": "elsewh')  # a torn write of a holder that is gone
-    with lock.held(path, "rollouts", print):
+    with lock.acquire(path, "rollouts", print):
         assert lock.Owner.parse(path.read_bytes())
 
 
@@ -182,11 +182,11 @@ def test_what_a_holder_that_was_killed_at_the_very_end_left_is_cleared_when_its_
     store = Store(tmp_path)
     path = tmp_path / "rollouts" / manifest.recipe / "writer.lock"
     with another(path) as first:
-        work.drop_work(store, manifest)
+        work.delete_work(store, manifest)
         assert path.read_bytes()  # it lives
         first.kill()
         first.wait()
-    work.drop_work(store, manifest)
+    work.delete_work(store, manifest)
     assert path.read_bytes() == b""
 
 
@@ -210,7 +210,7 @@ def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
     store, recipe = Store(tmp_path), Recipe("rollouts", {"version": 1})
     (tmp_path / "format.json").write_text('{"format": 99}')
     with pytest.raises(StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
-        store.writing(recipe).__enter__()
+        store.exclusive(recipe).__enter__()
 
 
 def test_what_somebody_was_killed_in_who_noted_the_time_of_a_finished_request_goes_and_what_another_writes_stays(
@@ -224,5 +224,5 @@ def test_what_somebody_was_killed_in_who_noted_the_time_of_a_finished_request_go
     dead, alive = (folder / f"print.json.{pid}.tmp" for pid in (ended.pid, os.getpid()))
     for path in (dead, alive):
         path.touch()
-    work.drop_work(store, manifest)
+    work.delete_work(store, manifest)
     assert list(folder.iterdir()) == [alive]

@@ -16,12 +16,12 @@ import pytest
 from ssb_core.config import RunConfig
 from ssb_core.errors import Damaged, StoreError, Unreachable
 from ssb_core.runs import Run
-from ssb_core.store import Entry, Manifest, Recipe, Store, remote_lock, sha256_file
+from ssb_core.store import FileEntry, Manifest, Recipe, Store, remote_lock, sha256_file
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem
-from tests.conftest import run_stages
 from tests.support.processes import ROOT
+from tests.support.runs import run_stages
 from tests.support.s3_server import S3, s3_server
 from tests.support.served import until
 
@@ -29,7 +29,7 @@ RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
 HOLD = """
 import sys
 from ssb_core.store import Recipe, Store
-with Store.at(sys.argv[1]).writing(Recipe("rollouts", {"version": 1, "k": 4}), print):
+with Store.at(sys.argv[1]).exclusive(Recipe("rollouts", {"version": 1, "k": 4}), print):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -66,9 +66,9 @@ def there(s3: S3, tmp_path: Path) -> Store:
 
 
 def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
-    store.open(RECIPE)
+    store.prepare(RECIPE)
     shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
-    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
+    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.file,)))
 
 
 def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: Store, there: Store) -> None:
@@ -76,45 +76,45 @@ def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: 
     assert there.manifest(RECIPE, "print-a") == manifest
     assert not list(there.root.rglob("*.parquet"))
     assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
-    there.open(RECIPE)
-    shard = there.shard(RECIPE, "a", "up")
-    assert shard and shard.entry == manifest.entries[0]
+    there.prepare(RECIPE)
+    shard = there.find_shard(RECIPE, "a", "up")
+    assert shard and shard.file == manifest.files[0]
     assert list(there.recipes("rollouts")) == [RECIPE.content]
 
 
 def test_a_shard_without_its_manifest_is_not_a_result_but_is_reused(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
-    there.open(RECIPE)
-    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up")
+    there.prepare(RECIPE)
+    assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up")
 
 
 def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
     here: Store, there: Store, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here.open(RECIPE)
-    monkeypatch.setattr(Remote, "push", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
+    here.prepare(RECIPE)
+    monkeypatch.setattr(Remote, "upload", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
     with pytest.raises(Unreachable):
         here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
     monkeypatch.undo()
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
-    there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up") is None
-    assert here.shard(RECIPE, "a", "up")
-    assert there.shard(RECIPE, "a", "up") is None  # listed before
-    there.remote._pulled.clear()  # type: ignore[union-attr]
-    there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up")
+    there.prepare(RECIPE)
+    assert there.find_shard(RECIPE, "a", "up") is None
+    assert here.find_shard(RECIPE, "a", "up")
+    assert there.find_shard(RECIPE, "a", "up") is None  # listed before
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]
+    there.prepare(RECIPE)
+    assert there.find_shard(RECIPE, "a", "up")
 
 
 def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cache(here: Store, there: Store) -> None:
     manifest = commit(here)
     list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
-    unfinished.forget(here, manifest)
-    there.remote._pulled.clear()  # type: ignore[union-attr]
-    there.open(RECIPE)
-    assert there.manifest(RECIPE, "print-a") is None and there.shard(RECIPE, "a", "up") is None
+    unfinished.delete_request(here, manifest)
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]
+    there.prepare(RECIPE)
+    assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up") is None
 
 
 def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_manifest_was_known(
@@ -123,13 +123,13 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     manifest = commit(here)
     known = there.manifest(RECIPE, "print-a")
     assert known == manifest
-    unfinished.forget(here, manifest)
-    there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
+    unfinished.delete_request(here, manifest)
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]  it was listed just now
     assert there.manifest(RECIPE, "print-a") is None
     assert not list(there.root.rglob("print-a.json"))
     assert commit(there) == manifest
-    here.remote._pulled.clear()  # type: ignore[union-attr]
-    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.entries[0]).num_rows == 2
+    here.remote._fresh_until.clear()  # type: ignore[union-attr]
+    assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.files[0]).num_rows == 2
 
 
 def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_which_is_made_again(
@@ -137,9 +137,9 @@ def test_a_shard_of_a_known_manifest_that_was_forgotten_elsewhere_is_damage_whic
 ) -> None:
     manifest = commit(here)
     assert there.manifest(RECIPE, "print-a") == manifest
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     with pytest.raises(Damaged):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert there.manifest(RECIPE, "print-a") is None
     assert commit(there) == manifest
 
@@ -149,7 +149,7 @@ def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
 ) -> None:
     manifest = commit(here)
     assert there.manifest(RECIPE, "print-a") == manifest and there.remote
-    unfinished.forget(here, manifest)
+    unfinished.delete_request(here, manifest)
     download = there.remote.files.download
 
     def miss(name: str, path: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_shard_that_is_made_anew_the_moment_another_machine_misses_it_stays(
 
     monkeypatch.setattr(there.remote.files, "download", miss)
     with pytest.raises(Damaged, match=r"a\.parquet is gone at s3://"):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert here.manifest(RECIPE, "print-a") == manifest
-    assert not [name for name in there.remote.listing() if name.endswith(".damaged")]
+    assert not [name for name in there.remote.list_files() if name.endswith(".damaged")]
 
 
 @pytest.mark.parametrize("fault", ["refused", "lost"])
@@ -173,17 +173,17 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     monkeypatch.setitem(fsspec.config.conf, "s3", {"config_kwargs": hasty})
     here, there, third = (machine(name, s3, tmp_path) for name in ("here", "there", "third"))
     here.remote.files.fs.retries = 1  # type: ignore[union-attr]  else it waits for seconds
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
-    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
+    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.file,))
     s3.fail(1, fault)
     with pytest.raises(Unreachable, match="the same command goes on from there"):
         here.commit(RECIPE, manifest)
     s3.fail(0)
     assert here.manifest(RECIPE, "print-a") is None
     assert there.manifest(RECIPE, "print-a") == (manifest if fault == "lost" else None)
-    here.open(RECIPE)
-    assert here.shard(RECIPE, "a", "up") == shard, "it is not made again"
+    here.prepare(RECIPE)
+    assert here.find_shard(RECIPE, "a", "up") == shard, "it is not made again"
     assert here.commit(RECIPE, manifest) == here.manifest(RECIPE, "print-a") == manifest
     assert third.manifest(RECIPE, "print-a") == manifest
 
@@ -203,11 +203,11 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
         case "deleted":
             files.delete(name)
     if damage == "flipped":  # only reading tells
-        with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum is another\)"):
+        with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum differs\)"):
             list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     assert there.manifest(RECIPE, "print-a") is None
-    there.open(RECIPE)
-    assert there.shard(RECIPE, "a", "up") is None and there.shard(RECIPE, "b", "up")
+    there.prepare(RECIPE)
+    assert there.find_shard(RECIPE, "a", "up") is None and there.find_shard(RECIPE, "b", "up")
     assert commit(there) == manifest
     third = there.manifest(RECIPE, "print-b")
     assert third == other
@@ -215,43 +215,43 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
 
 def test_a_damaged_copy_in_the_cache_is_dropped_and_fetched_anew(here: Store, there: Store) -> None:
     manifest = commit(here)
-    path = there.path(manifest, manifest.entries[0])
+    path = there.path(manifest, manifest.files[0])
     raw = bytearray(path.read_bytes())
     raw[-20] ^= 1
     path.write_bytes(raw)
     with pytest.raises(Damaged):
-        there.table(manifest, manifest.entries[0])
+        there.table(manifest, manifest.files[0])
     assert there.manifest(RECIPE, "print-a") == manifest
-    assert there.table(manifest, manifest.entries[0]).num_rows == 2
+    assert there.table(manifest, manifest.files[0]).num_rows == 2
 
 
 def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     directory = here.directory(RECIPE) / "print" / "adapter"
     directory.mkdir(parents=True)
     (directory / "w.safetensors").write_bytes(b"weights")
     (directory.parent / "speed.json").write_text("{}")
-    entry = Entry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
+    entry = FileEntry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
     manifest = here.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
-    there.verify(manifest)
+    there.verify_outputs(manifest)
     assert (there.directory(RECIPE) / "print" / "adapter" / "w.safetensors").read_bytes() == b"weights"
-    assert there.beside(RECIPE, "print/speed.json").read_text() == "{}"
+    assert there.unlisted_file(RECIPE, "print/speed.json").read_text() == "{}"
 
 
 def test_unfinished_work_is_gone_on_with_by_another_machine_and_dropped_at_the_end(here: Store, there: Store) -> None:
-    here.open(RECIPE)
+    here.prepare(RECIPE)
     for n in (1, 2):
-        checkpoint = unfinished.work(here, RECIPE, "print", "v") / f"checkpoint-{n}"
+        checkpoint = unfinished.work_dir(here, RECIPE, "print", "v") / f"checkpoint-{n}"
         checkpoint.mkdir()
         (checkpoint / "state").write_text(str(n))
-        here.there.keep(checkpoint)
+        here.backend.upload_part(checkpoint)
     (here.directory(RECIPE) / "print.v.work" / "checkpoint-1" / "state").unlink()
-    here.there.keep(checkpoint)
-    there.open(RECIPE)
-    work = unfinished.work(there, RECIPE, "print", "v")
+    here.backend.upload_part(checkpoint)
+    there.prepare(RECIPE)
+    work = unfinished.work_dir(there, RECIPE, "print", "v")
     assert [str(p.relative_to(work)) for p in work.rglob("state")] == ["checkpoint-2/state"]
-    unfinished.drop_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
-    assert not there.remote.files.listing(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
+    unfinished.delete_work(there, Manifest("rollouts", RECIPE.hash, "print", ()))
+    assert not there.remote.files.list_files(f"rollouts/{RECIPE.hash}/print.v.work")  # type: ignore[union-attr]
 
 
 def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_while(
@@ -266,11 +266,11 @@ def test_of_two_machines_the_second_waits_and_a_dead_one_is_followed_after_a_whi
     assert first.stdout and first.stdout.readline() == "held\n"
     first.kill()
     first.wait()
-    with store.writing(RECIPE, told.append):
+    with store.exclusive(RECIPE, told.append):
         pass
     assert len(told) == 1 and f"waiting for process {first.pid}" in told[0]
     again: list[str] = []
-    with store.writing(RECIPE, again.append):  # which gave its lease back
+    with store.exclusive(RECIPE, again.append):  # which gave its lease back
         pass
     assert again == []
 
@@ -281,9 +281,9 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
     monkeypatch.setattr(remote_lock, "PATIENCE", 0.5)
     monkeypatch.setattr(remote_lock, "MARGIN", -60.0)  # found out by its next sign of life
     monkeypatch.setattr("ssb_core.store.lock.BEAT", 3.0)
-    with here.writing(RECIPE, lambda _: None):
-        here.open(RECIPE)
-        with there.writing(RECIPE, lambda _: None):
+    with here.exclusive(RECIPE, lambda _: None):
+        here.prepare(RECIPE)
+        with there.exclusive(RECIPE, lambda _: None):
             until(lambda: bool(here.remote.leases.lost), 60)  # type: ignore[union-attr]  by its next sign of life
             with pytest.raises(StoreError, match="was taken over by another process"):
                 here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
@@ -292,7 +292,7 @@ def test_a_holder_that_was_taken_for_dead_uploads_nothing_more(
 def test_a_look_writes_nothing_and_a_check_leaves_nothing(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert here.remote
     here.check()
-    assert here.remote.listing() == {}
+    assert here.remote.list_files() == {}
     monkeypatch.setattr(FileSystem, "create", lambda *_: pytest.fail("it writes"))
     here.check(write=False)
 
@@ -312,16 +312,16 @@ def test_two_machines_at_once_through_failing_requests_make_what_one_makes_in_a_
         runs = [both.submit(run_stages, small, store, store.root / "run") for store in (first, second)]
     s3.fail(0)
     made = [{r.label: r.made for r in run.result().stages} for run in runs]
-    shards = {r.label: r.made for r in quick_run.stages}
+    shards = {r.label: r.made for r in quick_run.load_stages()}
     assert {label: sum(one[label] for one in made) for label in shards} == shards
-    assert [run.result().summary["benchmarks"] for run in runs] == [quick_run.summary["benchmarks"]] * 2
+    assert [run.result().summary["benchmarks"] for run in runs] == [quick_run.load_summary()["benchmarks"]] * 2
 
     def manifests(root: Path) -> dict[str, bytes]:
         return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("manifests/*.json")}
 
     assert manifests(second.root) == manifests(quick_run.store.root)
     assert second.remote
-    left = [p for p in second.remote.files.listing("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
+    left = [p for p in second.remote.files.list_files("") if p.endswith((".tmp", ".damaged")) or ".work/" in p]
     assert left == []
 
 

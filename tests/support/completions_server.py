@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ssb_core import models
 from ssb_core.config import Decoding
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request as Asked
+from ssb_core.engines import SampleRequest
 from ssb_core.engines.seeded_draw import uniforms
 from ssb_core.engines.transformers_engine import TransformersSampler
 from ssb_core.progress import Progress
@@ -55,7 +55,7 @@ class CompletionsServer:
         self.probes: list[dict[str, Any]] = []  # for the seeded draw
         self.keys: set[str | None] = set()
         self.hanging, self.hung_up = threading.Event(), threading.Event()
-        self.waiting: list[tuple[Asked, Decoding, asyncio.Future[Completion]]] = []
+        self.waiting: list[tuple[SampleRequest, Decoding, asyncio.Future[Completion]]] = []
 
     async def list_models(self, request: Request) -> Response:
         self.keys.add(request.headers.get("authorization"))
@@ -86,7 +86,7 @@ class CompletionsServer:
         completion = await self._complete(*_understood(body))
         return answer(list(completion.completion_ids), completion.finish_reason, completion.text, body["prompt"])
 
-    async def _complete(self, asked: Asked, decoding: Decoding) -> Completion:
+    async def _complete(self, asked: SampleRequest, decoding: Decoding) -> Completion:
         """Whoever's turn it is samples for all who wait."""
         mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.waiting.append((asked, decoding, mine))
@@ -98,7 +98,7 @@ class CompletionsServer:
                     future.set_result(completion)
         return mine.result()
 
-    def _sample(self, batch: list[Asked], decoding: Decoding) -> list[Completion]:
+    def _sample(self, batch: list[SampleRequest], decoding: Decoding) -> list[Completion]:
         ((_, completions),) = self.sampler.sample([(0, batch)], decoding, Progress())
         return completions
 
@@ -115,11 +115,11 @@ class CompletionsServer:
         return Response()
 
 
-def _understood(body: dict[str, Any]) -> tuple[Asked, Decoding]:
+def _understood(body: dict[str, Any]) -> tuple[SampleRequest, Decoding]:
     plain = (body.get("seed", 0) + 1, body["temperature"], max(body["top_k"], 0))  # its own draw, like any server's
     seed, temperature, top_k = body.get("vllm_xargs", {}).get("ssb", plain)
     decoding = Decoding(temperature=temperature, top_k=top_k, max_new_tokens=body["max_tokens"])
-    return Asked(tuple(body["prompt"]), seed), decoding
+    return SampleRequest(tuple(body["prompt"]), seed), decoding
 
 
 def answer(ids: list[Any], reason: str, text: str = "", prompt: list[int] | None = None) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ssb_core.config import Decoding
-from ssb_core.engines import K, Request
+from ssb_core.engines import K, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.prompts import Messages
 from ssb_core.records import Completion
@@ -29,7 +29,7 @@ class FakeSampler:
         return len(prompt_ids) + decoding.max_new_tokens <= self.context
 
     def sample(
-        self, groups: Iterable[tuple[K, Sequence[Request]]], decoding: Decoding, progress: Progress
+        self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
         for key, requests in groups:
             yield key, [self.reply("".join(map(chr, r.prompt_ids)), r.seed) for r in requests]

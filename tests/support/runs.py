@@ -8,15 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ssb_core
+from ssb_core.config import RunConfig
+from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.signal import marks
-from ssb_core.signal.marks import Marked
+from ssb_core.signal.marks import AnnotatedSolution
 from ssb_core.store import Recipe, Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
+
+
+def run_stages(config: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
+    """A run of the public API that reports to nobody, called quickstart."""
+    return ssb_core.run(config, store, directory, preset="quickstart", stop=stop, progress=Progress())
 
 
 def copied(run: Run, target: Path) -> Run:
@@ -37,7 +45,7 @@ def poison(run: Run, stage: str, text: str) -> None:
     rewrite_shards(run, stage, spoilt)
 
 
-def mark_all(run: Run, marked: Marked | None) -> None:
+def mark_all(run: Run, marked: AnnotatedSolution | None) -> None:
     """Let the metadata of every shard of signal hold `marked`, or nothing of the kind."""
 
     def described(table: pa.Table) -> pa.Table:
@@ -52,8 +60,8 @@ def rewrite_shards(run: Run, stage: str, change: Callable[[pa.Table], pa.Table])
     recipes = {Recipe(stage, how).hash: Recipe(stage, how) for how in run.store.recipes(stage)}
     for manifest in run.manifests(stage):
         recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.entries:
+        for entry in manifest.files:
             shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
             name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).entry)
-        run.store.commit(recipe, replace(manifest, entries=tuple(entries)))
+            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).file)
+        run.store.commit(recipe, replace(manifest, files=tuple(entries)))

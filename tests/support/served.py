@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from ssb_core.config import presets
-from tests.conftest import SMALL
 from tests.support.processes import SSB, api, free_port, gone
 from tests.support.processes import environment as alone
+from tests.support.settings import SMALL
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -104,7 +104,7 @@ def tasks(env: dict[str, str], id: str) -> list[dict[str, Any]]:
 
 def parameters(settings: Sequence[str] = SMALL, **options: Any) -> dict[str, Any]:
     """What a run with a changed quickstart is given."""
-    config = presets.load("quickstart", overrides=settings).model_dump(mode="json")
+    config = presets.load_config("quickstart", overrides=settings).model_dump(mode="json")
     return {"config": config, "preset": "quickstart", **options}
 
 

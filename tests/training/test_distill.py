@@ -80,13 +80,13 @@ def test_training_broken_off_and_resumed_gives_the_same_bits(small: RunConfig, s
     with pytest.raises(InterruptedError):
         distill.run(spec, store, StopsAfter(6))
     outcome = distill.run(spec, store, Progress())
-    steps = outcome.manifest.facts["steps"]
+    steps = outcome.manifest.stats["steps"]
     assert (outcome.reused, outcome.made) == (4, steps - 4)
     expected = adapter(spec, quick_run.store)
     for name, tensor in adapter(spec, store).items():
         assert torch.equal(tensor, expected[name]), name
     (uninterrupted,) = quick_run.manifests("distill")
-    assert outcome.manifest.facts == uninterrupted.facts
+    assert outcome.manifest.stats == uninterrupted.stats
     assert not list(store.root.rglob("*.work"))
 
 
@@ -165,7 +165,7 @@ def test_activation_checkpointing_computes_every_layer_twice_and_gives_the_same_
         return student
 
     monkeypatch.setattr(distill, "make_student", counting)
-    steps = distill.run(frugal, store, Progress()).manifest.facts["steps"]
+    steps = distill.run(frugal, store, Progress()).manifest.stats["steps"]
     assert calls == 2 * steps > 0
     for name, tensor in adapter(spec, store).items():
         assert torch.equal(tensor, adapter(spec, quick_run.store)[name])
@@ -175,7 +175,7 @@ def test_the_loss_falls_and_lora_covers_every_linear_layer(quick_run: Run, small
     spec = spec_of(small, quick_run.store)
     (manifest,) = quick_run.manifests("distill")
     log = [json.loads(row) for row in (spec.directory(quick_run.store) / "log.jsonl").read_text().splitlines()]
-    assert len(log) == manifest.facts["steps"] == 12
+    assert len(log) == manifest.stats["steps"] == 12
     assert sum(r["loss"] for r in log[6:]) < sum(r["loss"] for r in log[:6])
     tensors = adapter(spec, quick_run.store)
     assert {t.dtype for t in tensors.values()} == {torch.float32}
@@ -341,7 +341,7 @@ def test_grouped_by_length_a_resumed_epoch_goes_on_in_its_order(small: RunConfig
     with pytest.raises(InterruptedError):
         distill.run(spec, store, StopsAfter(9))  # in the second epoch
     resumed = distill.run(spec, store, Progress())
-    assert resumed.reused == 8 and resumed.manifest.facts == whole.manifest.facts
+    assert resumed.reused == 8 and resumed.manifest.stats == whole.manifest.stats
     assert same(adapter(spec, store), uninterrupted)
 
 
@@ -369,7 +369,7 @@ def test_a_held_out_loss_that_rises_ends_training_and_the_best_student_is_kept(
     log_of, outcome = lambda spec: distill.read_log(spec.directory(store)), distill.run(wild, store, Progress())
     losses = [row["held_out_loss"] for row in log_of(wild)]
     best = losses.index(min(losses))
-    assert outcome.manifest.facts["traces"] == wild.limit - 8
+    assert outcome.manifest.stats["traces"] == wild.limit - 8
     assert len(losses) == best + 3 < 8, "two checkpoints after the best one"
     kept = PeftModel.from_pretrained(models.load_model(wild.teach[0].model, "cpu"), wild.adapter(store))
     traces = laid_out(wild, store, tmp_path)
@@ -584,7 +584,7 @@ def test_curves_for_tensorboard_stay_beside_the_adapter(small: RunConfig, store:
     events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
     assert losses == pytest.approx([row["loss"] for row in distill.read_log(spec.directory(store))])
-    assert not any(distill.CURVES in entry.path for entry in outcome.manifest.entries)
+    assert not any(distill.CURVES in entry.path for entry in outcome.manifest.files)
 
 
 def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, store: Store) -> None:
@@ -593,7 +593,7 @@ def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, stor
     spec = with_execution(spec_of(small, store), report_to=("tensorboard",))
     with pytest.raises(InterruptedError):
         distill.run(spec, store, StopsAfter(6))
-    steps = distill.run(spec, store, Progress()).manifest.facts["steps"]
+    steps = distill.run(spec, store, Progress()).manifest.stats["steps"]
     events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, steps + 1))
 

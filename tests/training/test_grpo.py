@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ssb_core import problems, prompts, verify
+from ssb_core import prompts, verify
 from ssb_core.config import GrpoConfig, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution
 from ssb_core.engines.transformers_engine import TransformersSampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
+from ssb_core.records import Problem
 from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
@@ -25,7 +26,7 @@ from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
 from tasks.pages import grpo as grpo_task
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
 STEPS, ASKED = 5, 15  # of 16 problems
@@ -86,7 +87,7 @@ class Trained:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "_generate_single_turn", spy)
             self.outcome = grpo.run(spec, store, Progress())
-        self.store, self.facts = store, self.outcome.manifest.facts
+        self.store, self.stats = store, self.outcome.manifest.stats
         self.log = distill.read_log(spec.directory(store))
 
 
@@ -125,7 +126,7 @@ def test_log_and_facts_count_steps_problems_and_every_generated_token(trained: T
     assert [row["step"] for row in trained.log] == list(range(1, STEPS + 1))
     assert [row["tokens"] for row in trained.log] == [sum(tokens[: per_step * step]) for step in range(1, STEPS + 1)]
     assert trained.log[0]["mean_length"] == pytest.approx(sum(tokens[:per_step]) / per_step)
-    assert trained.facts == {
+    assert trained.stats == {
         "steps": STEPS,
         "problems": ASKED,
         "tokens": sum(tokens),
@@ -138,7 +139,7 @@ def test_log_and_facts_count_steps_problems_and_every_generated_token(trained: T
 
 def test_first_and_last_reward_are_means_over_a_tenth_of_the_steps() -> None:
     log = [{"reward": float(step), "tokens": step} for step in range(20)]
-    assert grpo.facts(log, 40) == {
+    assert grpo.stats(log, 40) == {
         "steps": 20,
         "problems": 40,
         "tokens": 19,
@@ -150,7 +151,7 @@ def test_first_and_last_reward_are_means_over_a_tenth_of_the_steps() -> None:
 def test_the_reward_is_1_for_a_correct_verdict_and_0_for_any_other(spec: grpo.Spec, tmp_path: Path) -> None:
     from ssb_core.training.grpo_trainer import Trainer
 
-    problem = problems.Problem("one", "What is a half?", "1/2")
+    problem = Problem("one", "What is a half?", "1/2")
     ids = {"one": (1, 2)}
     with verify.Verifier() as verifier:
         trainer = Trainer(spec, [problem], ids, verifier, tmp_path, Progress())
@@ -172,9 +173,9 @@ def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
         outcome = host.execute(elsewhere, store, resumed)
     assert (outcome.reused, outcome.made) == (2, STEPS - 2)
     assert resumed.begun == [("grpo", STEPS, "steps", 2)]
-    assert outcome.manifest == trained.outcome.manifest  # checksums of adapter and log, and the facts
+    assert outcome.manifest == trained.outcome.manifest  # checksums of adapter and log, and the stats
     assert not list(store.root.rglob("*.work"))
-    assert json.loads((spec.directory(store) / "speed.json").read_text())["tokens"] == trained.facts["tokens"]
+    assert json.loads((spec.directory(store) / "speed.json").read_text())["tokens"] == trained.stats["tokens"]
 
 
 def test_another_seed_gives_another_student(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
@@ -272,13 +273,13 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     shutil.copytree(quick_run.store.root, tmp_path / "store")
     wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16, "max_new_tokens": 16})}
     run = run_stages(small.model_copy(update=wanted), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
-    sampled = sum(m.facts["samples"] for m in run.manifests("rollouts"))
+    sampled = sum(m.stats["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")
-    assert trained.facts["problems"] == trained.facts["steps"] * 16 == sampled // CONFIG.samples
-    (benchmark,) = run.summary["benchmarks"].values()
+    assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
+    (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
     assert draw_rewards(log).startswith(b"\x89PNG")
     told = grpo_task.page(run)
-    assert f"{trained.facts['problems']:,} problems, " in told.description
+    assert f"{trained.stats['problems']:,} problems, " in told.description
     assert str(told.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")

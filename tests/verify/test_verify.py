@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from ssb_core.records import AnswerForm
-from ssb_core.verify import Verifier, unusable, versions
+from ssb_core.verify import Verifier, unverifiable, versions
 from ssb_core.verify.extract import choice, final_answer, gold_answer
 from ssb_core.verify.latex import MAX_LENGTH
 
@@ -206,7 +206,7 @@ GOLDS_TO_EXCLUDE = [
     (".", "boxed", "it is empty"),
     ("9" * (MAX_LENGTH + 1), "boxed", "longer than 1000 characters"),
     ("10^{100000}", "boxed", "an exponent of more than 4 digits"),
-    ("12", "choice", "'12' is no choice from A to E"),
+    ("12", "choice", "'12' is not a choice from A to E"),
 ]
 
 
@@ -214,7 +214,7 @@ GOLDS_TO_EXCLUDE = [
 def test_a_gold_nothing_can_be_verified_against_is_an_error_not_a_wrong_answer(
     gold: str, form: AnswerForm, reason: str
 ) -> None:
-    assert unusable(gold, form) == reason
+    assert unverifiable(gold, form) == reason
     with pytest.raises(ValueError, match="exclude its problem"):
         list(Verifier(form).grade([(r"\boxed{1}", gold)]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ssb_core.records import AnswerForm
-from ssb_core.verify import Verifier, unusable
+from ssb_core.verify import Verifier, unverifiable
 from ssb_core.verify.extract import gold_answer
 
 REVIEWED = Path(__file__).with_name("math500_equal_golds.jsonl")
@@ -69,7 +69,7 @@ def test_all_pairs_of_math500_golds_that_are_judged_equal_have_been_reviewed(ver
 def test_every_gsm8k_gold_is_a_number_and_off_by_one_is_wrong(data: Path) -> None:
     found = golds(data / "gsm8k_train.jsonl", "hash")
     assert len(found) == 7473
-    assert not [gold for gold in found if unusable(gold)]
+    assert not [gold for gold in found if unverifiable(gold)]
     values = [int(gold.replace(",", "")) for gold in found]
     with Verifier() as verifier:
         for change, status in ((0, "correct"), (1, "incorrect"), (-1, "incorrect")):

@@ -18,7 +18,7 @@ import pytest
 from ssb_core import models, problems, prompts, stages
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution, VllmOptions
-from ssb_core.engines import Request, Sampler, choose, open_sampler, seed_for
+from ssb_core.engines import Sampler, SampleRequest, choose, open_sampler, seed_for
 from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
@@ -26,7 +26,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Manifest, Store
-from tests.conftest import sampled
+from tests.support.sampling import sampled
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
@@ -42,16 +42,16 @@ def vllm(nano: models.ResolvedModel) -> Iterator[Sampler]:
 
 
 @pytest.fixture(scope="module")
-def requests(nano: models.ResolvedModel) -> list[Request]:
+def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
     """Two samples of each of 200 problems, which share its prompt."""
     tokenizer = models.load_tokenizer(nano)
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     shown = {p.id: prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked}
-    return [Request(shown[p.id], seed_for("test", 0, p.id, i)) for p in asked for i in range(2)]
+    return [SampleRequest(shown[p.id], seed_for("test", 0, p.id, i)) for p in asked for i in range(2)]
 
 
 def by_transformers(
-    nano: models.ResolvedModel, requests: Sequence[Request], decoding: Decoding, adapter: Path | None = None
+    nano: models.ResolvedModel, requests: Sequence[SampleRequest], decoding: Decoding, adapter: Path | None = None
 ) -> list[Completion]:
     with open_sampler(nano, Execution(engine="transformers", device="cpu"), adapter) as sampler:
         return sampled(sampler, requests, decoding)
@@ -63,24 +63,24 @@ def agreement(one: Sequence[Completion], other: Sequence[Completion]) -> float:
 
 @pytest.mark.parametrize("decoding", [GREEDY, WARM], ids=["greedy", "sampled"])
 def test_both_engines_write_the_same_completions(
-    nano: models.ResolvedModel, vllm: Sampler, requests: list[Request], decoding: Decoding
+    nano: models.ResolvedModel, vllm: Sampler, requests: list[SampleRequest], decoding: Decoding
 ) -> None:
     found = sampled(vllm, requests, decoding)
     assert agreement(found, by_transformers(nano, requests, decoding)) >= 0.99
     assert all(c.completion_ids[-1] == vllm.stop_ids[0] for c in found if c.finish_reason == "stop")  # type: ignore[attr-defined]
 
 
-def test_the_token_cap_is_kept_and_named(vllm: Sampler, requests: list[Request]) -> None:
+def test_the_token_cap_is_kept_and_named(vllm: Sampler, requests: list[SampleRequest]) -> None:
     short = sampled(vllm, requests[:20], Decoding(temperature=0.8, max_new_tokens=5))
     assert {(len(c.completion_ids), c.finish_reason) for c in short} == {(5, "length")}
 
 
 def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
-    vllm: Sampler, requests: list[Request]
+    vllm: Sampler, requests: list[SampleRequest]
 ) -> None:
     read: list[int] = []
 
-    def groups() -> Iterator[tuple[int, list[Request]]]:
+    def groups() -> Iterator[tuple[int, list[SampleRequest]]]:
         for n in range(6):
             read.append(n)
             yield n, requests[n * 8 : n * 8 + 8]
@@ -94,7 +94,7 @@ def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
 
 
 def test_a_context_that_has_no_room_is_cut_to_what_fits_and_longer_prompts_refused_by_name(
-    nano: models.ResolvedModel, requests: list[Request], tmp_path: Path
+    nano: models.ResolvedModel, requests: list[SampleRequest], tmp_path: Path
 ) -> None:
     """4 GiB, the default on a CPU, hold less than the contexts of today's models."""
     shutil.copytree(nano.source, tmp_path / "long")
@@ -157,10 +157,10 @@ def test_what_a_client_asks_the_draw_is_refused_before_it_reaches_the_engine(ask
 
 @pytest.mark.parametrize("adapters", ["served", "merged"])
 def test_a_student_is_sampled_as_an_adapter_or_merged(
-    adapters: str, nano: models.ResolvedModel, quick_run: Run, requests: list[Request]
+    adapters: str, nano: models.ResolvedModel, quick_run: Run, requests: list[SampleRequest]
 ) -> None:
     manifest = quick_run.manifests("distill")[0]
-    adapter = quick_run.store.path(manifest, manifest.entries[0]).parent
+    adapter = quick_run.store.path(manifest, manifest.files[0]).parent
     assert (adapter / "adapter_config.json").exists()
     options = VllmOptions.model_validate({**QUICK.model_dump(), "adapters": adapters})
     with open_sampler(nano, VLLM.model_copy(update={"vllm": options}), adapter) as sampler:

@@ -13,11 +13,11 @@ import pytest
 from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Request, open_sampler
+from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
-from tests.conftest import sampled
 from tests.support.cards import card, code
+from tests.support.sampling import sampled
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
@@ -35,7 +35,7 @@ MORE = """
 
 @pytest.fixture(scope="module")
 def chats() -> list[prompts.Messages]:
-    asked = problems.load(ProblemsConfig(source="nano-test", limit=200))
+    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     return [prompts.tutor_messages(p.question) for p in asked]
 
 
@@ -44,7 +44,7 @@ def ours(nano: models.ResolvedModel, quick_run: Run, chats: list[prompts.Message
     """Greedy answers of the run's student through transformers."""
     execution = Execution(engine="transformers", device="cpu")
     with open_sampler(nano, execution, student.find(quick_run).weights.parent) as sampler:
-        requests = [Request(sampler.encode(turns), 0) for turns in chats]
+        requests = [SampleRequest(sampler.encode(turns), 0) for turns in chats]
         return [c.text for c in sampled(sampler, requests, GREEDY)]
 
 

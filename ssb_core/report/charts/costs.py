@@ -19,7 +19,7 @@ COSTS = {"tokens": "tokens sampled for it", "seconds": "seconds to make it"}
 
 def draw_costs(run: Run) -> Figure | None:
     """Accuracy on the first benchmark against the cost of each method; None without baselines."""
-    summary = run.summary
+    summary = run.load_summary()
     if len(summary["costs"]) < 2 or not summary["benchmarks"]:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...runs import Run
 
 DRAW: dict[str, Callable[[Run], Figure | None]] = {
-    "accuracy": lambda run: draw_accuracy(run.summary["benchmarks"]),
+    "accuracy": lambda run: draw_accuracy(run.load_summary()["benchmarks"]),
     "training": draw_training,
     "yield": draw_funnel,
     "lengths": draw_lengths,

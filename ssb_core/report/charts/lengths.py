@@ -27,7 +27,7 @@ def draw_lengths(run: Run) -> Figure | None:
     width = -(-int(np.ptp(every) + 1) // 40)  # in whole tokens, because otherwise counts alternate between bins
     edges = (np.arange(every.min(), every.max() + width + 1, width) - 0.5).tolist()
     figure = blank(2.9)
-    where = full_name(first[0].benchmark, run.summary["benchmarks"][first[0].benchmark])
+    where = full_name(first[0].benchmark, run.load_summary()["benchmarks"][first[0].benchmark])
     axes = axes_of(figure, f"Completion length on {where}", xlabel="tokens", ylabel="% of samples")
     for model, tokens in lengths.items():
         hue, share = colour(model, list(lengths)), np.full(len(tokens), 100 / len(tokens))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def draw_rounds(run: Run) -> Figure | None:
     """Accuracy by round on every benchmark, and that of the hinted teacher; None for runs of one round."""
-    summary = run.summary
+    summary = run.load_summary()
     if len(summary["rounds"]) < 2 or not summary["benchmarks"]:
         return None
     figure = blank(3.4)

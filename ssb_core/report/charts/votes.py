@@ -19,7 +19,7 @@ def draw_votes(run: Run) -> Figure | None:
 
     None if each problem has only one sample, or no model answered anything.
     """
-    benchmarks = run.summary["benchmarks"]
+    benchmarks = run.load_summary()["benchmarks"]
     if not benchmarks:
         return None
     name, benchmark = next(iter(benchmarks.items()))

@@ -1,7 +1,7 @@
 """Baseline rft: cross-entropy on the model's own correct rollouts (rejection sampling fine-tuning, Yuan et al. 2023).
 
-Its problems are those of the student it is compared with, and of each it learns the rollout that was shown to the
-teacher as the correct one. What sft gains over it, the hint adds.
+It uses the problems of the student that it is compared with. For each it learns the rollout that the teacher saw as the
+correct one. The gain of sft over it comes from the hint.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ...progress import Progress
+from ...records import Rollout, Selection
 from ...store import Manifest, Store
 from ...training.dataset import IDS, write
-from .. import Outcome, distill, required, select
+from .. import distill, select
+from ..execute import Outcome, required
+from ..runtime import Runtime
 from ..shards import downstream_inputs
 
 if TYPE_CHECKING:
@@ -29,17 +31,17 @@ class Spec(distill.Spec):
 
 
 def of(ssb: distill.Spec) -> Spec:
-    """What is compared with the student `ssb`."""
+    """The baseline's request for comparison with the student `ssb`."""
     return Spec(**ssb.as_text())
 
 
-def run(spec: Spec, store: Store, progress: Progress) -> Outcome:
-    """Train, or go on training, and commit the adapter."""
-    return distill.run(spec, store, progress, lay_out)
+def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
+    """Train on the correct rollouts, from the last checkpoint if there is one, and commit the adapter."""
+    return distill.run(spec, store, runtime, write_dataset)
 
 
-def lay_out(spec: distill.Spec, store: Store, taught: Sequence[Manifest], path: Path) -> int:
-    """Write the rollouts to `path` as traces without a signal; how many there are."""
+def write_dataset(spec: distill.Spec, store: Store, taught: Sequence[Manifest], path: Path) -> int:
+    """Write the rollouts to `path` as traces without a signal; returns how many there are."""
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.list_(pa.int32())) for name in IDS])
@@ -51,13 +53,14 @@ def _rows(spec: distill.Spec, store: Store, taught: Sequence[Manifest]) -> Itera
     import pyarrow as pa
 
     for request, manifest in zip(spec.teach, taught, strict=True):
-        chosen = request.solutions.select
-        selected, sampled = required(chosen, store), required(chosen.rollouts, store)
-        inputs = downstream_inputs(selected, store, chosen.rollouts.wave)
-        for item, shown, entry in zip(inputs, sampled.entries, manifest.entries, strict=True):
+        selection = request.solutions.select
+        selected, sampled = required(selection, store), required(selection.rollouts, store)
+        inputs = downstream_inputs(selected, store, selection.rollouts.load_wave())
+        for item, rollouts, entry in zip(inputs, sampled.files, manifest.files, strict=True):
             assert item.upstream
-            graded, rolled = store.table(selected, item.upstream), store.table(sampled, shown)
-            correct = {p.problem.id: p.correct for p in select.pairs(graded, rolled, item.problems)}
+            selections = store.records(selected, item.upstream, Selection)
+            pairs = select.pairs(selections, store.records(sampled, rollouts, Rollout), item.problems)
+            correct = {p.problem.id: p.correct for p in pairs}
             for row in store.table(manifest, entry, ["problem_id", "dropped", IDS[0]]).to_pylist():
                 if row["dropped"] is None:
                     ids = (row[IDS[0]], correct[row["problem_id"]].completion_ids)

@@ -1,4 +1,4 @@
-"""Baseline sft: cross-entropy on the taught solutions. What SSB gains over it, the soft labels add."""
+"""Baseline sft: cross-entropy on the taught solutions. The gain of SSB over it comes from the soft labels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Spec", "of", "run"]
 
 
 class Spec(distill.Spec):
-    """The same traces, read as text."""
+    """The same traces, learned as text."""
 
     stage: ClassVar[str] = "sft"
     method: Literal["sft"] = "sft"  # type: ignore[assignment]
 
 
 def of(ssb: distill.Spec) -> Spec:
-    """What is compared with the student `ssb`."""
+    """The baseline's request for comparison with the student `ssb`."""
     return Spec(**ssb.as_text())

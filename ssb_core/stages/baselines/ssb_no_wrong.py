@@ -1,4 +1,4 @@
-"""Baseline ssb-no-wrong: the teacher sees the correct rollout only. What SSB gains over it, the wrong one adds."""
+"""Baseline ssb-no-wrong: the teacher sees the correct rollout only. The gain of SSB over it is due to the wrong one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Spec(distill.Spec):
 
 
 def teach_of(request: teach.Spec) -> teach.Spec:
-    """The same request to a teacher that does not see what is wrong."""
-    solutions = request.solutions.model_copy(update={"wrong_shown": False})
+    """The same request to a teacher that does not see the wrong rollout."""
+    solutions = request.solutions.model_copy(update={"show_wrong": False})
     return request.model_copy(update={"solutions": solutions})
 
 
 def of(ssb: distill.Spec) -> Spec:
-    """What is compared with the student `ssb`."""
+    """The baseline's request for comparison with the student `ssb`."""
     taught = tuple(teach_of(request) for request in ssb.teach)
     return Spec(teach=taught, limit=ssb.limit, distill=ssb.distill, execution=ssb.execution)

@@ -1,0 +1,95 @@
+"""Checks before a run, the same for library, command line and flow: its name, its stages, its input."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .. import problems
+from ..config import ProblemsConfig, RunConfig
+from ..errors import ConfigError
+from ..evaluation import benchmarks
+from ..records import Rejection
+from ..results import wording
+from ..runs.pipeline import Pipeline
+from ..runs.plan import plan
+from ..stages import STAGES
+from ..store import Store
+
+
+def run_name(name: str | None, preset: str, config: RunConfig) -> str:
+    """The given name, or `preset` and a digest of the configuration: the same command means the same run.
+
+    Raises:
+        ConfigError: the name cannot be that of a folder.
+    """
+    if name is None:
+        fields = config.model_dump_json(exclude={"execution"})
+        name = f"{preset}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
+    if not (0 < len(name) <= 100 and name.isprintable()) or name.startswith(".") or any(c in name for c in "/\\"):
+        raise ConfigError(
+            f"--name {name!r}: a run's name names a folder: no slashes, no dot in front, up to 100 printable letters"
+        )
+    return name
+
+
+def refuse_bad_stages(start: str, stop: str, force: Sequence[str]) -> None:
+    """Refuse --from after --to, and --force outside of them.
+
+    Raises:
+        ConfigError: they do not fit together.
+    """
+    if STAGES.index(start) > STAGES.index(stop):
+        raise ConfigError(f"--from {start} comes after --to {stop}")
+    for stage in force:
+        if stage not in STAGES[STAGES.index(start) : STAGES.index(stop) + 1]:
+            raise ConfigError(f"--force {stage} is outside of --from {start} --to {stop}")
+
+
+def refuse_bad_input(config: RunConfig, store: Store, runs: Path, start: str) -> Pipeline:
+    """The pipeline of the run, if it can run.
+
+    Raises:
+        ConfigError: bad folders or data, --from without the stages before it, or a model that cannot do the rest.
+    """
+    for path in (store.root, runs):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
+    store.check()
+    pipeline = Pipeline.of(config, store.root)
+    missing = [row for row in plan(pipeline, store) if row.status != "cached"]
+    for row in missing:
+        if row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
+            raise ConfigError(
+                f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
+                "  remedy: run without --from, or see `ssb plan`"
+            )
+    if missing:
+        pipeline.check_model()
+    return pipeline
+
+
+def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str]:
+    """A line for every problem set with unverifiable problems, and for every contaminated benchmark.
+
+    `where` says where the whole lists are.
+    """
+    limited = config.evaluate.limited_benchmarks() if stop == "evaluate" else ()
+    sets: dict[str, ProblemsConfig] = {config.problems.source: config.problems}
+    for name, problem_set in (sets | {f"benchmark {b.name}": b for b in limited}).items():
+        if rejections := problems.rejections(problem_set):
+            yield f"note: {_unverifiable(name, rejections, where)}"
+    for b in limited:
+        overlap = {"overlap": benchmarks.contaminated_ids(config.problems, b)}
+        if warning := wording.contamination_warning(b.name, overlap):
+            yield f"warning: {warning} {where} lists all"
+
+
+def _unverifiable(name: str, rejections: Sequence[Rejection], where: str) -> str:
+    """The number of problems of a set that are left out, and the first few ids with their reasons."""
+    first = ", ".join(f"{r.problem_id!r:.60} ({r.reason})" for r in rejections[:3])
+    rest = f"; {where} lists all" if len(rejections) > 3 else f"; see {where}"
+    return (
+        f"{name}: {wording.count(len(rejections), 'problem')} left out, reference answer cannot be used: {first}{rest}"
+    )
