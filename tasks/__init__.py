@@ -1,1 +1,1 @@
-"""Prefect tasks: one file per stage, each a thin shell around `ssb_core.stages`."""
+"""The stages of `ssb_core` as Prefect tasks, and what a run shows in the Prefect UI."""

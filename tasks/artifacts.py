@@ -1,4 +1,4 @@
-"""Pages of a run as Prefect artifacts: published at once, brought up to date in place, never in the run's way."""
+"""Publish the pages of a run as Prefect artifacts. A page is updated in place, and a failure never stops the run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 
 from ssb_core.errors import may_pass
 
-PATIENCE = 5.0
-"""Seconds that the API may take for one step. A client as Prefect makes it waits a minute, and tries six times."""
+TIMEOUT = 5.0
+"""Seconds for one answer of the API. Prefect's own client would wait a minute, and try six times."""
 
 Table = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One artifact: `description` and a `body` that is text are Markdown; rows of cells are shown as a table."""
+    """One artifact. `description` is Markdown; `body` is Markdown, or rows of cells that the UI shows as a table."""
 
     key: str
     description: str
@@ -33,22 +33,22 @@ class Page:
 
     @property
     def content(self) -> dict[str, str]:
-        """What of the artifact changes when it is published again."""
+        """The fields of the artifact that change when the page is published again."""
         body = self.body if isinstance(self.body, str) else json.dumps(self.body, allow_nan=False)
         return {"description": self.description, "data": body}
 
 
 @contextmanager
-def impatient() -> Iterator[None]:
-    """Within the block the API is asked once, and not for long."""
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: PATIENCE}):
+def short_timeout() -> Iterator[None]:
+    """In this block, Prefect's clients try each request once and wait `TIMEOUT` seconds for the answer."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: TIMEOUT}):
         yield
 
 
 class Publisher:
-    """Publishes pages of one flow run. A page that is published again takes the place of what it was.
+    """Publishes the pages of one flow run. A page that is published again replaces its earlier version.
 
-    Whatever goes wrong is a warning. While the API does not answer, pages wait for the next time.
+    Errors are logged as warnings. While the API does not answer, pages wait for the next call of `publish`.
     """
 
     def __init__(self) -> None:
@@ -60,24 +60,24 @@ class Publisher:
         if not self._waiting:
             return
         try:
-            own = {"timeout": PATIENCE}  # or it would be the flow run's client, which is patient
-            with impatient(), get_client(httpx_settings=own, sync_client=True) as client:
+            own = {"timeout": TIMEOUT}  # without it, get_client returns the flow run's client with its long timeout
+            with short_timeout(), get_client(httpx_settings=own, sync_client=True) as client:
                 for page in list(self._waiting.values()):
                     self._send(client, page)
                     del self._waiting[page.key]
-        except Exception as e:  # the run matters, what the UI shows of it does not
-            left = ", ".join(self._waiting)
-            get_run_logger().warning("not published in the UI yet: %s (%s: %s)", left, type(e).__name__, e)
+        except Exception as e:  # a run must not fail because of its pages
+            waiting = ", ".join(self._waiting)
+            get_run_logger().warning("not published in the UI yet: %s (%s: %s)", waiting, type(e).__name__, e)
 
     def _send(self, client: SyncPrefectClient, page: Page) -> None:
         try:
-            if known := self.published.get(page.key):
-                client.update_artifact(known, ArtifactUpdate(**page.content))
+            if artifact_id := self.published.get(page.key):
+                client.update_artifact(artifact_id, ArtifactUpdate(**page.content))
                 return
             kind = "markdown" if isinstance(page.body, str) else "table"
             new = ArtifactCreate(key=page.key, type=kind, flow_run_id=flow_run.id, **page.content)
             self.published[page.key] = client.create_artifact(new).id
         except PrefectHTTPStatusError as e:
             if may_pass(e):
-                raise  # it waits for the next time
-            get_run_logger().warning("the API refused artifact %s: %s", page.key, e)
+                raise  # the page waits for the next call
+            get_run_logger().warning("the API refused the artifact %s: %s", page.key, e)

@@ -1,4 +1,4 @@
-"""A long stage's progress as the Prefect UI shows it: a progress artifact of its task run, with rate and time left."""
+"""The progress of a long stage in the Prefect UI: a progress artifact of its task run, with rate and time left."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ssb_core.progress import Progress, rate_and_eta
 
 log = logging.getLogger(__name__)
 
-EVERY = 10.0  # seconds between updates; a stage that is over before has no artifact
-PATIENCE = 5.0  # seconds that the end of a stage waits for the last update
+INTERVAL = 10.0  # seconds between updates; a shorter stage has no artifact
+LAST_UPDATE = 5.0  # seconds that the end of a stage waits for the last update
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase of a stage, as far as it has come; `began` is a monotonic time in seconds."""
+    """One phase of a stage, of which `before` units were done earlier. `began` is a monotonic time in seconds."""
 
     label: str
     total: int
@@ -43,22 +43,22 @@ class Phase:
         return f"{self.label}: {self.done:,} of {self.total:,} {self.unit}, {rest}"
 
 
-class Shown(Progress):
-    """Tells a listener everything at once, and the Prefect API every `EVERY` seconds from a thread of its own.
+class ArtifactProgress(Progress):
+    """Passes everything to `listener` at once, and updates an artifact every `INTERVAL` seconds.
 
-    So neither a slow API nor none at all keeps the stage from its work.
+    A thread of its own does the updates, so that a slow or missing API does not delay the stage.
     """
 
-    def __init__(self, name: str, listener: Progress) -> None:
-        """`name` is the stage's; the artifact belongs to the task run in whose context this is made."""
-        self.name = name
+    def __init__(self, stage: str, listener: Progress) -> None:
+        """Make it in the context of the stage's task run: the artifact belongs to that run."""
+        self.stage = stage
         self.listener = listener
         self.phase: Phase | None = None
-        self.told: Phase | None = None
+        self.published: Phase | None = None
         self.artifact: UUID | None = None
-        self.over = threading.Event()
+        self.finished = threading.Event()
         context = contextvars.copy_context()
-        self.thread = threading.Thread(target=context.run, args=(self._tell,), name="progress", daemon=True)
+        self.thread = threading.Thread(target=context.run, args=(self._publish_often,), name="progress", daemon=True)
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.phase = Phase(label, total, unit, done, done, time.monotonic())
@@ -76,37 +76,37 @@ class Shown(Progress):
     def note(self, text: str) -> None:
         self.listener.note(text)
 
-    def _tell(self) -> None:
-        while not self.over.wait(EVERY):
+    def _publish_often(self) -> None:
+        while not self.finished.wait(INTERVAL):
             self._publish()
         if self.artifact:
             self._publish()
 
     def _publish(self) -> None:
         phase = self.phase
-        if phase is None or phase == self.told:
+        if phase is None or phase == self.published:
             return
-        told: dict[str, Any] = {"progress": phase.percent, "description": str(phase)}
+        content: dict[str, Any] = {"progress": phase.percent, "description": str(phase)}
         try:
             if self.artifact:
-                update_progress_artifact(self.artifact, **told)
+                update_progress_artifact(self.artifact, **content)
             else:
-                made = create_progress_artifact(key=f"ssb-progress-{self.name}", **told)
-                assert isinstance(made, UUID)
-                self.artifact = made
-        except Exception as e:  # whatever the API does, the work goes on
-            log.debug("progress is not shown: %s", e)
+                artifact = create_progress_artifact(key=f"ssb-progress-{self.stage}", **content)
+                assert isinstance(artifact, UUID)
+                self.artifact = artifact
+        except Exception as e:  # a stage must not fail because of its progress artifact
+            log.debug("progress is not published: %s", e)
         else:
-            self.told = phase
+            self.published = phase
 
 
 @contextmanager
-def shown(name: str, listener: Progress) -> Iterator[Progress]:
-    """Progress of a stage that is shown until the block ends."""
-    progress = Shown(name, listener)
+def artifact_progress(stage: str, listener: Progress) -> Iterator[Progress]:
+    """The progress of a stage, published as an artifact of the current task run until the block ends."""
+    progress = ArtifactProgress(stage, listener)
     progress.thread.start()
     try:
         yield progress
     finally:
-        progress.over.set()
-        progress.thread.join(PATIENCE)
+        progress.finished.set()
+        progress.thread.join(LAST_UPDATE)

@@ -214,7 +214,7 @@ class WorkerPool:
         """
         import ray
 
-        deadline = time.monotonic() + 3600 * self.spec.execution.hours(self.spec.stage)
+        deadline = time.monotonic() + 3600 * self.spec.execution.stage_hours(self.spec.stage)
         ray.get(self.cluster.queue.put_all.remote(list(self.missing), next(self.cluster.numbers)))
         self._start(min(self.spec.execution.workers.count, len(self.missing)))
         while self.missing or self.working:
@@ -247,7 +247,7 @@ class WorkerPool:
 
         workers, nodes = self.spec.execution.workers, [n["Resources"] for n in ray.nodes() if n["Alive"]]
         some = workers.num_gpus is not None or any("GPU" in n for n in nodes)
-        gpus = self.spec.execution.gpus if some else 0
+        gpus = self.spec.execution.gpus_per_worker if some else 0
         if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= workers.num_cpus for n in nodes):
             found = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
             if workers.address is None:

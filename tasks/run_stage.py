@@ -21,7 +21,7 @@ from ssb_core.stages import Spec, delete, finished, required
 from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
 
-from .progress import shown
+from .progress import artifact_progress
 from .ray_workers import ray_shard_maker
 from .stages import WAITS, StageTask, stage_task
 
@@ -44,7 +44,7 @@ class PrefectRunner:
         state: Any = self._task(spec.stage).with_options(
             task_run_name=step.label,
             refresh_cache=manifest is None,
-            result_storage=store.root.absolute() / "results",
+            result_storage=store.layout.results.absolute(),
         )(spec.dump(), store.location, spec.fingerprint, return_state=True)
         result = state.result()
         seconds = time.monotonic() - started
@@ -61,7 +61,7 @@ class PrefectRunner:
         spec, store, tries = Spec.load(dumped), Store.at(location), TaskRunContext.get()
         if tries and tries.task_run.run_count > 1:
             self.progress.note(f"{tries.task_run.name}: try {tries.task_run.run_count} of {1 + len(WAITS)}")
-        with shown(spec.stage, self.progress) as progress:
+        with artifact_progress(spec.stage, self.progress) as progress:
             self.runner.write = get_run_logger().info  # the log of its process belongs to this task run
             outcome = self.runner.execute(spec, store, progress)
         return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}

@@ -1,4 +1,4 @@
-"""The Prefect task of every stage, by the stage's name. Tasks tagged ``gpu`` load a model.
+"""The Prefect task of every stage, by the stage's name. A task with the tag ``gpu`` loads a model.
 
 Prefect's own cache policies do not fit: their keys hold the run id, or ignore which task is meant. Here the key is the
 stage's fingerprint, and results are a few builtins that are stored inside the store.
@@ -23,14 +23,14 @@ WAITS = (2, 15, 60)  # seconds before each further try of a stage
 
 DESCRIPTIONS = {
     "rollouts": "Sample K answers of the base model to each bare question.",
-    "select": "Verify every rollout; pick a correct and a majority-wrong one of each mixed problem.",
-    "teach": "Write a robust solution from the hint, verify it, capture its exact signal.",
+    "select": "Verify every rollout, and pick a correct and a majority-wrong one for each mixed problem.",
+    "teach": "Write a robust solution from the hint, verify it, and capture its exact signal.",
     "distill": "Train a LoRA student to match the teacher from the bare question.",
     "sft": "Train the same student by cross-entropy on the taught solutions.",
     "rft": "Train the same student by cross-entropy on its own correct rollouts.",
-    "ssb-no-wrong": "Train a student of a teacher that saw no wrong rollout.",
+    "ssb-no-wrong": "Train the same student on the signal of a teacher that saw no wrong rollout.",
     "grpo": "Train the same student by reinforcement learning, with the verifier as reward (TRL).",
-    "merge": "Add a student's adapter to its base, for another round.",
+    "merge": "Merge a student's adapter into its base, for another round.",
     "evaluate": "Sample and grade one model on one held-out benchmark.",
 }
 

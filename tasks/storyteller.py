@@ -17,7 +17,6 @@ warning. The UI lists a run's artifacts in no order, so the first has links to t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,18 +24,15 @@ from functools import partial
 from typing import Any
 
 from prefect import get_run_logger
-from prefect.runtime import deployment
 
-from ssb_core.report import leaderboard
-from ssb_core.report.markdown import escaped
 from ssb_core.results import summary
 from ssb_core.runs import Run, StageRun
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import Spec
 
-from .artifacts import Page, Publisher, impatient
-from .pages import distill, evaluate, grpo, rollouts, select, teach
+from .artifacts import Page, Publisher
+from .pages import grpo, leaderboard, results, rollouts, selection, signal, solution, training
 from .pages import plan as plan_page
 from .pages import report as report_page
 
@@ -44,9 +40,9 @@ Telling = Callable[[], Page | None]
 
 CHAPTERS: dict[str, tuple[Callable[[Run], Page | None], ...]] = {
     "rollouts": (rollouts.page,),
-    "select": (select.page,),
-    "teach": (select.page, teach.solution, teach.signal),
-    "distill": (select.page, distill.page),
+    "select": (selection.page,),
+    "teach": (selection.page, solution.page, signal.page),
+    "distill": (selection.page, training.page),
     "grpo": (grpo.page,),
 }
 """What the end of a request of each stage adds to the story, or changes in it."""
@@ -65,7 +61,7 @@ class Storyteller:
         """What the last of the finished requests brought; of cached ones later, together with what comes next."""
         run, last = self.run, specs[-1]
         if last.stage == "evaluate":
-            self.untold[evaluate.page] = lambda: evaluate.page(summary.results(run.store, specs), {})
+            self.untold[results.page] = lambda: results.page(summary.results(run.store, specs), {})
         elif last.round == 1:  # later rounds are told with the results
             self.untold |= {page: partial(page, run) for page in CHAPTERS.get(last.stage, ())}
         if ran[-1].status != "cached":
@@ -73,8 +69,8 @@ class Storyteller:
 
     def end(self) -> None:
         """The results with all charts, the leaderboard, and where everything lies."""
-        self.untold[evaluate.page] = partial(evaluate.finished, self.run)
-        self.untold |= {page: partial(page, self.run) for page in (_leaderboard, report_page.page)}
+        self.untold[results.page] = partial(results.final_page, self.run)
+        self.untold |= {page: partial(page, self.run) for page in (leaderboard.page, report_page.page)}
         self.tell()
 
     def tell(self) -> None:
@@ -113,15 +109,3 @@ def telling(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str)
         yield teller
     finally:
         teller.tell()
-
-
-def _leaderboard(run: Run) -> Page | None:
-    """The table whose versions are this deployment's (or, of local runs, this preset's) runs."""
-    if not run.load_summary()["benchmarks"]:
-        return None
-    with impatient():
-        of = deployment.name or run.load_summary()["preset"]
-    key = f"ssb-leaderboard-{re.sub('[^a-z0-9]+', '-', of.lower()).strip('-')}"
-    return Page(
-        key, f"{escaped(of)}: the latest run first, then the best results of earlier ones", leaderboard.rows(run)
-    )

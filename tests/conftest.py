@@ -6,24 +6,20 @@ import gc
 import os
 import shutil
 import signal
-import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from filelock import FileLock
 
-from ssb_core import config, models, stages
-from ssb_core.config import Decoding, RunConfig, presets
-from ssb_core.engines import Sampler, SampleRequest
-from ssb_core.progress import Progress
-from ssb_core.records import Completion
-from ssb_core.results import summary
-from ssb_core.runs import Run, StageRun
-from ssb_core.runs.pipeline import Pipeline
+from ssb_core import config, models
+from ssb_core.config import RunConfig, presets
+from ssb_core.runs import Run
 from ssb_core.store import Store
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,15 +32,6 @@ hypothesis.settings.register_profile("same", patient, derandomize=True)
 hypothesis.settings.load_profile("same")
 
 pytest_plugins = ["tests.support.processes"]
-
-SMALL = (
-    "problems.limit=64",
-    "target_traces=24",
-    "distill.epochs=2",
-    "distill.save_steps=4",
-    "execution.shard_size=16",
-    "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 48}]",
-)
 
 
 @pytest.fixture(scope="session")
@@ -102,28 +89,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         places[path] = (seen[patient], not patient)
         seen[patient] += 1
     items.sort(key=lambda item: places[item.path])
-
-
-def sampled(sampler: Sampler, requests: Sequence[SampleRequest], decoding: Decoding) -> list[Completion]:
-    """One completion for each request."""
-    ((_, completions),) = sampler.sample([("all", requests)], decoding, Progress())
-    return completions
-
-
-def run_stages(settings: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
-    """The pipeline as a library, without Prefect: every request in order, then the summary."""
-    run = Run(directory, store)
-    run.begin(settings)
-    specs, ran, started = [], [], time.monotonic()
-    for request in Pipeline.of(settings, store.root).walk(store, stop):
-        outcome = stages.execute(request.spec, store, Progress())
-        m = outcome.manifest
-        status = "resumed" if outcome.made and outcome.reused else "ran" if outcome.made else "cached"
-        specs.append(request.spec)
-        told = (request.label, m.recipe, m.fingerprint, status, 0.0, outcome.made, outcome.reused, m.rows)
-        ran.append(StageRun(m.stage, *told, **request.spec.names, round=request.spec.round))
-    run.finish(ran, summary.summarise(run.name, "quickstart", store, specs, ran, time.monotonic() - started))
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -91,6 +90,7 @@ def check_api() -> Iterator[Check]:
     from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
 
+    from ssb_core.config.secrets import without_password
     from ssb_core.doctor import Check
 
     settings = get_current_settings()
@@ -117,12 +117,6 @@ def check_versions(server: str, client: str) -> Check:
     if theirs.major != ours.major:
         return Check("version", "problem", versions, remedy)
     return Check("version", "warning", versions, remedy) if theirs < ours else Check("version", "ok", versions)
-
-
-def without_password(url: str) -> str:
-    """The URL without password, query and fragment, safe to print."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _temporary_server(allowed: bool) -> Check:

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from ssb_core.api import preflight
 from ssb_core.config.execution import StageName
 
 from .errors import clean_errors
@@ -116,6 +115,8 @@ def parameters(
       ssb parameters --preset paper | prefect deployment run ssb/full --params -
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssb_core.api import preflight
 from ssb_core.config.execution import StageName
 
 from . import environment
@@ -61,6 +60,8 @@ def run(
       ssb run --config mine.yaml --to teach
     """
     with clean_errors():
+        from ssb_core.api import preflight
+
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)
@@ -96,6 +97,7 @@ def plan(
       ssb plan --preset quickstart --set rollouts.samples=8
     """
     with clean_errors():
+        from ssb_core.api import preflight
         from ssb_core.runs import plan as plans
         from ssb_core.runs.pipeline import Pipeline
 

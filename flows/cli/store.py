@@ -68,7 +68,7 @@ def verify(
         with console.progress(Progress()) as progress:
             result = audit.verify(opened, progress)
         for finding in result.findings:
-            print(f"{finding.path}: {finding.what}")
+            print(f"{finding.path}: {finding.problem}")
         if repair:
             audit.set_aside(opened, result.findings)
         left = f"; {count(result.leftovers, 'file')} set aside or left behind (ssb gc)" if result.leftovers else ""

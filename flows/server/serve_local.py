@@ -6,7 +6,6 @@ them all, workers first, so that running flows can still report their end. The n
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -22,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from ssb_core.errors import ConfigError
+from ssb_core.store.lock import exclusive
 
 from ..cli.errors import Terminated
 from .deploy import deploy, pools
@@ -176,14 +176,13 @@ def next_steps(url: str, home: Path) -> str:
 
 @contextmanager
 def _lock(logs: Path) -> Iterator[None]:
-    """Refuse to serve twice at once: two workers would share each GPU."""
-    with (logs / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Refuse a second one beside the first: two workers would share each GPU."""
+    (logs / "lock").touch()
+    with exclusive(logs / "lock") as held:
+        if not held:
             raise ConfigError(
                 f"another ssb serve-local is running ({logs})\n  remedy: use that one, or another PREFECT_HOME"
-            ) from None
+            )
         yield
 
 

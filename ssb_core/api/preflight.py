@@ -29,7 +29,7 @@ def run_name(name: str | None, preset: str, config: RunConfig) -> str:
         name = f"{preset}-{hashlib.sha256(fields.encode()).hexdigest()[:6]}"
     if not (0 < len(name) <= 100 and name.isprintable()) or name.startswith(".") or any(c in name for c in "/\\"):
         raise ConfigError(
-            f"--name {name!r}: a run's name is that of a folder: no slashes, no dot in front, up to 100 printable letters"
+            f"--name {name!r}: a run's name names a folder: no slashes, no dot in front, up to 100 printable letters"
         )
     return name
 

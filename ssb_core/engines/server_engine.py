@@ -105,7 +105,7 @@ class ServerSampler(BaseSampler):
 
     def _end_of_turn(self) -> int:
         """The most likely one of the end-of-turn tokens: the chat template's, else the tokenizer's."""
-        candidates = (stop_tokens.closing(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        candidates = (stop_tokens.closing_id(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
         token: int = next(token for token in candidates if token in self.stop_ids)
         return token
 

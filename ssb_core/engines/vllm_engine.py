@@ -62,7 +62,7 @@ class VllmSampler(BaseSampler):
         super().__init__(model)
         self.loop = AsyncLoop("vllm")
         with contextlib.ExitStack() as until_loaded:
-            if adapter and execution.vllm.merges(models.pick_device(execution.device)):  # see `_merged`
+            if adapter and execution.vllm.merges_adapters(models.pick_device(execution.device)):  # see `_merged`
                 model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
             self.adapter = LoRARequest("student", 1, str(adapter)) if adapter else None
             self.engine = self.loop.run(_start(engine_args(model, execution, adapter)))

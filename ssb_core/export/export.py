@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError
 from ..results.provenance import Origin
 from ..runs import Run
-from ..store import exclusive
+from ..store.lock import exclusive
 from . import cards, dataset, student
 
 Kind = Literal["adapter", "merged", "dataset"]
@@ -117,7 +117,9 @@ def _replacing(target: Path) -> Iterator[Path]:
     """An empty directory beside `target` to fill; it becomes `target` at the end, or is gone."""
     partial, old = (target.with_name(f".{target.name}.{what}") for what in ("partial", "old"))
     partial.mkdir(parents=True, exist_ok=True)
-    with exclusive(partial, f"export to {target}"):
+    with exclusive(partial) as held:
+        if not held:
+            raise StoreError(f"another process is at work on this export to {target} ({partial}); wait for it")
         try:
             for left in partial.iterdir():  # by an export that was killed
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

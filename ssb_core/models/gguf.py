@@ -10,7 +10,6 @@ refused if transformers would silently leave out a part of it, because the resul
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import io
@@ -27,6 +26,7 @@ from ..config.secrets import redact
 from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
+from ..store.lock import exclusive
 from .from_pretrained import empty, load
 
 CONVERSION = 1  # increase it whenever the same file would be converted to something else
@@ -113,7 +113,7 @@ def convert(file: Path, directory: Path, progress: Progress | None = None) -> No
     if not file.is_file() or identity(file) != directory.name:
         raise ConfigError(f"model.source: {file} was changed or removed since the run began\n  remedy: run again")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(directory.parent):
+    with exclusive(directory.parent, wait=True):
         if is_complete(directory):
             return
         for leftover in directory.parent.glob(f"{directory.name}.*.tmp"):  # its writer is dead: it held the lock
@@ -129,17 +129,6 @@ def is_complete(directory: Path) -> bool:
         return all((directory / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Wait for the lock on `directory` and hold it within the block. The kernel releases it if the process dies."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _replace(file: Path, directory: Path) -> None:

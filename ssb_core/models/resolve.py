@@ -13,6 +13,7 @@ from ..config import ModelConfig
 from ..config.frozen import Frozen
 from ..errors import ConfigError
 from ..progress import Progress
+from ..store import Layout
 from . import gguf, hub
 
 REMEDY = "remedy: write the weights again with save_pretrained, which makes safetensors"
@@ -70,7 +71,7 @@ def _locate(config: ModelConfig, store_root: Path) -> dict[str, Any]:
     if config.source.lower().endswith(".gguf"):
         file = gguf.find(config.source)
         identity = gguf.identity(file)
-        target = store_root.resolve() / "models" / identity
+        target = Layout(store_root.resolve()).models / identity
         return {"source": str(target), "revision": None, "identity": identity, "gguf": str(file)}
     commit = hub.commit(config.source, config.revision)
     return {"source": config.source, "revision": commit, "identity": f"{config.source}@{commit}"}

@@ -174,7 +174,7 @@ def _mean(store: Store, recipes: list[Recipe], tokens: str, rows: str) -> float 
 
 
 def _manifests(store: Store, recipe: Recipe) -> Iterator[Manifest]:
-    for path in (store.directory(recipe) / "manifests").glob("*.json"):
+    for path in store.layout.recipe(recipe.stage, recipe.hash).manifests.glob("*.json"):
         if manifest := store.manifest(recipe, path.stem):
             yield manifest
 

@@ -12,15 +12,15 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import ConfigError, StoreError
-from ..store import UNREADABLE, ListedFile, Manifest, Store, lock, raise_system_error
+from ..store import UNREADABLE, ListedFile, Manifest, Store, layout, raise_system_error
 from ..store.audit import files_by_recipe
 from . import Run
 
 DAY = 86400.0
-LAST = ("recipe.json", "writer.lock")  # they go with the last of a recipe's other files
+LAST = (layout.RECIPE, layout.LOCK)  # they go with the last of a recipe's other files
 LATELY = 600.0  # seconds in which a lease at a URL has been renewed if its holder lives
 
 Place = tuple[str, str]
@@ -67,9 +67,9 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
     deleted = 0
     for found in garbage:
         folder = store.root / found.stage / found.recipe
-        with store.try_exclusive(folder) as alone:
-            names = _still(store, found) if alone else []
-            store.backend.delete([folder / name for name in names])
+        with store.try_exclusive(found.stage, found.recipe) as held:
+            names = _still(store, found) if held else []
+            store.delete([folder / name for name in names])
             deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
             with contextlib.suppress(OSError):  # it is not empty
@@ -83,7 +83,7 @@ def _still(store: Store, found: Garbage) -> list[str]:
     files = files_by_recipe(store, place).get(place, {})
     unreadable: set[Place] = set()
     now = _manifests(store, place, files, unreadable)
-    came = [m for m in now.values() if f"manifests/{m.fingerprint}.json" not in found.names]
+    came = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in found.names]
     kept = _files(came)
     return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
 
@@ -123,7 +123,7 @@ def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -
 
 
 def _written(manifest: Manifest, files: dict[str, ListedFile]) -> float:
-    return files[f"manifests/{manifest.fingerprint}.json"].modified
+    return files[layout.manifest_name(manifest.fingerprint)].modified
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
@@ -138,7 +138,7 @@ def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreada
     """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
     found = {}
     for name in files:
-        if name.startswith("manifests/") and name.endswith(".json"):
+        if layout.is_manifest(name):
             path = store.root.joinpath(*place, name)
             store.backend.refresh([path])
             try:
@@ -153,17 +153,17 @@ def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreada
 
 def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
     """Whether somebody writes there."""
-    there = (f for n, f in files.items() if n.startswith("writer.lock.") and f.bytes)  # of a store at a URL
+    there = (f for n, f in files.items() if layout.is_remote_lock(n) and f.bytes)  # of a store at a URL
     lately = any(time.time() - f.modified < LATELY for f in there)
-    return lately or lock.holder(store.root.joinpath(*place, "writer.lock")) is not None
+    return lately or store.holder(*place) is not None
 
 
 def _files(kept: Sequence[Manifest]) -> set[str]:
     """Files of these requests; a name that ends with a slash stands for all below it."""
-    found = {f"{kind}/{m.fingerprint}.json" for m in kept for kind in ("manifests", "seconds")}
+    found = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
     found |= {f"{m.fingerprint}/" for m in kept}
-    tables = {e.path for m in kept for e in m.files if e.path.endswith(".parquet")}
-    return found | tables | {str(PurePosixPath(t).with_suffix(".json")) for t in tables}
+    tables = {f.path for m in kept for f in m.files if layout.is_table(f.path)}
+    return found | tables | {layout.sidecar_name(t) for t in tables}
 
 
 def _part_of(name: str, kept: set[str]) -> bool:
@@ -172,4 +172,4 @@ def _part_of(name: str, kept: set[str]) -> bool:
 
 def _order(name: str) -> tuple[int, str]:
     """Manifests first, then sidecars: what is left when this is broken off is at most unfinished."""
-    return (0 if name.startswith("manifests/") else 1 if name.endswith(".json") else 2, name)
+    return (0 if layout.is_manifest(name) else 1 if name.endswith(".json") else 2, name)

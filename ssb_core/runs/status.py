@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..errors import ConfigError
 from ..store import UNREADABLE, ListedFile, Store, lock
 from ..store.audit import files_by_recipe
+from ..store.layout import is_manifest, is_remote_lock, is_table
 from . import Run
 
 State = Literal["finished", "at work", "unfinished", "unreadable"]
@@ -58,8 +59,8 @@ def stages(store: Store) -> Iterator[StageStatus]:
         yield StageStatus(
             stage,
             len(own),
-            sum(name.startswith("manifests/") for name, _ in every),
-            sum(name.startswith("shards/") and name.endswith(".parquet") for name, _ in every),
+            sum(is_manifest(name) for name, _ in every),
+            sum(is_table(name) for name, _ in every),
             len(every),
             sum(file.bytes for _, file in every),
             ", ".join(h for h in holders if h),
@@ -68,9 +69,9 @@ def stages(store: Store) -> Iterator[StageStatus]:
 
 def _holder(store: Store, place: tuple[str, str], files: dict[str, ListedFile]) -> str:
     """Who writes to a recipe now; of a store at a URL, on another machine too."""
-    if holder := lock.holder(store.root.joinpath(*place, "writer.lock")):
+    if holder := store.holder(*place):
         return str(holder)
-    held = [file for name, file in files.items() if name.startswith("writer.lock.") and file.bytes]
+    held = [file for name, file in files.items() if is_remote_lock(name) and file.bytes]
     return "another machine" if any(time.time() - file.modified < lock.SILENCE for file in held) else ""
 
 
@@ -82,8 +83,8 @@ def _run(run: Run) -> RunStatus:
         if not begun.exists():
             return RunStatus(run.name, "unfinished", config.stat().st_mtime, "nothing begun yet")
         last = run.load_begun()[-1]
-        holder = lock.holder(run.store.root / last.stage / last.recipe / "writer.lock")
-        shards = len(list((run.store.root / last.stage / last.recipe / "shards").glob("*.parquet")))
+        holder = run.store.holder(last.stage, last.recipe)
+        shards = len(list(run.store.layout.recipe(last.stage, last.recipe).shards.glob("*.parquet")))
         so_far = f", {shards:,} shards of its recipe in the store" if shards else ""
         state: State = "at work" if holder else "unfinished"
         return RunStatus(run.name, state, last.since, f"{last.label}{so_far}" + (f"; {holder}" if holder else ""))

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         return 2
     store = Store.at(job["store"])
     outcome = execute(spec, store, Runtime(PlainProgress()))
-    print(store.directory(spec.recipe) / "manifests" / f"{outcome.manifest.fingerprint}.json")
+    print(store.layout.recipe(spec.stage, spec.recipe.hash).manifest(outcome.manifest.fingerprint))
     return 0
 
 

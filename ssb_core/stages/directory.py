@@ -30,7 +30,7 @@ class TrainedSpec(DirectorySpec):
             StoreError: it is not finished.
             Damaged: it is not what was written.
         """
-        store.verify(required(self, store))
+        store.verify_outputs(required(self, store))
         return self.directory(store) / "adapter"
 
 

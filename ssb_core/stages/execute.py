@@ -28,7 +28,10 @@ def finished(spec: Spec, store: Store) -> Manifest | None:
     if manifest is None:
         return None
     upstream = (finished(u, store) for u in upstreams(spec))
-    return manifest if manifest.sources == tuple(m.key if m else "" for m in upstream) else None
+    if manifest.sources == tuple(m.key if m else "" for m in upstream):
+        return manifest
+    store.forget(manifest)  # it will be made again, perhaps by another process
+    return None
 
 
 def required(spec: Spec, store: Store) -> Manifest:
@@ -70,7 +73,7 @@ def _execute(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
         if manifest := finished(spec, store):  # another process made it while this one waited
             return Outcome(manifest, 0, manifest.units)
         for merged in (u for u in lineage(spec) if u.stage == "merge" and u is not spec):
-            store.verify(required(merged, store))  # the base of a later round
+            store.verify_outputs(required(merged, store))  # the base of a later round
         started, before = time.monotonic(), _seconds_of_parts(spec, store)
         try:
             outcome: Outcome = stage_module(spec.stage).run(spec, store, runtime)

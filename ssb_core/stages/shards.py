@@ -39,12 +39,12 @@ def run_shards(spec: Spec, store: Store, plan: ShardPlan, runtime: Runtime) -> O
     recipe = spec.recipe
     store.prepare(recipe)
     found = ((i.name, store.find_shard(recipe, i.name, i.source)) for i in plan.inputs)
-    entries = {name: shard and shard.entry for name, shard in found}  # ids are kept in the sidecars alone
+    entries = {name: shard and shard.file for name, shard in found}  # ids are kept in the sidecars alone
     missing = [i for i in plan.inputs if entries[i.name] is None]
 
     def commit(item: Input, table: pa.Table) -> None:
         ids = [p.id for p in item.problems]
-        entries[item.name] = store.write_shard(recipe, item.name, table, ids, item.source).entry
+        entries[item.name] = store.write_shard(recipe, item.name, table, ids, item.source).file
 
     if missing:
         made = runtime.make_shards(spec, store, plan, missing, runtime.progress)

@@ -1,35 +1,41 @@
-"""Where results live: content-named shards, sidecars and manifests under one directory, or one URL.
+"""Where results are kept: shards, sidecars and manifests in one directory, or at one URL.
 
-    store/format.json                how the rest is laid out
-    store/<stage>/<recipe>/recipe.json               how rows are made, readable
-    store/<stage>/<recipe>/writer.lock               who writes there now (`lease`)
-    store/<stage>/<recipe>/shards/<name>.parquet     rows of the problems the name is a digest of
-    store/<stage>/<recipe>/shards/<name>.json        sidecar: rows, size, checksum, problem ids, source checksum
-    store/<stage>/<recipe>/manifests/<fingerprint>.json   what one request is made of, written last
+    store/format.json                                     version of this layout
+    store/<stage>/<recipe>/recipe.json                    how rows are made, for readers
+    store/<stage>/<recipe>/writer.lock                    the process that writes here now (`lock`)
+    store/<stage>/<recipe>/shards/<name>.parquet          rows of a few problems; the name is a digest of the problems
+    store/<stage>/<recipe>/shards/<name>.json             sidecar: rows, size, checksum, problem ids, source checksum
+    store/<stage>/<recipe>/<fingerprint>/...              files of a request that are not shards, such as an adapter
+    store/<stage>/<recipe>/<fingerprint>.<version>.work/  unfinished work that outlives a kill, such as checkpoints
+    store/<stage>/<recipe>/seconds/<fingerprint>.json     how long one request took
+    store/<stage>/<recipe>/manifests/<fingerprint>.json   the files of one request; it is written last
 
-A file is written under a temporary name, fsynced and renamed, so a name that exists is complete. Every shard is read
-against its checksum. What does not verify is set aside (renamed to ``*.damaged``) with a warning and made again alone.
+A file is written under a temporary name, fsynced and renamed, so a file that exists is complete. Every shard is checked
+against its checksum when it is read. A damaged file is set aside (renamed to ``*.damaged``) with a warning, and only
+that file is made again.
 
-A store at a URL (`remote`) is a directory on this machine whose finished files are copied there, and fetched from there
-when they are wanted; one in a directory alone (`local`) has the same methods. Nothing here knows about stages.
+A store at a URL (`remote`) is a directory on this machine whose finished files are uploaded there, and downloaded when
+they are read; a store in a directory alone (`local`) has the same methods (`backend`). The store knows nothing about
+stages. All its paths are in `layout`.
 """
 
 from .files import (
     UNREADABLE,
     atomic_write,
     delete_temporary,
-    exclusive,
     fsync,
     raise_system_error,
     sha256_file,
     write_json,
 )
+from .layout import Layout
 from .manifest import FileEntry, ListedFile, Manifest, Recipe, Sidecar, digest
 from .store import Store
 
 __all__ = (
     "UNREADABLE",
     "FileEntry",
+    "Layout",
     "ListedFile",
     "Manifest",
     "Recipe",
@@ -38,7 +44,6 @@ __all__ = (
     "atomic_write",
     "delete_temporary",
     "digest",
-    "exclusive",
     "fsync",
     "raise_system_error",
     "sha256_file",

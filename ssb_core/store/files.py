@@ -1,10 +1,9 @@
-"""Files that are there whole or not at all, and what becomes of those that are damaged."""
+"""Files that are complete or do not exist, and what happens to damaged ones."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -14,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import StoreError
-
 log = logging.getLogger(__name__)
 
 DAMAGED = ".damaged"
 TEMPORARY = ".tmp"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError)
-"""What reading a damaged file may raise; see `raise_system_error`."""
+"""Exceptions that reading a damaged file may raise; see `raise_system_error`."""
 
 
 def sha256_file(path: Path) -> str:
@@ -32,7 +29,7 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path to write; on success it is fsynced and renamed to `path`."""
+    """Yield a temporary path to write to; if the block succeeds, the file is fsynced and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -41,21 +38,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         fsync(path.parent)
     except OSError as e:
-        e.filename = e.filename or str(path)  # what fails while it is written does not say where
+        e.filename = e.filename or str(path)  # errors of write() do not name the file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` atomically and readable."""
+    """Write `content` atomically, as JSON that people can read."""
     with atomic_write(path) as temporary, temporary.open("w") as file:
-        json.dump(content, file, indent=1, allow_nan=False)  # piece by piece: a manifest may have 100,000 entries
+        json.dump(content, file, indent=1, allow_nan=False)  # in pieces: a manifest may list 100,000 files
         file.write("\n")
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds as JSON; None if it is not there or damaged."""
+    """Read a JSON file; None if it does not exist or is damaged."""
     try:
         return json.loads(path.read_bytes())
     except UNREADABLE as e:
@@ -63,11 +60,11 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def set_aside(paths: Sequence[Path], why: str) -> None:
-    """Rename what cannot be trusted to ``*.damaged`` so that it is made again, and say so."""
+def set_aside(paths: Sequence[Path], reason: str) -> None:
+    """Rename damaged files to ``*.damaged`` so that they are made again, and log a warning with the `reason`."""
     for path in paths:
         if path.exists():
-            log.warning("%s: %s; set aside and made again", path, why)
+            log.warning("%s: %s; set aside and made again", path, reason)
             os.replace(path, path.with_name(path.name + DAMAGED))
 
 
@@ -80,22 +77,22 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def delete_temporary(directory: Path, alone: bool = False, below: bool = True) -> None:
-    """Delete temporary files whose writers are dead; those of all others too, for who is `alone` to write there.
+def delete_temporary(folder: Path, only_writer: bool = False, subfolders: bool = True) -> None:
+    """Delete temporary files in a folder whose writers are dead.
 
-    Those in folders `below` are among them unless that is not asked for.
+    With `only_writer`, no other process writes there, so every temporary file is deleted.
     """
-    for folder, folders, names in os.walk(directory, onerror=_unless_gone):
+    for parent, folders, names in os.walk(folder, onerror=_raise_unless_gone):
         for name in (n for n in names if n.endswith(TEMPORARY)):
             writer = re.search(rf"\.(\d+){re.escape(TEMPORARY)}$", name)
-            if alone or (writer and not _alive(int(writer[1]))):
-                Path(folder, name).unlink(missing_ok=True)
-        if not below:
+            if only_writer or (writer and not _alive(int(writer[1]))):
+                Path(parent, name).unlink(missing_ok=True)
+        if not subfolders:
             folders.clear()
 
 
-def _unless_gone(error: OSError) -> None:
-    """Raise why a folder cannot be listed, unless another process has deleted it meanwhile."""
+def _raise_unless_gone(error: OSError) -> None:
+    """Raise an error of listing a folder, unless another process has deleted the folder in the meantime."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
@@ -111,24 +108,9 @@ def _alive(pid: int) -> bool:
 
 
 def raise_system_error(error: Exception) -> None:
-    """Raise what the operating system says of itself (too many open files, no permission): no file is damaged by it."""
+    """Raise an error of the operating system, such as too many open files or no permission.
+
+    Such an error does not mean that the file is damaged. A missing file is no such error.
+    """
     if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
         raise error
-
-
-@contextlib.contextmanager
-def exclusive(directory: Path, what: str) -> Iterator[None]:
-    """Hold `directory` for this process; the kernel lets go of it when the process dies, however it dies.
-
-    Raises:
-        StoreError: another process holds it.
-    """
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"another process is at work on this {what} ({directory}); wait for it") from None
-        yield
-    finally:
-        os.close(descriptor)

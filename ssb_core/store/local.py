@@ -1,4 +1,4 @@
-"""The store in a directory on this machine: what `remote` does for one at a URL, of which most is nothing here."""
+"""The store in a directory on this machine. There is no second place, so nothing has to be copied or locked there."""
 
 from __future__ import annotations
 
@@ -8,59 +8,68 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .backend import Backend
 from .files import set_aside, sha256_file
 from .manifest import ListedFile
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
-    """A directory; its methods are those of `Remote`, so that who writes and reads need not tell one from the other."""
+class Local(Backend):
+    """The directory at `root`."""
 
     root: Path
     sha256 = staticmethod(sha256_file)
     set_aside = staticmethod(set_aside)
 
+    # The directory is where all machines find the files, so there is nothing to copy and nothing to confirm.
+    def check_writable(self) -> None: ...
     def confirm_lock(self, folder: Path) -> None: ...
     def upload(self, paths: Sequence[Path]) -> None: ...
     def upload_missing(self, paths: Sequence[Path]) -> None: ...
-    def refresh(self, paths: Sequence[Path]) -> None: ...
-    def refresh_recipe(self, directory: Path) -> None: ...
-    def refresh_matching(self, pattern: str) -> None: ...
-    def download(self, path: Path, sha256: str | None = None) -> None: ...
-    def download_folder(self, directory: Path) -> None: ...
-    def drop_copies(self, paths: Sequence[Path]) -> None: ...
     def upload_part(self, part: Path) -> None: ...
-    def delete_matching(self, directory: Path, pattern: str) -> None: ...
+    def download(self, path: Path, sha256: str | None = None) -> None: ...
+    def download_folder(self, folder: Path) -> None: ...
+    def refresh(self, paths: Sequence[Path]) -> None: ...
+    def refresh_matching(self, pattern: str) -> None: ...
+    def refresh_recipe(self, folder: Path) -> None: ...
+    def drop_copies(self, paths: Sequence[Path]) -> None: ...
+    def delete_matching(self, folder: Path, pattern: str) -> None: ...
 
-    def lock(self, folder: Path, what: str, tell: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
+    def lock(self, folder: Path, label: str, on_wait: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
+        """Nothing more to hold: the kernel's lock, which `Store.exclusive` takes, is enough on one machine."""
         return contextlib.nullcontext()
 
     def try_lock(self, folder: Path) -> contextlib.AbstractContextManager[bool]:
+        """Always True, as for `lock`."""
         return contextlib.nullcontext(True)
 
     def size(self, path: Path) -> int | None:
+        """The size of a file in bytes; None if it does not exist."""
         with contextlib.suppress(OSError):
             return path.stat().st_size
         return None
 
     def file_names(self, folder: Path) -> set[str]:
+        """Names in a folder; none if there is no such folder."""
         return set(os.listdir(folder)) if folder.is_dir() else set()
 
     def list_files(self, folder: str = "") -> dict[str, ListedFile]:
-        return dict(sorted(_listed(str(self.root / folder), f"{folder}/" if folder else "")))
+        """List every file below a folder."""
+        return dict(sorted(_walk(str(self.root / folder), f"{folder}/" if folder else "")))
 
     def delete(self, paths: Sequence[Path]) -> None:
+        """Delete files; some may be gone already."""
         for path in paths:
             path.unlink(missing_ok=True)
 
 
-def _listed(folder: str, name: str) -> Iterator[tuple[str, ListedFile]]:
-    """Every file below a folder, with `name` in front of its own."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _listed(entry.path, f"{name}{entry.name}/")
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, ListedFile]]:
+    """Every file below a folder; names start with `prefix`."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as children:
+        for child in children:
+            if child.is_dir(follow_symlinks=False):
+                yield from _walk(child.path, f"{prefix}{child.name}/")
             else:
-                with contextlib.suppress(FileNotFoundError):  # its writer has renamed it meanwhile
-                    about = entry.stat()
-                    yield f"{name}{entry.name}", ListedFile(about.st_size, about.st_mtime)
+                with contextlib.suppress(FileNotFoundError):  # its writer has renamed it in the meantime
+                    stat = child.stat()
+                    yield f"{prefix}{child.name}", ListedFile(stat.st_size, stat.st_mtime)

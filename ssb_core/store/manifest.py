@@ -1,4 +1,4 @@
-"""What the store says of its files: its format, recipes, entries, sidecars, manifests, and digests that name them."""
+"""The store's records: recipes, files, sidecars, manifests, and the digests that name and check them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import StoreError
-from .files import UNREADABLE
-
-FORMAT = 1
-"""How the store is laid out; bump it when a reader of older ones would misread it."""
+from .layout import table_name
 
 
 def digest(content: Any) -> str:
     """16 hexadecimal digits of the SHA-256 of `content` as canonical JSON.
 
     Raises:
-        TypeError: `content` holds something JSON cannot express stably (an object, a set, NaN).
+        TypeError: `content` holds something that JSON cannot express stably (an object, a set, NaN).
     """
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
@@ -29,67 +25,52 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def refuse_other_format(path: Path, store: str) -> None:
-    """Refuse a store that another version has laid out, by what the file at `path` says, if there is one."""
-    if not path.exists():
-        return
-    try:
-        found = json.loads(path.read_bytes())["format"]
-    except UNREADABLE as e:
-        remedy = f'remedy: it should hold {{"format": {FORMAT}}}'
-        raise StoreError(f"{path} cannot be read ({e})\n  {remedy}") from None
-    if found != FORMAT:
-        raise StoreError(
-            f"the store {store} has format {found}, this version of ssb reads format {FORMAT}\n"
-            "  remedy: give another --store, or use the version of ssb that wrote it"
-        )
-
-
 def with_digest(content: dict[str, Any]) -> dict[str, Any]:
-    """What a file is to say, with what tells whether it still does."""
+    """Add a digest of `content` to it, by which a reader notices damage."""
     return content | {"digest": digest(content)}
 
 
 def _read_checked(path: Path) -> dict[str, Any]:
-    """What a file says, if that is what was written; files of before there were digests are believed.
+    """Read a JSON file and check it against its digest. Files of older versions have no digest and are believed.
 
     Raises:
-        OSError, ValueError, TypeError: it cannot be read, or says something else.
+        OSError, ValueError, TypeError: the file cannot be read, or its digest does not match.
     """
-    raw = dict(json.loads(path.read_bytes()))
-    noted = raw.pop("digest", None)
-    if noted is not None and digest(raw) != noted:
-        raise ValueError("its digest is another")
-    return raw
+    content = dict(json.loads(path.read_bytes()))
+    expected = content.pop("digest", None)
+    if expected is not None and digest(content) != expected:
+        raise ValueError("its digest differs")
+    return content
 
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """A file that was listed: its bytes, and when it was written, as Unix time in seconds.
+    """A file as a listing gives it: its size in bytes, and when it was modified, as Unix time in seconds.
 
-    `mark` is what changes when a file at a URL does.
+    `version` changes whenever a file at a URL changes; it is empty for files on this machine.
     """
 
     bytes: int
     modified: float
-    mark: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a stage makes rows. Its `hash` names the stage's directory."""
+    """How a stage makes rows. Its `hash` names the recipe's folder."""
 
     stage: str
     content: dict[str, Any]
 
     @property
     def hash(self) -> str:
+        """16 hexadecimal digits over the stage and the content."""
         return digest({"stage": self.stage, **self.content})
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a manifest: path below the recipe's directory, size in bytes, checksum, rows (0 if no table)."""
+    """One file of a manifest: its path below the recipe's folder, size in bytes, checksum, and rows (0 if no table)."""
 
     path: str
     bytes: int
@@ -99,24 +80,31 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A sidecar: the shard's entry, the problems in it, and the checksum of the upstream shard it was made from."""
+    """What is known about one shard: its file, its problems, and the checksum of the upstream shard it was made from.
 
-    entry: FileEntry
+    On disk the file is called ``entry``.
+    """
+
+    file: FileEntry
     problem_ids: tuple[str, ...]
     source: str | None
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The sidecar at `path`.
+        """Read the sidecar at `path`.
 
         Raises:
-            OSError, ValueError, KeyError, TypeError: it cannot be read, or speaks of another shard than its name does.
+            OSError, ValueError, KeyError, TypeError: it cannot be read, or it belongs to another shard.
         """
-        raw = _read_checked(path)
-        found = cls(FileEntry(**raw["entry"]), tuple(raw["problem_ids"]), raw["source"])
-        if found.entry.path != f"shards/{path.stem}.parquet":
-            raise ValueError(f"it speaks of {found.entry.path}")
-        return found
+        content = _read_checked(path)
+        sidecar = cls(FileEntry(**content["entry"]), tuple(content["problem_ids"]), content["source"])
+        if sidecar.file.path != table_name(path.stem):
+            raise ValueError(f"it belongs to {sidecar.file.path}")
+        return sidecar
+
+    def content(self) -> dict[str, Any]:
+        """The sidecar as JSON, with the keys that it has on disk."""
+        return {"entry": asdict(self.file), "problem_ids": list(self.problem_ids), "source": self.source}
 
 
 @dataclass(frozen=True)  # without slots, because `key` is cached

@@ -1,4 +1,4 @@
-"""How a table becomes a Parquet file: the same bytes for the same table, and read only as what was written."""
+"""Tables as Parquet files: equal tables give equal bytes, and a file is only read if its checksum matches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-WIDE_ROW = 16_384  # bytes; rows with captured vectors are far above, rows of text and ids below
+WIDE_ROW = 16_384  # bytes; rows with captured vectors are far larger, rows of text and ids smaller
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write `table`; wide rows get a row group each, so that they can be read alone.
+    """Write `table`. Each wide row gets a row group, so that it can be read alone.
 
-    Numbers of fixed-size vectors hardly repeat, so a dictionary only costs there. Their bytes are stored apart by
-    significance, of which the high ones compress.
+    Numbers of fixed-size vectors hardly repeat, so a dictionary would only cost time and space. Their bytes are split
+    by significance, because the high bytes compress.
     """
     import pyarrow.parquet as pq
 
@@ -35,20 +35,20 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def read(path: Path, sha256: str, columns: list[str] | None = None) -> pa.Table:
-    """The table in a file, or some columns of it, if the file has the given checksum.
+    """Read the table in a file, or some of its columns, if the whole file has the given SHA-256.
 
-    The checksum is that of the whole file, though only some columns are read: a page's own says nothing of whether it
-    is the right page.
+    The whole file is checked even if only some columns are read: a page's own checksum does not show that it is the
+    right page.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not what was written.
+        ValueError: the file is not what was written.
     """
     return _file(path, sha256).read(columns)
 
 
 def schema(path: Path, sha256: str) -> pa.Schema:
-    """Columns and metadata of the table in a file; as `read`."""
+    """Read the columns and metadata of the table in a file; as `read`."""
     return _file(path, sha256).schema_arrow
 
 
@@ -61,12 +61,12 @@ def _file(path: Path, sha256: str) -> pq.ParquetFile:
     with pa.memory_map(str(path)) as file:
         content = file.read_buffer()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError("its checksum is another")
+        raise ValueError("its checksum differs")
     return pq.ParquetFile(pa.BufferReader(content))
 
 
 def _leaves(name: str, kind: pa.DataType, vector: bool = False) -> Iterator[tuple[str, bool]]:
-    """Parquet's name of every column below one of Arrow, and whether it holds the numbers of fixed-size vectors."""
+    """Parquet's columns within one Arrow column, and whether each holds the numbers of fixed-size vectors."""
     import pyarrow as pa
 
     if pa.types.is_struct(kind):

@@ -1,9 +1,8 @@
-"""The store at a URL: this machine's cache of it, kept the same as what is there.
+"""The store at a URL: a cache of it on this machine, and what keeps the two the same.
 
-Work happens in the cache, a directory on this machine. A finished file is uploaded, shards before their sidecars and
-everything before the manifest that names it, so what is at the URL counts only once it is all there. Small files
-(sidecars, manifests) are kept the same on both sides; shards and adapters are fetched when they are wanted, and
-checked.
+Stages work in the cache. A finished file is uploaded, shards before their sidecars and everything before the manifest
+that lists it, so a request at the URL counts only once it is complete. Small files (sidecars, manifests) are kept the
+same on both sides. Shards and adapters are downloaded when they are read, and checked.
 """
 
 from __future__ import annotations
@@ -19,9 +18,11 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ..errors import StoreError
+from . import layout
+from .backend import Backend
 from .files import sha256_file
 from .local import Local
 from .manifest import ListedFile
@@ -31,125 +32,129 @@ from .remote_lock import Leases
 log = logging.getLogger(__name__)
 
 CACHE = "SSB_CACHE"
-"""Environment variable that names the folder of all caches; by default ~/.cache/ssb."""
+"""The environment variable that names the folder of all caches; by default ~/.cache/ssb."""
 
-FRESH = 5.0  # seconds for which a listing is believed
-NOTES = ((), ("shards",), ("manifests",), ("seconds",))  # folders of a recipe whose .json files are on both sides
+FRESH = 5.0  # seconds for which a listing counts as current
 
 
-class Remote:
-    """What is at one URL, and this machine's cache of it."""
+class Remote(Backend):
+    """The files at one URL, and this machine's cache of them."""
 
     def __init__(self, url: str, cache: Path) -> None:
+        """The cache is in the folder `cache`. Nothing is read yet."""
         self.url, self.cache = url, cache
         self.local, self.files = Local(cache), FileSystem(url)
         self.leases = Leases(self.files)
         self.sizes: dict[str, int] = {}
-        """Bytes of every file that was listed or uploaded, by its name below the URL."""
-        self._pulled: dict[Path, float] = {}
+        """Bytes of every file that was listed or uploaded, by its path below the URL."""
+        self._fresh_until: dict[Path, float] = {}  # by recipe's folder, in monotonic seconds
 
     def name(self, path: Path) -> str:
-        """A cached file's name below the URL."""
+        """The path below the URL of a file in the cache."""
         return path.relative_to(self.cache).as_posix()
 
+    def check_writable(self) -> None:
+        """As `FileSystem.check`."""
+        self.files.check()
+
     @contextlib.contextmanager
-    def lock(self, folder: Path, what: str, tell: Callable[[str], None]) -> Iterator[None]:
-        """Hold the lease of a folder there within the block; as `Leases.acquire`."""
-        with self.leases.acquire(self.name(folder), what, tell):
-            self._pulled.pop(folder, None)  # the holder before may have written there
+    def lock(self, folder: Path, label: str, on_wait: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lease of a recipe's folder within the block; as `Leases.acquire`."""
+        with self.leases.acquire(self.name(folder), label, on_wait):
+            self._fresh_until.pop(folder, None)  # the holder before may have written there
             yield
 
     @contextlib.contextmanager
     def try_lock(self, folder: Path) -> Iterator[bool]:
-        """Hold the lease of a folder there within the block if nobody else does; whether that is so."""
-        with self.leases.try_acquire(self.name(folder)) as free:
-            if free:
-                self._pulled.pop(folder, None)
-            yield free
+        """Try to get the lease of a recipe's folder without waiting. Yields True if we hold it."""
+        with self.leases.try_acquire(self.name(folder)) as held:
+            if held:
+                self._fresh_until.pop(folder, None)
+            yield held
 
     def confirm_lock(self, folder: Path) -> None:
-        """Ask whether the lease of a folder there is still this process's; a StoreError if not."""
+        """As `Leases.confirm`."""
         self.leases.confirm(self.name(folder))
 
     def size(self, path: Path) -> int | None:
-        """Bytes of a file there, as it was last listed; None if it is not there."""
+        """The size of a file at the URL in bytes, as it was last listed; None if it does not exist."""
         return self.sizes.get(self.name(path))
 
     def file_names(self, folder: Path) -> set[str]:
-        """Names of the files directly in a folder here and there, as it was last listed."""
-        inside = f"{self.name(folder)}/"
-        return self.local.file_names(folder) | {n.removeprefix(inside) for n in self.sizes if n.startswith(inside)}
+        """Names of the files directly in a folder, in the cache or at the URL as it was last listed."""
+        prefix = f"{self.name(folder)}/"
+        return self.local.file_names(folder) | {n.removeprefix(prefix) for n in self.sizes if n.startswith(prefix)}
 
     def list_files(self, folder: str = "") -> dict[str, ListedFile]:
-        """Every file there, or in a folder there, by its name below the URL."""
+        """List every file at the URL, or in one of its folders."""
         return self.files.list_files(folder)
 
     def sha256(self, path: Path) -> str:
-        """Checksum of a file's bytes as they are there now."""
+        """The checksum of a file's bytes at the URL."""
         return self.files.sha256(self.name(path))
 
     def upload(self, paths: Sequence[Path]) -> None:
-        """Upload finished files, in order.
+        """Upload finished files, in the given order.
 
         Raises:
-            StoreError: it did not work, or another process has taken the folder over.
+            StoreError: the upload failed, or another process has taken over the lease.
         """
         for path in paths:
             name, size = self.name(path), path.stat().st_size
-            self.leases.refuse_lost(_folder(name))
+            self.leases.refuse_lost(_recipe_folder(name))
             self.files.upload(path, name)
             self.sizes[name] = size
-            if _is_note(name):
-                self._note_pushed(name)
+            if _is_small(name):
+                self._note_uploaded(name)
 
     def upload_missing(self, paths: Sequence[Path]) -> None:
-        """Upload those that are not there yet, for an earlier upload had failed."""
+        """Upload those files that were neither listed nor uploaded."""
         self.upload([p for p in paths if self.name(p) not in self.sizes])
 
     def drop_copies(self, paths: Sequence[Path]) -> None:
-        """Believe no longer that files are there, and drop what the cache has of them."""
+        """Delete files from the cache, and stop assuming that they are at the URL."""
         for path in paths:
             self.sizes.pop(self.name(path), None)
             path.unlink(missing_ok=True)
 
     def upload_part(self, part: Path) -> None:
-        """Upload a finished part of unfinished work, such as a checkpoint, so that another machine can go on.
-
-        Of those beside it, only what is still here stays there.
-        """
-        with contextlib.suppress(FileNotFoundError):  # training has deleted it meanwhile, for there is a newer one
+        """Upload a finished part of unfinished work; parts beside it stay at the URL only while they are here."""
+        with contextlib.suppress(FileNotFoundError):  # training has deleted it already, because there is a newer one
             self.upload(sorted((p for p in part.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns))
-        beside = self.files.list_files(self.name(part.parent))
-        self._delete([name for name in beside if not (self.cache / name).exists()])
+        all_parts = self.files.list_files(self.name(part.parent))
+        self._delete([name for name in all_parts if not (self.cache / name).exists()])
 
     def download(self, path: Path, sha256: str | None = None) -> None:
-        """Download a file into the cache.
+        """Download one file into the cache.
 
         Raises:
-            FileNotFoundError: it is not there.
-            ValueError: it has another checksum.
+            FileNotFoundError: it is not at the URL.
+            ValueError: its checksum differs from `sha256`.
         """
         with self._arriving(path) as temporary:
             self.files.download(self.name(path), temporary)
             if sha256 and sha256_file(temporary) != sha256:
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum differs")
 
-    def download_folder(self, directory: Path) -> None:
-        """Download what is below a folder, part by part; a part that is here in whatever state stays as it is."""
-        folder = self.name(directory)
-        names = [n.removeprefix(f"{folder}/").split("/") for n in self.files.list_files(folder)]
-        for part in sorted({first for first, *_ in names}):
-            if (directory / part).exists():
+    def download_folder(self, folder: Path) -> None:
+        """Download everything in a folder, part by part; a part that is here in any state stays as it is."""
+        name = self.name(folder)
+        paths = [n.removeprefix(f"{name}/").split("/") for n in self.files.list_files(name)]
+        for part in sorted({first for first, *_ in paths}):
+            if (folder / part).exists():
                 continue
-            with self._arriving(directory / part) as temporary:
-                for below in (rest for first, *rest in names if first == part):
+            with self._arriving(folder / part) as temporary:
+                for below in (rest for first, *rest in paths if first == part):
                     target = temporary.joinpath(*below)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    self.files.download("/".join((folder, part, *below)), target)
+                    self.files.download("/".join((name, part, *below)), target)
 
     @contextlib.contextmanager
     def _arriving(self, path: Path) -> Iterator[Path]:
-        """Where to put what becomes `path` when it is whole; out of the way of who sweeps the folder of a recipe."""
+        """Yield a temporary path that becomes `path` after the block.
+
+        It is outside the recipe's folder, where the one writer would delete it as a leftover.
+        """
         temporary = self.cache / ".arriving" / uuid.uuid4().hex
         temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -161,7 +166,7 @@ class Remote:
             temporary.unlink(missing_ok=True)
 
     def refresh(self, paths: Sequence[Path]) -> None:
-        """Make small files in the cache what they are at the URL; those that are not there stay as they are."""
+        """Make small files in the cache equal to those at the URL. A file that is not there stays as it is."""
         for name, content in self.files.read_all([self.name(p) for p in paths]).items():
             path = self.cache / name
             if not (path.is_file() and path.read_bytes() == content):
@@ -169,79 +174,81 @@ class Remote:
                     temporary.write_bytes(content)
 
     def refresh_matching(self, pattern: str) -> None:
-        """The same for those whose names match a pattern."""
+        """Refresh the small files whose paths below the URL match a pattern."""
         self.refresh([self.cache / name for name in self.files.glob(pattern)])
 
-    def refresh_recipe(self, directory: Path) -> None:
-        """The same for all small files of a recipe's folder, unless that was done just now.
+    def refresh_recipe(self, folder: Path) -> None:
+        """Refresh all small files of a recipe's folder, unless that was done just now.
 
-        "Just" is some seconds, or three times as long as it takes.
+        "Just now" is some seconds, or three times as long as it takes.
         """
         began = time.monotonic()
-        if began < self._pulled.get(directory, -1.0):
+        if began < self._fresh_until.get(folder, -1.0):
             return
-        folder = self.name(directory)
-        listed = self.files.list_files(folder)
-        for name in [n for n in self.sizes if n.startswith(f"{folder}/")]:
-            del self.sizes[name]
-        self.sizes |= {name: file.bytes for name, file in listed.items()}
-        marks = {n: file.mark for n, file in listed.items() if _is_note(n)}
-        seen = self._seen(folder)
-        for gone in (seen.keys() | self._pushed(folder)) - marks.keys():  # it was there, so somebody has deleted it
+        name = self.name(folder)
+        listed = self.files.list_files(name)
+        for known in [n for n in self.sizes if n.startswith(f"{name}/")]:
+            del self.sizes[known]
+        self.sizes |= {n: file.bytes for n, file in listed.items()}
+        versions = {n: file.version for n, file in listed.items() if _is_small(n)}
+        before = self._versions_before(name)
+        for gone in (before.keys() | self._uploaded(name)) - versions.keys():  # another process has deleted it there
             (self.cache / gone).unlink(missing_ok=True)
-        changed = [n for n, mark in marks.items() if seen.get(n) != mark or not (self.cache / n).exists()]
+        changed = [n for n, v in versions.items() if before.get(n) != v or not (self.cache / n).exists()]
         self.refresh([self.cache / n for n in changed])
-        for name in changed:  # when a manifest was written, decides whether it is older than a run that is forced
+        for n in changed:  # the time of a manifest decides whether it is older than a run that is forced
             with contextlib.suppress(FileNotFoundError):
-                os.utime(self.cache / name, (listed[name].modified,) * 2)
-        self._seen_path(folder).parent.mkdir(parents=True, exist_ok=True)
-        self._seen_path(folder).write_text(json.dumps(marks))
-        self._seen_path(folder, ".pushed").unlink(missing_ok=True)
-        self._pulled[directory] = time.monotonic() + max(FRESH, 3 * (time.monotonic() - began))
+                os.utime(self.cache / n, (listed[n].modified,) * 2)
+        self._note(name).parent.mkdir(parents=True, exist_ok=True)
+        self._note(name).write_text(json.dumps(versions))
+        self._note(name, ".pushed").unlink(missing_ok=True)
+        self._fresh_until[folder] = time.monotonic() + max(FRESH, 3 * (time.monotonic() - began))
 
-    def _seen_path(self, folder: str, kind: str = ".json") -> Path:
-        return self.cache / ".seen" / f"{folder.replace('/', '-')}{kind}"
+    def _note(self, folder: str, suffix: str = ".json") -> Path:
+        """This machine's note about the small files of a recipe's folder at the URL."""
+        return self.cache / ".seen" / f"{folder.replace('/', '-')}{suffix}"
 
-    def _note_pushed(self, name: str) -> None:
-        """Remember that a small file was put there, so that its absence later means that it was deleted there."""
-        path = self._seen_path(_folder(name), ".pushed")
+    def _note_uploaded(self, name: str) -> None:
+        """Note that a small file was uploaded: if it is missing later, it was deleted there."""
+        path = self._note(_recipe_folder(name), ".pushed")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as names:
             names.write(f"{name}\n")
 
-    def _pushed(self, folder: str) -> set[str]:
+    def _uploaded(self, folder: str) -> set[str]:
+        """Small files that were uploaded since the recipe's folder was last listed."""
         with contextlib.suppress(FileNotFoundError):
-            return set(self._seen_path(folder, ".pushed").read_text().splitlines())
+            return set(self._note(folder, ".pushed").read_text().splitlines())
         return set()
 
-    def _seen(self, folder: str) -> dict[str, str]:
-        """Marks of the small files that were at the URL when it was last listed."""
+    def _versions_before(self, folder: str) -> dict[str, str]:
+        """Versions of the small files that were at the URL when the recipe's folder was last listed."""
         with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads(self._seen_path(folder).read_text()))
+            return dict(json.loads(self._note(folder).read_text()))
         return {}
 
-    def set_aside(self, paths: Sequence[Path], why: str) -> None:
-        """Rename damaged files there, so that they are made again; where only the cache's are damaged, drop those."""
+    def set_aside(self, paths: Sequence[Path], reason: str) -> None:
+        """Rename damaged files at the URL so that they are made again; if only the copies are damaged, drop those."""
         damaged = all(self._same(p) for p in paths if p.exists())
-        then = (
+        consequence = (
             f"set aside at {self.url} and made again"
             if damaged
-            else f"this copy is dropped, that at {self.url} is used"
+            else f"this copy is dropped, the one at {self.url} is used"
         )
-        log.warning("%s: %s; %s", paths[0], why, then)
+        log.warning("%s: %s; %s", paths[0], reason, consequence)
         self.local.delete(paths)
         for name in map(self.name, paths) if damaged else ():
             self.sizes.pop(name, None)
             self.files.set_aside(name)
 
     def _same(self, path: Path) -> bool:
-        """Whether a file there is the one in the cache, byte for byte; False if either is not there."""
+        """Whether a file at the URL equals the one in the cache; False if either does not exist."""
         with contextlib.suppress(FileNotFoundError):
             return path.read_bytes() == self.files.read(self.name(path))
         return False
 
     def delete(self, paths: Sequence[Path]) -> None:
-        """Delete files here and there, in order; some may be gone."""
+        """Delete files in the cache, then at the URL, in the given order. Some may be gone already."""
         self.local.delete(paths)
         self._delete([self.name(p) for p in paths])
 
@@ -250,31 +257,31 @@ class Remote:
             self.sizes.pop(name, None)
             self.files.delete(name)
 
-    def delete_matching(self, directory: Path, pattern: str) -> None:
-        """Delete whatever there is below the folders in `directory` whose names match a pattern."""
-        below = self.files.list_files(self.name(directory))
+    def delete_matching(self, folder: Path, pattern: str) -> None:
+        """Delete everything at the URL in those subfolders of a recipe's folder whose names match a pattern."""
+        below = self.files.list_files(self.name(folder))
         self._delete([name for name in below if fnmatch(name.split("/")[2], pattern)])
 
 
 @cache
 def remote_at(url: str) -> Remote:
-    """The remote at `url`, one for each URL in a process.
+    """The remote at `url`; a process has one for each URL.
 
     Raises:
-        StoreError: nothing that is installed knows the URL.
+        StoreError: no installed package knows the URL.
     """
     url = url.rstrip("/")
     if any(c in url for c in "*?[]"):
-        raise StoreError(f"the store {url} cannot be opened: its name holds a character that stands for others")
+        raise StoreError(f"the store {url} cannot be opened: its name holds a wildcard character (one of * ? [ ])")
     folder = Path(os.environ.get(CACHE) or "~/.cache/ssb").expanduser()
     return Remote(url, folder / hashlib.sha256(url.encode()).hexdigest()[:16])
 
 
-def _folder(name: str) -> str:
-    """The folder of the recipe that a file is of."""
+def _recipe_folder(name: str) -> str:
+    """The folder of the recipe that a file belongs to."""
     return "/".join(name.split("/")[:2])
 
 
-def _is_note(name: str) -> bool:
-    below = PurePosixPath(*PurePosixPath(name).parts[2:])
-    return below.suffix == ".json" and below.parts[:-1] in NOTES
+def _is_small(path: str) -> bool:
+    """Whether a path below the URL is that of a recipe's small file."""
+    return path.count("/") >= 2 and layout.is_small(path.split("/", 2)[2])

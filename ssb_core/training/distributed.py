@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, StageError, StoreError, may_pass
 from ..models import pick_device
 from ..progress import JsonProgress, Progress, replay, send
-from ..store import write_json
+from ..store import Layout, write_json
 from . import distill
 from .job import TrainingJob
 
@@ -151,7 +151,7 @@ def join(store: Path, node: int) -> None:
     while True:
         calls: list[Path] = []
         with contextlib.suppress(FileNotFoundError):  # a folder was deleted meanwhile
-            calls += store.glob(f"*/*/*.work/{CALL}")
+            calls += Layout(store).files_of_work(CALL)
         for call in calls:
             with contextlib.suppress(FileNotFoundError):  # the training ended meanwhile
                 content = json.loads(call.read_text())

@@ -1,1 +1,1 @@
-"""Pages of a run in the Prefect UI, one file each."""
+"""The artifact pages of a run in the Prefect UI, one file for each page. `tasks.storyteller` publishes them."""

@@ -1,4 +1,4 @@
-"""Artifact page of baseline grpo: its reward curve."""
+"""The artifact page ``ssb-5-training-grpo``: the reward curve of the baseline grpo."""
 
 from ssb_core.report.charts.rewards import rewards
 from ssb_core.report.markdown import picture
@@ -9,13 +9,13 @@ from ..artifacts import Page
 
 
 def page(run: Run) -> Page:
-    """The reward curve of the first seed as a picture, and what it cost."""
+    """The reward curve of the first seed, and what it cost in problems and tokens."""
     manifest = run.manifests("grpo")[0]
-    log = next(run.store.path(manifest, e) for e in manifest.files if e.path.endswith(LOG))
+    log = next(run.store.path(manifest, file) for file in manifest.files if file.path.endswith(LOG))
     stats = manifest.stats
-    told = (
+    description = (
         f"{stats['problems']:,} problems, {stats['tokens']:,} generated tokens: mean reward "
         f"{stats['first_reward']:.3f} to {stats['last_reward']:.3f}"
     )
     curve = picture("reward curve", rewards(read_log(log.parent)))
-    return Page("ssb-5-training-grpo", told, f"# GRPO\n\n{curve}")
+    return Page("ssb-5-training-grpo", description, f"# GRPO\n\n{curve}")

@@ -1,4 +1,4 @@
-"""How a run's plan is shown: what it will do and what is there already, before any work."""
+"""The artifact page ``ssb-0-plan``: what the run will do, and what the store has already."""
 
 from __future__ import annotations
 
@@ -15,39 +15,42 @@ from ssb_core.stages import STAGES
 from ..artifacts import Page
 
 KEY = "ssb-0-plan"
-ROOM = 90
-"""Characters for why a request is stale, which may be whole prompts: a table's cells are one line each."""
+REASON_WIDTH = 90
+"""Characters of a reason. A reason may quote whole prompts, and each cell of the table is one line."""
 
-MEANING = {
+MEANINGS = {
     "cached": "in the store",
     "partial": "shards in the store are kept",
-    "missing": "to be made",
-    "stale": "made before, but differently",
-    "waits": "known once what comes before is done",
-    "forced": "to be made again",
+    "missing": "not made yet",
+    "stale": "made before with other settings",
+    "waits": "known when the requests before it are done",
+    "forced": "made again",
 }
 
 
 def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collection[str], to_stage: str) -> Page:
-    """The requests of a run named `name`, each with its status in the store and why."""
-    asked = [row for row in rows if row.stage in STAGES[: STAGES.index(to_stage) + 1]]
-    statuses = ["forced" if row.stage in force else row.status for row in asked]
+    """The requests of the run `name` up to `to_stage`, each with its status and the reason for it.
+
+    Requests of a stage in `force` have the status ``forced``.
+    """
+    rows = [row for row in rows if row.stage in STAGES[: STAGES.index(to_stage) + 1]]
+    statuses = ["forced" if row.stage in force else row.status for row in rows]
     counts = ", ".join(f"{n} {status}" for status, n in Counter(statuses).items())
-    lines = [
+    cells = [
         {
             "request": escaped(row.label),
             "status": f"**{status}**" if status != "cached" else status,
-            "why": escaped(shorten(row.why, ROOM, placeholder=" …")) or MEANING[status],
+            "why": escaped(shorten(row.why, REASON_WIDTH, placeholder=" …")) or MEANINGS[status],
         }
-        for row, status in zip(asked, statuses, strict=True)
+        for row, status in zip(rows, statuses, strict=True)
     ]
-    body = f"# Plan\n\n{_asked(config)}\n\n{table(lines)}"
-    return Page(KEY, f"{count(len(asked), 'request')} of {escaped(name)}: {counts}", body)
+    body = f"# Plan\n\n{_goal(config)}\n\n{table(cells)}"
+    return Page(KEY, f"{count(len(rows), 'request')} of {escaped(name)}: {counts}", body)
 
 
-def _asked(config: RunConfig) -> str:
+def _goal(config: RunConfig) -> str:
     benchmarks = ", ".join(b.name for b in config.evaluate.limited_benchmarks())
     return (
-        f"{count(config.target_traces, 'trace')} to be taught by {code(config.model.source)} from the problems of "
-        f"{code(config.problems.source)}, a student distilled from them, both evaluated on {benchmarks}."
+        f"{code(config.model.source)} writes {count(config.target_traces, 'taught trace')} for the problems of "
+        f"{code(config.problems.source)}. A student is distilled from them, and both are evaluated on {benchmarks}."
     )

@@ -1,4 +1,4 @@
-"""How the end of a run is shown: where everything lies, and what each stage took."""
+"""The artifact page ``ssb-7-report``: where the files of the run are, and what each stage took."""
 
 from ssb_core.report.markdown import code, escaped, table
 from ssb_core.results.wording import duration
@@ -8,23 +8,24 @@ from ..artifacts import Page
 
 
 def page(run: Run) -> Page:
-    """The run's files by their paths, for a browser opens no file from a page of the UI; and its stages."""
-    path, store = run.directory.absolute(), run.store.root.absolute()
+    """The paths of the run's files, and a table of its stages. Paths, because a browser opens no file from the UI."""
+    directory, store = run.directory.absolute(), run.store.root.absolute()
     files = {
-        "The report, one self-contained file": path / "report.html",
-        "The same numbers for programs": path / "summary.json",
-        "The complete configuration": path / "config.yaml",
+        "The report, one self-contained file": directory / "report.html",
+        "The same numbers for programs": directory / "summary.json",
+        "The complete configuration": directory / "config.yaml",
         "Rollouts, solutions, signal, students": store,
     }
-    lines = "\n".join(f"- {what}: {code(str(where))}" for what, where in files.items())
+    lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
     body = (
-        f"# Report\n\nOn the machine that made the run:\n\n{lines}\n\nA browser there opens {code(files_uri(run))}; "
-        f"a page of this UI may not.\n\n## What each stage took\n\n{table(_stages(run))}"
+        f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser there opens {code(report_uri(run))}; "
+        f"a page of this UI cannot link to it.\n\n## What each stage took\n\n{table(_stages(run))}"
     )
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 
 
-def files_uri(run: Run) -> str:
+def report_uri(run: Run) -> str:
+    """The ``file://`` URI of report.html."""
     return (run.directory.absolute() / "report.html").as_uri()
 
 

@@ -1,4 +1,4 @@
-"""Artifact page of rollouts: what was sampled, by wave."""
+"""The artifact page ``ssb-1-rollouts``: what was sampled, by wave."""
 
 from ssb_core.report.markdown import escaped, table
 from ssb_core.results import queries
@@ -9,15 +9,15 @@ from ..artifacts import Page
 
 
 def page(run: Run) -> Page:
-    """Samples and tokens of every wave."""
+    """Samples and tokens of every wave of the first round."""
     waves = queries.waves(run)
     samples, tokens = sum(w.samples for w in waves), sum(w.tokens for w in waves)
-    told = f"{count(samples, 'rollout')} of {count(sum(w.problems for w in waves), 'problem')}, {tokens:,} tokens"
+    problems = count(sum(w.problems for w in waves), "problem")
+    description = f"{count(samples, 'rollout')} of {problems}, {tokens:,} tokens"
     rows = [_row(str(number), wave) for number, wave in enumerate(waves, start=1)]
-    body = (
-        f"# Rollouts\n\n{table(rows)}\n\nTokens a rollout: mean and 95th percentile. Rates count loading of the model."
-    )
-    return Page("ssb-1-rollouts", told, body)
+    notes = "The columns mean and p95 are tokens per rollout. The rate includes the time to load the model."
+    body = f"# Rollouts\n\n{table(rows)}\n\n{notes}"
+    return Page("ssb-1-rollouts", description, body)
 
 
 def _row(number: str, wave: queries.Wave) -> dict[str, str]:

@@ -118,7 +118,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
-    whole = shards / Path(found.entry.path).name
+    whole = shards / Path(found.file.path).name
     table = whole.read_bytes()
     for number, item in enumerate(inputs):
         path = shards / f"{item.name}.parquet"
@@ -128,7 +128,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
         else:
             path.write_bytes(table)
             whole = path
-        entries.append(replace(found.entry, path=f"shards/{path.name}"))
+        entries.append(replace(found.file, path=f"shards/{path.name}"))
         shard = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
         path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
@@ -138,7 +138,15 @@ def rows(item: Input) -> pa.Table:
     """Four rollouts of each problem."""
     ids = tuple(range(TOKENS))
     every = (
-        Rollout(p.id, index, ids[:80], ids, "x" * CHARACTERS, "stop", index)
+        Rollout(
+            problem_id=p.id,
+            index=index,
+            prompt_ids=ids[:80],
+            completion_ids=ids,
+            text="x" * CHARACTERS,
+            finish_reason="stop",
+            seed=index,
+        )
         for p in item.problems
         for index in range(4)
     )

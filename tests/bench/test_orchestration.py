@@ -13,14 +13,15 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.bench.conftest import Figures
-from tests.conftest import SMALL, run_stages
-from tests.support.processes import ROOT, SSB
+from tests.support.processes import ROOT, SSB, quickstart
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 BENCHMARK = "{{name: {0}, source: {0}, limit: 48}}"
 BOTH = ", ".join(map(BENCHMARK.format, ("nano-test", "nano-hard")))
 SETTINGS = (*SMALL[:-1], f"evaluate.benchmarks=[{BOTH}]")
-COMMAND = ["run", "--preset", "quickstart", *(a for s in SETTINGS for a in ("--set", s))]
+COMMAND = quickstart("run", SETTINGS)
 PLAN = 2.0  # seconds that `ssb plan` may take
 
 

@@ -54,7 +54,7 @@ def stored(store: Store) -> Manifest:
     recipe = Recipe("teach", {"bench": "load"})
     store.prepare(recipe)
     shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)
-    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.entry,), {}, {}))
+    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.file,), {}, {}))
 
 
 def test_a_batch_is_loaded_in_a_twentieth_of_the_references_time(tmp_path: Path, figures: Figures) -> None:

@@ -31,9 +31,9 @@ from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.stages import rollouts
 from ssb_core.store import Store
-from tests.conftest import sampled
 from tests.support.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.support.processes import ROOT, wait_until_healthy
+from tests.support.sampling import sampled
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 SHORT = Decoding(temperature=0.8, max_new_tokens=8)

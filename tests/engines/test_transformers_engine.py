@@ -19,7 +19,7 @@ from ssb_core.config.execution import Execution
 from ssb_core.engines import Sampler, SampleRequest, keeping, open_sampler, release, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
-from tests.conftest import sampled
+from tests.support.sampling import sampled
 
 WARM = Decoding(temperature=0.8, max_new_tokens=160)
 

@@ -14,9 +14,8 @@ from ssb_core.report import charts
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import evaluate
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 def spec(small: RunConfig, root: Path, limit: int | None = None, fields: dict[str, int] | None = None) -> evaluate.Spec:

@@ -28,10 +28,9 @@ from ssb_core.records import Problem
 from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
 from ssb_core.training.dataset import Traces, lay_out
-from tests.conftest import run_stages
 from tests.support.cards import card, code, tables
 from tests.support.processes import run_ssb
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
 

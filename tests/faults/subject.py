@@ -243,7 +243,7 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     from ssb_core import stages
     from ssb_core.config import presets
     from ssb_core.store import Store
-    from tests.conftest import run_stages
+    from tests.support.runs import run_stages
 
     journal = os.open(order["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     execute = stages.execute

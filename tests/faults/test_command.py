@@ -13,13 +13,12 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
 from tests.faults import judge
 from tests.faults.subject import FAST, FILLER, Fault
-from tests.faults.test_signals import COMMAND
-from tests.support.processes import ROOT, run_ssb
-from tests.support.processes import SSB as PROGRAM
+from tests.support.processes import ROOT, SSB, quickstart, run_ssb
+from tests.support.runs import run_stages
 
+COMMAND = quickstart("run", FAST, "--name", "run")
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
 INJECT = os.pathsep.join((str(ROOT), str(Path(__file__).parent / "inject")))
 
@@ -45,11 +44,11 @@ def test_killed_while_prefect_and_the_run_write_their_files_it_goes_on_and_ends_
     distilled = finished(reference).manifests("distill")[0].fingerprint
     seen: dict[str, judge.Stamp] = {}
     for at in (f"open store/results/distill-{distilled}", "os.rename runs/run/report.html.tmp"):
-        killed = run_ssb(*COMMAND[len(PROGRAM) :], env=served | faulty(folder, Fault(at)), cwd=folder)
+        killed = run_ssb(*COMMAND, env=served | faulty(folder, Fault(at)), cwd=folder)
         assert killed.returncode == -9, killed.stderr
         assert not judge.redone(seen, judge.committed(folder))
         seen = judge.committed(folder)
-    done = run_ssb(*COMMAND[len(PROGRAM) :], env=served, cwd=folder)
+    done = run_ssb(*COMMAND, env=served, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert judge.committed(folder) == seen
     made = {path: digest for path, digest in judge.contents(folder).items() if "/results/" not in path}
@@ -64,7 +63,7 @@ def test_a_disk_that_fills_up_where_prefect_notes_a_result_is_one_clear_message_
     folder.mkdir()
     kept.mkdir()
     selected = finished(reference).manifests("select")[0].fingerprint
-    command, copy = shlex.join(COMMAND), f"cp -r --preserve=timestamps {folder}/store {folder}/runs {kept}/"
+    command, copy = shlex.join([*SSB, *COMMAND]), f"cp -r --preserve=timestamps {folder}/store {folder}/runs {kept}/"
     script = f"""
         mount -t tmpfs -o size=24m none {folder} && cd {folder} || exit 99
         {command} 2> {tmp_path}/first; echo $?

@@ -14,26 +14,13 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
-from tests.support.processes import SSB
+from tests.support.processes import SSB, quickstart
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
+from tests.support.store_files import committed, counter, manifests
 
 SLOWER = (*SMALL, "distill.epochs=8", "execution.shard_size=8")
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in SLOWER for a in ("--set", s))]
-
-
-def count(store: Path, pattern: str) -> Callable[[], int]:
-    return lambda: len(list(store.glob(pattern)))
-
-
-def committed(store: Path) -> dict[str, int]:
-    """When each finished shard was written; one without its sidecar is not finished."""
-    tables = store.rglob("shards/*.parquet")
-    return {str(p): p.stat().st_mtime_ns for p in tables if p.with_suffix(".json").exists()}
-
-
-def manifests(store: Path) -> dict[str, bytes]:
-    """Every manifest, which names every file by its checksum."""
-    return {str(p.relative_to(store)): p.read_bytes() for p in store.rglob("manifests/*.json")}
+COMMAND = [*SSB, *quickstart("run", SLOWER)]
 
 
 def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) -> bool:
@@ -68,7 +55,7 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
     ]
     seen: dict[str, int] = {}
     for stage, pattern, enough in points:
-        there = count(store, pattern)
+        there = counter(store, pattern)
         assert run_until(lambda: there() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
         assert not list((tmp_path / "runs").glob("*/summary.json"))
         finished = committed(store)

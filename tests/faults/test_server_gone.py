@@ -7,13 +7,14 @@ from pathlib import Path
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
-from tests.faults.test_kill import committed
-from tests.support.processes import FAULTY, SSB, serving
+from tests.support.processes import FAULTY, SSB, quickstart, serving
+from tests.support.runs import run_stages
 from tests.support.served import until
+from tests.support.settings import SMALL
+from tests.support.store_files import committed
 
 FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FOUR for a in ("--set", s)), "--to", "rollouts"]
+COMMAND = [*SSB, *quickstart("run", FOUR, "--to", "rollouts")]
 
 
 def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
@@ -29,5 +30,7 @@ def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, st
     finished = committed(store)
     assert len(finished) == 4, log.read_text()
     assert run.returncode == 1 and "error: the Prefect server no longer answers" in log.read_text()
-    again = run_stages(presets.load("quickstart", overrides=FOUR), Store(store), tmp_path / "again", stop="rollouts")
+    again = run_stages(
+        presets.load_config("quickstart", overrides=FOUR), Store(store), tmp_path / "again", stop="rollouts"
+    )
     assert [row.status for row in again.load_stages()] == ["cached"] and committed(store) == finished

@@ -13,15 +13,15 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import run_stages
 from tests.faults import judge
 from tests.faults.subject import FAST
-from tests.faults.test_kill import count
-from tests.support.processes import SSB
+from tests.support.processes import SSB, quickstart
+from tests.support.runs import run_stages
 from tests.support.served import until
+from tests.support.store_files import counter
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
-COMMAND = [*SSB, "run", "--preset", "quickstart", "--name", "run", *(a for s in FAST for a in ("--set", s))]
+COMMAND = [*SSB, *quickstart("run", FAST, "--name", "run")]
 
 
 def descendants(process: subprocess.Popen[bytes], mark: str) -> list[psutil.Process]:
@@ -70,7 +70,7 @@ def test_killed_terminated_and_interrupted_it_leaves_no_process_and_the_same_com
 ) -> None:
     store, isolated = tmp_path / "store", ("--set", "execution.isolate=always")
     shards, solutions, evaluated = (
-        count(store, f"{stage}/*/shards/*.json") for stage in ("rollouts", "teach", "evaluate")
+        counter(store, f"{stage}/*/shards/*.json") for stage in ("rollouts", "teach", "evaluate")
     )
     signalled(signal.SIGKILL, lambda: shards() >= 1, alone, tmp_path)
     seen = judge.committed(tmp_path)

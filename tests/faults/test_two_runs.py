@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults.subject import FAST
-from tests.faults.test_kill import committed
-from tests.support.processes import SSB
+from tests.support.processes import SSB, quickstart
+from tests.support.store_files import committed
 
 pytestmark = pytest.mark.timeout(600)
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in FAST for a in ("--set", s))]
+COMMAND = [*SSB, *quickstart("run", FAST)]
 
 
 def test_two_runs_at_once_make_every_shard_once(served: dict[str, str], tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tasks.ray_workers import overheard
-from tests.conftest import SMALL, run_stages
-from tests.faults.test_kill import committed, manifests
-from tests.support.processes import FAULTY, SSB, api, gone
+from tests.support.processes import FAULTY, SSB, api, gone, quickstart
+from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
+from tests.support.settings import SMALL
+from tests.support.store_files import committed, manifests
 
 pytestmark = pytest.mark.timeout(1200)
 CUT = (
@@ -34,7 +35,7 @@ CUT = (
     "evaluate.benchmarks=[{name: nano-test, source: nano-test, limit: 16}]",
 )
 TWO = (*CUT, "execution.workers.count=2")
-COMMAND = [*SSB, "run", "--preset", "quickstart", *(a for s in TWO for a in ("--set", s))]
+COMMAND = [*SSB, *quickstart("run", TWO)]
 
 
 @dataclass

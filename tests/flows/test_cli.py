@@ -17,7 +17,7 @@ import pytest
 
 from flows.cli import main as cli
 from ssb_core.models import NANO
-from tests.support.processes import SSB, cpu_of_children, run_ssb
+from tests.support.processes import SSB, cpu_of_children, quickstart, run_ssb
 
 
 def test_help_takes_less_than_half_a_second_of_a_core(alone: dict[str, str], tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_plan_names_problems_left_out_for_their_gold(here: Callable[..., Any
         rows = "".join(json.dumps({"question": "1+1?", "answer": a}) + "\n" for a in answers)
         (tmp_path / f"{name}.jsonl").write_text(rows)
     sets = ["problems={source: mine.jsonl}", "evaluate.benchmarks=[{name: held, source: held-out.jsonl}]"]
-    done = here("plan", "--preset", "quickstart", *(a for s in sets for a in ("--set", s)), cwd=tmp_path)
+    done = here(*quickstart("plan", sets), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
         "note: mine.jsonl: 5 problems left out, reference answer cannot be used: 'mine-00002' (it is empty), "

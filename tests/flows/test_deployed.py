@@ -17,10 +17,10 @@ from flows.server.home import enter_home
 from flows.server.serve_local import SHORT_LIVED
 from ssb_core.runs import Run
 from ssb_core.training.checkpoints import SEAL
-from tests.conftest import SMALL
-from tests.faults.test_kill import committed
-from tests.support.processes import FAULTY, SSB
+from tests.support.processes import FAULTY, SSB, quickstart
 from tests.support.served import Served, parameters, serving, until
+from tests.support.settings import SMALL
+from tests.support.store_files import committed
 
 pytestmark = pytest.mark.timeout(1200)
 ALL = ["rollouts wave 1", "select wave 1", "teach wave 1", "distill"]
@@ -78,7 +78,7 @@ def test_killed_in_rollouts_and_with_its_worker_in_distill_the_next_run_goes_on_
     assert served.wait(first, {"CRASHED"})["state"]["type"] == "CRASHED"  # its worker has told of it
     finished = committed(served.store)
 
-    command = [*SSB, "parameters", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
+    command = [*SSB, *quickstart("parameters", SMALL)]
     given = subprocess.run(command, env=served.env, capture_output=True, text=True, check=True).stdout
     done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=given)
     assert done.returncode == 0, done.stdout + done.stderr

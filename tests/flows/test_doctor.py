@@ -15,7 +15,7 @@ import pytest
 from flows.cli import doctor
 from ssb_core.models import NANO
 from ssb_core.store import Store
-from tests.support.processes import SSB, run_ssb
+from tests.support.processes import SSB, quickstart, run_ssb
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -99,8 +99,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
         "HF_HUB_OFFLINE": "1",
     }
     changes = ["model.source=acme/none", "problems={source: none.jsonl}", "execution.device=mps"]
-    command = [*SSB, "doctor", "--preset", "quickstart", "--store", "taken/store"]
-    command += [a for c in changes for a in ("--set", c)]
+    command = [*SSB, *quickstart("doctor", changes, "--store", "taken/store")]
     limited = ["bash", "-c", 'ulimit -n 200; exec "$@"', "bash", *command]
     done = subprocess.run(limited, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -122,7 +121,7 @@ def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looke
     from ssb_core.config import presets
 
     monkeypatch.setattr(doctor, "check_api", lambda: [])  # a server of this process's own is another test's matter
-    assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load("nope"))
+    assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load_config("nope"))
     told = capsys.readouterr().out
     assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import SMALL
-from tests.support.processes import api, run_ssb
+from tests.support.processes import api, quickstart, run_ssb
+from tests.support.settings import SMALL
 
 REFUSED = (*SMALL, "target_traces=200", "distill.held_out=150")
-COMMAND = ("run", "--preset", "quickstart", *(a for s in REFUSED for a in ("--set", s)), "--name", "told")
+COMMAND = quickstart("run", REFUSED, "--name", "refused")
 
 
 def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told(
@@ -23,5 +23,5 @@ def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told
     keys = sorted(a["key"] for a in api(served, "/artifacts/filter", artifacts=mine) if a["key"])
     expected = ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
     assert [k for k in keys if "progress" not in k] == expected  # which a stage has that takes 10 seconds
-    folder = tmp_path / "runs" / "told"
+    folder = tmp_path / "runs" / "refused"
     assert (folder / "stages.json").exists() and not (folder / "summary.json").exists()

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from ssb_core.runs import Run
-from tests.conftest import SMALL
 from tests.faults import judge
-from tests.support.processes import api, run_ssb
+from tests.support.processes import api, quickstart, run_ssb
 from tests.support.served import tasks, until
+from tests.support.settings import SMALL
 
 STORY = [
     f"ssb-{part}"
@@ -23,7 +23,7 @@ STORY = [
     "leaderboard-quickstart".split()
 ]  # fmt: skip
 DAMAGES = (b"", b"{", b"\x00" * 64, b"{}", b'{"metadata": {}, "result": "x"}', None)
-COMMAND = ["run", "--preset", "quickstart", *(a for s in SMALL for a in ("--set", s))]
+COMMAND = quickstart("run", SMALL)
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_damage_that_a_forced_stage_meets_is_mended_and_what_follows_is_cached(
     damaged.write_bytes(whole[:-50] + bytes([whole[-50] ^ 1]) + whole[-49:])
     done = run_ssb(*COMMAND, "--force", "select", env=served, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert f"{damaged.name} was damaged (its checksum is another): set aside, and made again now" in done.stderr
+    assert f"{damaged.name} was damaged (its checksum differs): set aside, and made again now" in done.stderr
     assert damaged.read_bytes() == whole and damaged.with_name(damaged.name + ".damaged").exists()
     after = summary(folder)
     assert {k: v["status"] for k, v in after["stages"].items()} == {

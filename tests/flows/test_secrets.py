@@ -10,7 +10,7 @@ from fastapi import Request, Response
 
 from ssb_core import models
 from tests.support.completions_server import CompletionsServer, refuses, running
-from tests.support.processes import run_ssb
+from tests.support.processes import quickstart, run_ssb
 
 CANARIES = {
     "HF_TOKEN": "hf_canaryOfTheHub",
@@ -59,8 +59,7 @@ def test_no_secret_is_left_behind_by_a_run_whose_server_quotes_it(
     """The key is quoted once in passing, and again in what ends the run in teach."""
     settings = (*TINY, f"execution.server.url={url}")
     server.faults = [echoes, *[server.answers] * 64, *[denies] * 64]  # the first of 64 rollouts is asked for twice
-    command = ["run", "--preset", "quickstart", "--name", "canary", *(a for s in settings for a in ("--set", s))]
-    done = run_ssb(*command, env=served | CANARIES, cwd=tmp_path)
+    done = run_ssb(*quickstart("run", settings, "--name", "canary"), env=served | CANARIES, cwd=tmp_path)
     assert done.returncode == 1 and "no such key: Bearer <SSB_SERVER_KEY>" in done.stderr
     assert "canaryOf" not in done.stdout + done.stderr
     assert server.keys == {f"Bearer {CANARIES['SSB_SERVER_KEY']}"}

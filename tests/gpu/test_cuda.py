@@ -18,7 +18,8 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import execute
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
-from tests.conftest import run_stages, sampled
+from tests.support.runs import run_stages
+from tests.support.sampling import sampled
 
 pytestmark = pytest.mark.gpu
 

@@ -23,9 +23,8 @@ from ssb_core.results import hint_effect, problem_history, queries, wording
 from ssb_core.runs import Run
 from ssb_core.signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ssb_core.store import Store, write_json
-from tests.conftest import run_stages
 from tests.support.pages import Page
-from tests.support.runs import HOSTILE, copied, mark_all, poison
+from tests.support.runs import HOSTILE, copied, mark_all, poison, run_stages
 
 SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
 

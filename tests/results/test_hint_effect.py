@@ -24,8 +24,7 @@ from ssb_core.signal.annotate import decode, token_texts
 from ssb_core.signal.marks import AnnotatedSolution
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.store import Recipe
-from tests.conftest import run_stages
-from tests.support.runs import copied
+from tests.support.runs import copied, run_stages
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +160,7 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
     table = table.replace_schema_metadata({layout.METADATA: json.dumps({**origin, "mean_kl_error": 0.5})})
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
-    spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).entry
+    spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).file
     run.store.commit(recipes[manifest.recipe], replace(manifest, files=(spoilt, *manifest.files[1:])))
     found = hint_effect.certificates(run)
     assert (found.shards, found.valid) == (whole.shards, whole.shards - 1)

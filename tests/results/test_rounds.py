@@ -20,8 +20,9 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import Spec, finished, merge, rollouts
 from ssb_core.store import Manifest, Store
-from tests.conftest import SMALL, run_stages
 from tests.support.pages import Page
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 TWO = (*SMALL, "rounds=2", "problems.limit=32", "target_traces=8", "distill.epochs=1", "evaluate.benchmarks.0.limit=16")
 

@@ -15,7 +15,7 @@ from ssb_core.records import Problem
 from ssb_core.results import problem_history
 from ssb_core.runs import Run
 from ssb_core.store import Store
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 MEGABYTE = 2**20
 LONG = "How many pens? " * (MEGABYTE // 15)

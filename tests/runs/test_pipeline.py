@@ -19,7 +19,8 @@ from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import distill
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 
 def shards(store: Store) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import pytest
 from ssb_core.problems.problem_set import ProblemSet
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.stages import finished, looking_once, rollouts
+from ssb_core.stages import finished, rollouts
 from ssb_core.stages.shards import downstream_inputs, shard_inputs
 from ssb_core.store import Manifest, Recipe, Store
 from tests.bench import scale
@@ -23,7 +23,7 @@ def sampled(store: Store, problems: ProblemSet, *sizes: int) -> Manifest:
     for size in sizes:
         (item,) = shard_inputs(problems[start : start + size], size)
         ids = [p.id for p in item.problems]
-        shards.append(store.write_shard(RECIPE, item.name, scale.rows(item), ids, None).entry)
+        shards.append(store.write_shard(RECIPE, item.name, scale.rows(item), ids, None).file)
         start += size
     return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "f", tuple(shards)))
 
@@ -58,9 +58,9 @@ def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> No
     work = rollouts.work(spec, store, Progress())
     scale.write(store, spec, work.inputs)
     shards = [store.find_shard(spec.recipe, i.name, None) for i in work.inputs]
-    manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(s.entry for s in shards if s))
+    manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(s.file for s in shards if s))
     store.commit(spec.recipe, manifest)
-    with looking_once():
+    with store.looking_once():
         assert finished(spec, store) == manifest and finished(wave.select, store) is None
         (store.directory(spec.recipe) / manifest.files[0].path).unlink()
         assert finished(spec, store) == manifest

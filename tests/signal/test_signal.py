@@ -29,7 +29,7 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
     store, recipe = Store(tmp_path), Recipe("teach", {})
     store.prepare(recipe)
     shard = store.write_shard(recipe, "0", pa.table({layout.COLUMN: column}), ["a", "b", "c"], None)
-    stored = pq.read_table(store.directory(recipe) / shard.entry.path)[layout.COLUMN]
+    stored = pq.read_table(store.directory(recipe) / shard.file.path)[layout.COLUMN]
     for row, name in ((0, "a"), (2, "c")):
         back = codecs.from_arrow(stored, row, origin)["hidden"]
         assert back.dtype == torch_dtype and torch.equal(back.view(bits), vectors[name].view(bits))
@@ -57,7 +57,17 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
 ) -> None:
     model, verdict = models.load_model(nano, "cpu"), Verdict("correct")
     made = [
-        TeacherTrace(str(i), (1,), tuple(range(5, 9 + i % 7)), (5, 6, 7), "", "stop", 0, verdict, None)
+        TeacherTrace(
+            problem_id=str(i),
+            student_prompt_ids=(1,),
+            teacher_prompt_ids=tuple(range(5, 9 + i % 7)),
+            completion_ids=(5, 6, 7),
+            text="",
+            finish_reason="stop",
+            seed=0,
+            verdict=verdict,
+            dropped=None,
+        )
         for i in range(traces)
     ]
     stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, made, 64)]

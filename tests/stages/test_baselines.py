@@ -22,8 +22,9 @@ from ssb_core.stages import Spec, distill, execute, forget, lineage, required, s
 from ssb_core.stages.baselines import ABLATIONS, rft, ssb_no_wrong
 from ssb_core.store import Manifest, Store, work
 from ssb_core.training.dataset import Traces
-from tests.conftest import SMALL, run_stages
 from tests.support.pages import Page
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import evaluate
 from ssb_core.store import digest
-from tests.conftest import SMALL
+from tests.support.settings import SMALL
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run, garbage, status
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.store import Manifest, Recipe, Store, audit, lock, work
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 RECIPE = Recipe("rollouts", {"version": 1})
 
@@ -145,7 +145,7 @@ def test_nothing_damaged_is_ever_trained_on(copy: Run, small: RunConfig, quick_r
             break
         except StoreError as e:
             told += str(e)
-    assert "was damaged (its checksum is another)" in told
+    assert "was damaged (its checksum differs)" in told
     assert copy.manifests("distill")[0] == manifest == quick_run.manifests("distill")[0]
 
 
@@ -259,7 +259,7 @@ def test_gc_never_deletes_a_shard_that_a_needed_manifest_names(requests: list[tu
         shards = {n: store.write_shard(RECIPE, n, pa.table({"x": [ord(n)]}), [n], None) for n in "abcdefg"}
         listed = []
         for name, wanted in requests:
-            entries = (shards[name].entry, shards[chr(ord(name) + 1)].entry)
+            entries = (shards[name].file, shards[chr(ord(name) + 1)].file)
             store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", entries))
             if wanted:
                 listed.append({"stage": "rollouts", "recipe": RECIPE.hash, "fingerprint": f"print-{name}"})
@@ -309,4 +309,4 @@ def test_a_recipe_that_is_anothers_is_named(copy: Run) -> None:
     path = sorted(copy.store.root.glob("rollouts/*/recipe.json"))[0]
     path.write_bytes(sorted(copy.store.root.glob("select/*/recipe.json"))[0].read_bytes())
     found = audit.verify(copy.store, Progress()).findings
-    assert [f.what for f in found] == ["is that of another recipe"] and replace(found[0], files=()).path == path
+    assert [f.problem for f in found] == ["belongs to another recipe"] and replace(found[0], files=()).path == path

@@ -20,8 +20,8 @@ from ssb_core.store import FileEntry, Manifest, Recipe, Store, remote_lock, sha2
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem
-from tests.conftest import run_stages
 from tests.support.processes import ROOT
+from tests.support.runs import run_stages
 from tests.support.s3_server import S3, s3_server
 from tests.support.served import until
 
@@ -68,7 +68,7 @@ def there(s3: S3, tmp_path: Path) -> Store:
 def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
     store.prepare(RECIPE)
     shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
-    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
+    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.file,)))
 
 
 def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: Store, there: Store) -> None:
@@ -78,7 +78,7 @@ def test_what_one_machine_commits_another_finds_and_fetches_when_it_reads(here: 
     assert [t.to_pylist() for t in there.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
     there.prepare(RECIPE)
     shard = there.find_shard(RECIPE, "a", "up")
-    assert shard and shard.entry == manifest.files[0]
+    assert shard and shard.file == manifest.files[0]
     assert list(there.recipes("rollouts")) == [RECIPE.content]
 
 
@@ -93,7 +93,7 @@ def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
     here: Store, there: Store, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here.prepare(RECIPE)
-    monkeypatch.setattr(Remote, "push", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
+    monkeypatch.setattr(Remote, "upload", lambda *_: (_ for _ in ()).throw(Unreachable("gone")))
     with pytest.raises(Unreachable):
         here.write_shard(RECIPE, "a", pa.table({"x": [1]}), ["p1"], "up")
     monkeypatch.undo()
@@ -103,7 +103,7 @@ def test_an_upload_that_failed_is_made_up_for_without_making_the_shard_again(
     assert there.find_shard(RECIPE, "a", "up") is None
     assert here.find_shard(RECIPE, "a", "up")
     assert there.find_shard(RECIPE, "a", "up") is None  # listed before
-    there.remote._pulled.clear()  # type: ignore[union-attr]
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]
     there.prepare(RECIPE)
     assert there.find_shard(RECIPE, "a", "up")
 
@@ -112,7 +112,7 @@ def test_what_was_forgotten_on_one_machine_does_not_come_back_from_anothers_cach
     manifest = commit(here)
     list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     unfinished.delete_request(here, manifest)
-    there.remote._pulled.clear()  # type: ignore[union-attr]
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]
     there.prepare(RECIPE)
     assert there.manifest(RECIPE, "print-a") is None and there.find_shard(RECIPE, "a", "up") is None
 
@@ -124,11 +124,11 @@ def test_a_request_that_was_forgotten_elsewhere_is_made_again_here_though_its_ma
     known = there.manifest(RECIPE, "print-a")
     assert known == manifest
     unfinished.delete_request(here, manifest)
-    there.remote._pulled.clear()  # type: ignore[union-attr]  it was listed just now
+    there.remote._fresh_until.clear()  # type: ignore[union-attr]  it was listed just now
     assert there.manifest(RECIPE, "print-a") is None
     assert not list(there.root.rglob("print-a.json"))
     assert commit(there) == manifest
-    here.remote._pulled.clear()  # type: ignore[union-attr]
+    here.remote._fresh_until.clear()  # type: ignore[union-attr]
     assert here.manifest(RECIPE, "print-a") == manifest and here.table(manifest, manifest.files[0]).num_rows == 2
 
 
@@ -175,7 +175,7 @@ def test_a_manifest_whose_upload_failed_is_no_result_until_the_same_request_uplo
     here.remote.files.fs.retries = 1  # type: ignore[union-attr]  else it waits for seconds
     here.prepare(RECIPE)
     shard = here.write_shard(RECIPE, "a", pa.table({"x": [1, 2]}), ["p1", "p2"], "up")
-    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.entry,))
+    manifest = Manifest("rollouts", RECIPE.hash, "print-a", (shard.file,))
     s3.fail(1, fault)
     with pytest.raises(Unreachable, match="the same command goes on from there"):
         here.commit(RECIPE, manifest)
@@ -203,7 +203,7 @@ def test_damage_at_the_url_is_noticed_and_made_again_alone(here: Store, there: S
         case "deleted":
             files.delete(name)
     if damage == "flipped":  # only reading tells
-        with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum is another\)"):
+        with pytest.raises(Damaged, match=r"a\.parquet was damaged \(its checksum differs\)"):
             list(there.tables(there.manifest(RECIPE, "print-a")))  # type: ignore[arg-type]
     assert there.manifest(RECIPE, "print-a") is None
     there.prepare(RECIPE)
@@ -233,7 +233,7 @@ def test_a_directory_is_uploaded_whole_before_its_manifest(here: Store, there: S
     (directory.parent / "speed.json").write_text("{}")
     entry = FileEntry("print/adapter/w.safetensors", 7, sha256_file(directory / "w.safetensors"))
     manifest = here.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
-    there.verify(manifest)
+    there.verify_outputs(manifest)
     assert (there.directory(RECIPE) / "print" / "adapter" / "w.safetensors").read_bytes() == b"weights"
     assert there.unlisted_file(RECIPE, "print/speed.json").read_text() == "{}"
 

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
     shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
-    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.entry,)))
+    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.file,)))
 
 
 def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
@@ -37,7 +37,7 @@ def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
     assert store.manifest(RECIPE, "print-a") == manifest
     assert [t.to_pylist() for t in store.tables(manifest)] == [[{"x": 1}, {"x": 2}]]
     shard = store.find_shard(RECIPE, "a", "up")
-    assert shard and shard.problem_ids == ("p1", "p2") and shard.entry.rows == 2
+    assert shard and shard.problem_ids == ("p1", "p2") and shard.file.rows == 2
 
 
 def test_equal_tables_make_equal_bytes(store: Store) -> None:
@@ -177,7 +177,7 @@ def test_a_damaged_shard_of_the_right_size_is_noticed_when_read_set_aside_and_ma
             sidecar.write_bytes(its_sidecar.read_bytes())
     noticed = store.find_shard(RECIPE, "a", "up") is None
     if not noticed:
-        with pytest.raises(Damaged, match=r"shards/a.parquet was damaged \(its checksum is another\)"):
+        with pytest.raises(Damaged, match=r"shards/a.parquet was damaged \(its checksum differs\)"):
             store.table(manifest, manifest.files[0], ["x"])
     assert table.with_name("a.parquet.damaged").exists() and not table.exists()
     assert store.manifest(RECIPE, "print-a") is None
@@ -221,10 +221,10 @@ def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> Non
     path.write_bytes(b"weights")
     entry = FileEntry("print/adapter.safetensors", 7, sha256_file(path))
     manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
-    store.verify(manifest)
+    store.verify_outputs(manifest)
     path.write_bytes(b"weighty")
     with pytest.raises(Damaged, match=r"adapter\.safetensors was damaged"):
-        store.verify(manifest)
+        store.verify_outputs(manifest)
     assert store.manifest(RECIPE, "print") is None
 
 

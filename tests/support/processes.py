@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,11 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, sec
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     pytest.fail(f"the server did not start:\n{log.read_text()[-2000:]}")
+
+
+def quickstart(command: str, settings: Iterable[str] = (), *options: str) -> list[str]:
+    """The arguments of a command of ``ssb`` for the quickstart with these settings changed."""
+    return [command, "--preset", "quickstart", *(a for s in settings for a in ("--set", s)), *options]
 
 
 def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:

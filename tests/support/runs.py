@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import ssb_core
+from ssb_core.config import RunConfig
+from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.signal import marks
 from ssb_core.signal.marks import AnnotatedSolution
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }}</pre>"
+
+
+def run_stages(config: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
+    """A run of the public API that reports to nobody, called quickstart."""
+    return ssb_core.run(config, store, directory, preset="quickstart", stop=stop, progress=Progress())
 
 
 def copied(run: Run, target: Path) -> Run:
@@ -55,5 +63,5 @@ def rewrite_shards(run: Run, stage: str, change: Callable[[pa.Table], pa.Table])
         for entry in manifest.files:
             shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
             name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).entry)
+            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).file)
         run.store.commit(recipe, replace(manifest, files=tuple(entries)))

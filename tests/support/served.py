@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from ssb_core.config import presets
-from tests.conftest import SMALL
 from tests.support.processes import SSB, api, free_port, gone
 from tests.support.processes import environment as alone
+from tests.support.settings import SMALL
 
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 

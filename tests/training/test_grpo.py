@@ -26,7 +26,7 @@ from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
 from tasks.pages import grpo as grpo_task
-from tests.conftest import run_stages
+from tests.support.runs import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
 STEPS, ASKED = 5, 15  # of 16 problems

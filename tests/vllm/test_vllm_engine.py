@@ -26,7 +26,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Manifest, Store
-from tests.conftest import sampled
+from tests.support.sampling import sampled
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 WARM = Decoding(temperature=0.8, max_new_tokens=160)

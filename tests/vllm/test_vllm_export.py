@@ -16,8 +16,8 @@ from ssb_core.config.execution import Execution
 from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.export import Kind, cards, export, student
 from ssb_core.runs import Run
-from tests.conftest import sampled
 from tests.support.cards import card, code
+from tests.support.sampling import sampled
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600)]
 GREEDY = Decoding(temperature=0, max_new_tokens=240)
