@@ -24,7 +24,7 @@ from ssb_core.records import Problem
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages.shards import shard_inputs
 from ssb_core.store import digest
-from tests.bench.scale import write_problems
+from tests.support.problem_files import write_problems
 
 MANY, MOST = 8_000, 150
 """Problems, and bytes of memory that each may take; as objects they took more than 1,000."""
