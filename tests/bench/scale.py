@@ -113,7 +113,15 @@ def rows(item: Input) -> pa.Table:
     """Four rollouts of each problem."""
     ids = tuple(range(TOKENS))
     every = (
-        Rollout(p.id, index, ids[:80], ids, "x" * CHARACTERS, "stop", index)
+        Rollout(
+            problem_id=p.id,
+            index=index,
+            prompt_ids=ids[:80],
+            completion_ids=ids,
+            text="x" * CHARACTERS,
+            finish_reason="stop",
+            seed=index,
+        )
         for p in item.problems
         for index in range(4)
     )

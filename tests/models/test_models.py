@@ -304,7 +304,15 @@ def trace(number: int, prompt: int, length: int) -> TeacherTrace:
     draw = torch.Generator().manual_seed(number)
     ids = tuple(torch.randint(0, 256, (prompt + length,), generator=draw).tolist())
     return TeacherTrace(
-        str(number), (1,), ids[:prompt], ids[prompt:], "", "stop", 0, Verdict("correct", "1", "n:1"), None
+        problem_id=str(number),
+        student_prompt_ids=(1,),
+        teacher_prompt_ids=ids[:prompt],
+        completion_ids=ids[prompt:],
+        text="",
+        finish_reason="stop",
+        seed=0,
+        verdict=Verdict("correct", "1", "n:1"),
+        dropped=None,
     )
 
 
