@@ -20,7 +20,7 @@ from ssb_core.config import RunConfig, presets
 from ssb_core.engines import LoadedEngine, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages import rollouts
+from ssb_core.stages import Runtime, rollouts
 from ssb_core.store import Store
 
 LOOPED = 12  # sequences of the slow way
