@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .. import models
 from ..errors import ConfigError
-from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
+from ..records import Problem, Rollout, Selection, TeacherTrace, schema
 from ..results.provenance import Provenance, student_messages
 from ..runs import Run
 from ..store import FileEntry, Manifest
@@ -23,7 +23,6 @@ from .cards import Card
 if TYPE_CHECKING:
     import pyarrow as pa
 
-R = TypeVar("R")
 FILE_BYTES = 256 * 2**20
 GROUP_BYTES = 16 * 2**20
 COLUMNS = {
@@ -101,41 +100,36 @@ def tables(provenance: Provenance, taught: TaughtWaves, tokenizer: Any, signal: 
 
     remaining = taught.limit
     metadata = {_metadata_key(): json.dumps(_signal_metadata(provenance.run, taught))} if signal else None
-    for wave, *entries in _shards(taught):
+    for wave, *files in _shards(taught):
         if not remaining:
             return
-        rows = _join(provenance.run, wave, entries, taught.problems, tokenizer)
+        rows = _join(provenance.run, wave, files, taught.problems, tokenizer)
         kept = [(i, row) for i, row in enumerate(rows) if row is not None][:remaining]
         remaining -= len(kept)
         if kept:
             table = pa.Table.from_pylist([row for _, row in kept], _schema())
             if signal:
-                table = _with_signal(table, provenance.run, wave[2], entries[2], [i for i, _ in kept])
+                table = _with_signal(table, provenance.run, wave[2], files[2], [i for i, _ in kept])
             yield table.replace_schema_metadata(metadata)
 
 
 def _shards(taught: TaughtWaves) -> Iterator[tuple[Any, FileEntry, FileEntry, FileEntry]]:
     """Each wave with its shards of rollouts, selections and taught solutions that are about the same problems."""
     for wave in taught.waves:
-        for entries in zip(*(m.files for m in wave), strict=True):
-            yield wave, *entries
+        for files in zip(*(m.files for m in wave), strict=True):
+            yield wave, *files
 
 
 def _join(
-    run: Run, wave: Sequence[Manifest], entries: Sequence[FileEntry], problems: dict[str, Problem], tokenizer: Any
+    run: Run, wave: Sequence[Manifest], files: Sequence[FileEntry], problems: dict[str, Problem], tokenizer: Any
 ) -> list[dict[str, Any] | None]:
     """A row for each solution of a shard, or None for a solution that was rejected."""
-    rollouts = {(r.problem_id, r.index): r for r in _records(run, wave[0], entries[0], Rollout)}
-    selections = {s.problem_id: s for s in _records(run, wave[1], entries[1], Selection)}
+    rollouts = {(r.problem_id, r.index): r for r in run.store.records(wave[0], files[0], Rollout)}
+    selections = {s.problem_id: s for s in run.store.records(wave[1], files[1], Selection)}
     return [
         _row(problems[t.problem_id], selections[t.problem_id], rollouts, t, tokenizer) if t.dropped is None else None
-        for t in _records(run, wave[2], entries[2], TeacherTrace)
+        for t in run.store.records(wave[2], files[2], TeacherTrace)
     ]
-
-
-def _records(run: Run, manifest: Manifest, entry: FileEntry, record: type[R]) -> list[R]:
-    columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
-    return [from_row(record, row) for row in run.store.table(manifest, entry, columns).to_pylist()]
 
 
 def _row(
@@ -182,11 +176,11 @@ def _signal_metadata(run: Run, taught: TaughtWaves) -> dict[str, Any]:
     return {name: value for name, value in shards[0].items() if all(s.get(name) == value for s in shards)}
 
 
-def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: FileEntry, kept: Sequence[int]) -> pa.Table:
+def _with_signal(table: pa.Table, run: Run, taught: Manifest, file: FileEntry, kept: Sequence[int]) -> pa.Table:
     """The table with an additional column for each field of the signal, which has the field's name."""
     from ..signal.layout import COLUMN
 
-    signal = run.store.table(taught, entry, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
+    signal = run.store.table(taught, file, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
     for field in signal.type:
         table = table.append_column(field.name, signal.field(field.name))
     return table

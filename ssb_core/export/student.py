@@ -43,9 +43,9 @@ def find(run: Run) -> AdapterFiles:
             f"run {run.name} has no student: it ended after {last}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`, or export its --dataset alone"
         )
-    entry = weights(manifests[0])
-    path = run.store.path(manifests[0], entry)
-    if sha256_file(path) != entry.sha256:
+    file = weights(manifests[0])
+    path = run.store.path(manifests[0], file)
+    if sha256_file(path) != file.sha256:
         raise StoreError(
             f"{path} is damaged: its checksum is not the recorded one\n  remedy: make it again with "
             f"`ssb run --config {run.directory / 'config.yaml'} --name {run.name} --force distill`"

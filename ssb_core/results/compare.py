@@ -18,7 +18,7 @@ from .. import problems
 from ..config import Benchmark
 from ..errors import ConfigError
 from ..evaluation import statistics
-from ..records import PairedDifference, Problem, Sample, from_row
+from ..records import PairedDifference, Problem, Sample
 from ..runs import Run
 from ..store import Store
 from . import queries, wording
@@ -217,9 +217,9 @@ def load_samples(side: Side, benchmark: str) -> dict[str, ProblemSamples]:
     evaluations = queries.load_evaluations(side.run)
     evaluation = next(e for e in evaluations if (e.benchmark, e.model) == (benchmark, side.model))
     samples: dict[str, list[Sample]] = {i: [] for i in by_id}
-    for table in side.run.store.tables(evaluation.manifest):
-        for row in table.to_pylist():
-            samples[row["problem_id"]].append(from_row(Sample, row))
+    for file in evaluation.manifest.files:
+        for sample in side.run.store.records(evaluation.manifest, file, Sample):
+            samples[sample.problem_id].append(sample)
     return {i: ProblemSamples(by_id[i], tuple(s)) for i, s in samples.items()}
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..progress import Progress
-from ..records import TeacherTrace, from_row, schema
+from ..records import TeacherTrace
 from ..signal.annotate import annotate_token, decode
 from ..signal.marks import AnnotatedSolution, TokenEffect
 from ..store import FileEntry, Manifest
@@ -148,7 +148,7 @@ def load_storage(run: Run) -> Storage:
         tokens=tokens,
         raw_bytes=tokens * layout.bytes_per_token(metadata),
         stored_bytes=sum(_signal_bytes(pq.read_metadata(run.store.path(*s))) for s in shards),
-        file_bytes=sum(entry.bytes for _, entry in shards),
+        file_bytes=sum(file.bytes for _, file in shards),
         logits_bytes=4 * metadata["vocabulary"],
     )
 
@@ -221,7 +221,7 @@ def load_annotated_solution(run: Run) -> AnnotatedSolution | None:
 
 
 def _shards(manifests: Sequence[Manifest]) -> list[Shard]:
-    return [(manifest, entry) for manifest in manifests for entry in manifest.files]
+    return [(manifest, file) for manifest in manifests for file in manifest.files]
 
 
 def measure(run: Run, limit: int, top: int, progress: Progress) -> HintEffectStats:
@@ -274,10 +274,10 @@ def _measure_shard(
     """The effect on some traces of a shard, one by one."""
     from ..signal import codecs, hint, layout
 
-    table = run.store.table(*shard)
+    table = run.store.table(*shard, [layout.COLUMN])
     metadata = json.loads(table.schema.metadata[layout.METADATA.encode()])
-    records = table.select(schema(TeacherTrace).names).take(list(rows)).to_pylist()
-    traces = [from_row(TeacherTrace, r) for r in records]
+    records = run.store.records(*shard, TeacherTrace)
+    traces = [records[row] for row in rows]
     for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
         teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
         plain = hint.effect(model, states_NH, teacher)

@@ -9,21 +9,21 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from .. import problems
 from ..config import ProblemsConfig
 from ..errors import ConfigError
-from ..records import Problem, Rejection, Rollout, Sample, Selection, TeacherTrace, from_row
+from ..records import Problem, Rejection, Rollout, Sample, Selection, TeacherTrace
 from ..store import Manifest
 from . import queries
 
 if TYPE_CHECKING:
     from ..runs import Run
 
-R = TypeVar("R")
+R = TypeVar("R", Rollout, Selection, TeacherTrace, Sample)
 TRAINING = "training problem"
 
 
@@ -141,15 +141,11 @@ def _all_problems(sets: Mapping[str, ProblemsConfig]) -> Iterator[tuple[Problem,
 
 def _rows(run: Run, manifests: Iterable[Manifest], record: type[R], problem_id: str) -> tuple[R, ...]:
     """The records of one problem, from the only shard that holds it."""
-    import pyarrow.compute as pc
-
-    columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
     for manifest in manifests:
-        for entry in manifest.files:
-            if problem_id in run.store.sidecar(manifest, entry).problem_ids:
-                table = run.store.table(manifest, entry, columns)
-                rows = table.filter(pc.equal(table["problem_id"], problem_id))
-                return tuple(from_row(record, row) for row in rows.to_pylist())
+        for file in manifest.files:
+            if problem_id in run.store.sidecar(manifest, file).problem_ids:
+                rows = run.store.records(manifest, file, record)
+                return tuple(row for row in rows if row.problem_id == problem_id)
     return ()
 
 

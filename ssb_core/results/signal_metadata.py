@@ -15,5 +15,5 @@ def load_signal_metadata(store: Store, manifest: Manifest) -> Iterator[dict[str,
 
     from ..signal.layout import METADATA
 
-    for entry in manifest.files:
-        yield json.loads(pq.read_schema(store.path(manifest, entry)).metadata[METADATA.encode()])
+    for file in manifest.files:
+        yield json.loads(pq.read_schema(store.path(manifest, file)).metadata[METADATA.encode()])
