@@ -49,7 +49,7 @@ def test_all_figures_as_json_and_a_page_only_where_asked(
     command = ["compare", "latest:base", "quick", "--json", *places(quick_run)]
     done = run_ssb(*command, env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(json.dumps(compare.as_json(comparison)))
+    assert json.loads(done.stdout) == json.loads(json.dumps(compare.figures(comparison)))
     assert list(tmp_path.iterdir()) == [] and not list(quick_run.directory.glob("compare-*"))
     done = run_ssb(*command, "--out", "new/flips.html", env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
