@@ -14,6 +14,8 @@ from flows.cli import compare as compare_command
 from flows.cli import console
 from ssb_core.records import Sample, Verdict
 from ssb_core.report import compare_html
+from ssb_core.report.tables import comparison_table
+from ssb_core.report.verdict import comparison_in_words
 from ssb_core.results import compare
 from ssb_core.results.compare import Comparison, Side
 from ssb_core.runs import Run
@@ -47,7 +49,7 @@ def test_all_figures_as_json_and_a_page_only_where_asked(
     command = ["compare", "latest:base", "quick", "--json", *places(quick_run)]
     done = run_ssb(*command, env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(json.dumps(compare.figures(comparison)))
+    assert json.loads(done.stdout) == json.loads(json.dumps(compare.as_json(comparison)))
     assert list(tmp_path.iterdir()) == [] and not list(quick_run.directory.glob("compare-*"))
     done = run_ssb(*command, "--out", "new/flips.html", env=alone, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -79,8 +81,8 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
     text = shown(narrow)
     assert max(len(line.rstrip()) for line in text.splitlines() if str(page) not in line) <= 100
     words = " ".join(text.split())
-    assert compare_html.in_words(found, comparison.first, comparison.second) in words
-    for row in compare_html.rows(many, comparison.first, comparison.second):
+    assert comparison_in_words(found, comparison.first, comparison.second) in words
+    for row in comparison_table(many, comparison.first, comparison.second):
         assert " ".join(" ".join(cell for name, cell in row.items() if name != "model").split()) in words
     flip = found.improved[0]
     assert f"{flip.first.correct}/4 {flip.first.answer}" in words and flip.first.problem.id in words
@@ -89,7 +91,7 @@ def test_what_is_shown_fits_100_columns_and_says_what_the_page_says(
 
 
 def test_by_default_the_page_lies_beside_the_second_runs_report(comparison: Comparison) -> None:
-    place = compare_html.place(comparison)
+    place = compare_html.default_path(comparison)
     assert place == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
 
 

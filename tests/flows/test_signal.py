@@ -13,7 +13,7 @@ from flows.cli import console
 from flows.cli import signal as signal_command
 from ssb_core.progress import Progress
 from ssb_core.results import hint_effect
-from ssb_core.results.hint_effect import Moment
+from ssb_core.results.hint_effect import TokenInContext
 from ssb_core.runs import Run
 from ssb_core.signal.marks import Shift, TokenEffect
 from tests.support.processes import run_ssb
@@ -41,13 +41,13 @@ def test_all_figures_as_json_and_nothing_is_written(quick_run: Run, alone: dict[
 def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = Console(width=100, file=io.StringIO(), markup=False, highlight=False)
     monkeypatch.setattr(console, "console", narrow)
-    found = hint_effect.survey(quick_run, 8, 3, Progress())
+    found = hint_effect.measure(quick_run, 8, 3, Progress())
     hostile = Shift("\x1b[2J\n" + "x" * 50, 0.1234, 0.995)
-    long = Moment(
+    long = TokenInContext(
         "a-very-long-problem-id-0001", 9, "日本語 and \x1b[31m\u202eso on\n", TokenEffect("\r", 1.5, hostile, hostile)
     )
     monkeypatch.setattr(
-        hint_effect, "survey", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))
+        hint_effect, "measure", lambda *a: found.__class__(8, 24, 99, 0.25, found.at, (*found.moments, long))
     )
     signal_command.print_signal(quick_run, 8, 3, as_json=False)
     shown = narrow.file.getvalue()  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ def test_what_is_shown_fits_100_columns(quick_run: Run, monkeypatch: pytest.Monk
 
 
 def test_of_top_k_signal_kl_is_called_what_it_is(quick_run: Run) -> None:
-    found = hint_effect.survey(quick_run, 1, 0, Progress())
+    found = hint_effect.measure(quick_run, 1, 0, Progress())
     for codec, told in (("topk/2", True), ("hidden/2", False), ("dense/2", False)):
         shown = signal_command.effect(found, codec)
         assert any("lower bound" in part for part in shown if isinstance(part, str)) is told

@@ -35,7 +35,7 @@ def benchmarks(run: Run, specs: list[evaluate.Spec]) -> dict[str, Any]:
 
 
 def test_every_sample_is_kept_with_all_that_identifies_it(quick_run: Run, evaluated: tuple[evaluate.Spec, ...]) -> None:
-    base, (first, *_) = evaluated[0], queries.evaluations(quick_run)
+    base, (first, *_) = evaluated[0], queries.load_evaluations(quick_run)
     rows = [row for table in quick_run.store.tables(first.manifest) for row in table.to_pylist()]
     assert set(rows[0]) == {f.name for f in fields(Sample)} and set(rows[0]["verdict"]) == {"status", "answer", "key"}
     assert [(r["problem_id"], r["index"]) for r in rows] == [(p.id, i) for p in base.problem_set for i in range(4)]
@@ -49,7 +49,7 @@ def test_a_sample_votes_for_its_key_and_one_without_an_answer_for_nothing(
     quick_run: Run, evaluated: tuple[evaluate.Spec, ...]
 ) -> None:
     arrays = evaluate.arrays(evaluated[0], quick_run.store)
-    manifest = queries.evaluations(quick_run)[0].manifest
+    manifest = queries.load_evaluations(quick_run)[0].manifest
     verdicts = [v for t in quick_run.store.tables(manifest, ["verdict"]) for v in t["verdict"].to_pylist()]
     keys = np.array([v["key"] or v["answer"] for v in verdicts], dtype=object).reshape(-1, 4)
     for votes, of_problem in zip(arrays["votes"], keys, strict=True):

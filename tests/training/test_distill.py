@@ -26,7 +26,7 @@ from ssb_core import config, models
 from ssb_core.config import DistillConfig, RunConfig
 from ssb_core.errors import ConfigError, StageError, StoreError, may_pass
 from ssb_core.progress import Progress
-from ssb_core.results.summary import signal_origins
+from ssb_core.results.signal_metadata import load_signal_metadata
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.signal import codecs, compatibility, layout
@@ -569,7 +569,7 @@ def test_students_learn_from_other_codecs_without_another_sample(
             break
         made[f"{request.spec.stage} {type(request.spec).__name__}"] = execute(request.spec, store, Progress())
     assert made["rollouts Spec"].made == made["select Spec"].made == 0 < made["teach Spec"].made
-    (origin_, *_) = signal_origins(store, made["teach Spec"].manifest)
+    (origin_, *_) = load_signal_metadata(store, made["teach Spec"].manifest)
     assert origin_["codec"] == f"{codec}/2" and layout.bytes_per_token(origin_) == nbytes
     assert 0 <= origin_["max_kl_error"] < 1e-5
     log = distill.read_log(spec_of(settings, store).directory(store))

@@ -19,7 +19,7 @@ from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.report.charts.rewards import rewards
+from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
 from ssb_core.stages import distill, execute, finished, module
 from ssb_core.stages.baselines import grpo
@@ -279,7 +279,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
-    assert rewards(log).startswith(b"\x89PNG")
+    assert draw_rewards(log).startswith(b"\x89PNG")
     told = grpo_task.page(run)
     assert f"{trained.stats['problems']:,} problems, " in told.description
     assert str(told.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")
