@@ -1,0 +1,30 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from flows.cli import main
+
+
+@pytest.fixture
+def ssb_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``ssb`` in this process, in the folder `cwd`. Anything but an exit of the program fails the test."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "SSB_"))]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str, cwd: os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["ssb", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())  # type: ignore[arg-type]
+
+    return run
