@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+_Stamp = tuple[int, int]  # inode and time of modification in nanoseconds
+
+
 @dataclass(slots=True)
 class _Memory:
-    """Manifests that were checked within `Store.looking_once`, by recipe (stage and hash) and fingerprint."""
+    """Manifests that were checked within `Store.looking_once`, by recipe (stage and hash) and fingerprint.
+
+    Each is kept with the stamp that its file had before it was checked.
+    """
 
     blocks: set[object] = field(default_factory=set)  # one member for each block that is open, in any thread
-    manifests: dict[tuple[str, str], dict[str, Manifest]] = field(default_factory=dict)
+    manifests: dict[tuple[str, str], dict[str, tuple[_Stamp, Manifest]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +196,9 @@ class Store:
     def looking_once(self) -> Iterator[None]:
         """Check each manifest once within the block and remember it, for callers that look up the same ones often.
 
-        Only manifests that are there and whole are remembered. If this store commits, deletes or sets aside a file of
-        a recipe, it forgets the recipe's manifests. It does not notice what other processes do to them in the block.
+        Only manifests of finished requests are remembered. If this store commits, deletes or sets aside a file of a
+        recipe, it forgets the recipe's manifests. A manifest that another process writes or deletes is noticed, but
+        not what another process does to the files that a manifest lists.
         """
         block = object()
         self._memory.blocks.add(block)
@@ -207,22 +214,24 @@ class Store:
         for stage, recipe in {p.relative_to(self.root).parts[:2] for p in paths}:
             self._memory.manifests.pop((stage, recipe), None)
 
-    def forget(self, manifest: Manifest) -> None:
-        """Check a manifest again when it is looked up next, within `looking_once` too."""
-        self._memory.manifests.pop((manifest.stage, manifest.recipe), None)
-
     def manifest(self, recipe: Recipe, fingerprint: str) -> Manifest | None:
         """The manifest of a finished request, if every file that it lists has its size and every sidecar agrees."""
         return self.manifest_by_name(recipe.stage, recipe.hash, fingerprint)
 
     def manifest_by_name(self, stage: str, recipe: str, fingerprint: str) -> Manifest | None:
         """As `manifest`, by the recipe's stage and hash, which runs note."""
-        known = self._memory.manifests.get((stage, recipe), {})
-        if fingerprint in known:
-            return known[fingerprint]
-        manifest = self._check_manifest(self.layout.recipe(stage, recipe), fingerprint)
-        if manifest and self._memory.blocks:
-            self._memory.manifests.setdefault((stage, recipe), {})[fingerprint] = manifest
+        folder = self.layout.recipe(stage, recipe)
+        if not self._memory.blocks:
+            return self._check_manifest(folder, fingerprint)
+        known, path = self._memory.manifests.setdefault((stage, recipe), {}), folder.manifest(fingerprint)
+        if not (stamp := _stamp(path)):
+            self.backend.refresh_recipe(folder.path)  # it may be at the URL
+            stamp = _stamp(path)
+        if stamp and fingerprint in known and known[fingerprint][0] == stamp:
+            return known[fingerprint][1]
+        manifest = self._check_manifest(folder, fingerprint)
+        if manifest and stamp:
+            known[fingerprint] = stamp, manifest
         return manifest
 
     def _check_manifest(self, folder: RecipeFolder, fingerprint: str) -> Manifest | None:
@@ -392,3 +401,12 @@ class Store:
         """Write a small file as JSON, here and at the store's URL."""
         write_json(path, content)
         self.backend.upload([path])
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What changes when a file is replaced; None if there is no such file."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
-from flows.cli import main
+from flows.cli import console, main
 
 
 @pytest.fixture
@@ -28,3 +30,11 @@ def ssb_here(
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the commands print to a terminal of 100 columns."""
+    output = io.StringIO()
+    monkeypatch.setattr(console, "console", Console(width=100, file=output, markup=False, highlight=False))
+    return output

@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from flows.cli import console
 from flows.cli.compare import print_comparison
 from ssb_core.records import Sample, Verdict
 from ssb_core.report import compare_html
@@ -22,14 +20,6 @@ from tests.support.processes import run_ssb
 @pytest.fixture
 def comparison(quick_run: Run) -> Comparison:
     return compare(Side(quick_run, "base"), Side(quick_run, "ssb"))
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is printed to a terminal of 100 columns."""
-    output = io.StringIO()
-    monkeypatch.setattr(console, "console", Console(width=100, file=output, markup=False, highlight=False))
-    return output
 
 
 def places(run: Run) -> list[str]:
@@ -93,7 +83,16 @@ def test_hostile_text_of_a_model_cannot_control_the_terminal(
 ) -> None:
     (compared,) = comparison.benchmarks
     flip = compared.improved[0]
-    hostile = Sample("p", 0, 0, "hash", (1,), "text", "stop", Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99))
+    hostile = Sample(
+        problem_id="p",
+        index=0,
+        seed=0,
+        prompt_hash="hash",
+        completion_ids=(1,),
+        text="text",
+        finish_reason="stop",
+        verdict=Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99),
+    )
     first = replace(flip.first, samples=(hostile,))
     second = replace(flip.second, samples=(replace(hostile, verdict=Verdict("correct", r"\frac{1}{2}")),))
     flipped = replace(compared, improved=(Flip(first, second),), worsened=())
