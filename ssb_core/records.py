@@ -1,10 +1,10 @@
-"""Every type that travels between stages, and the Arrow schema in which it is stored.
+"""Every record that travels between stages, and the Arrow schema in which it is stored.
 
     Problem -> Rollout -> Verdict -> Selection (a ContrastivePair or a Rejection) -> TeacherTrace -> Sample
 
-Records are frozen and slotted. Token ids are what the engine sampled or read, never re-tokenised text. A problem that
-leaves the pipeline leaves its reason in the row of the stage that dropped it, so its whole story can be told from the
-shards alone.
+Records are frozen and slotted. Token ids are those that the engine sampled or read, never re-tokenised text. A problem
+that leaves the pipeline has its reason in the row of the stage that dropped it, so the history of every problem can be
+rebuilt from the shards alone.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ AnswerForm = Literal["boxed", "hash", "choice", "exact"]
 """How a text gives its final answer: in the last ``\\boxed{}``, after ``####``, as a letter A to E, or as a whole."""
 
 NO_VOTE = -1
-"""Stands for the answer of a sample that states none, where answers are numbered to be counted."""
+"""The number of a sample without an answer, where answers are numbered to be counted."""
 
 FinishReason = Literal["stop", "length", "too_long"]
 R = TypeVar("R")
-Status = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]
+VerdictStatus = Literal["correct", "incorrect", "no_answer", "unparsable", "timeout", "crashed", "rejected"]
 Drop = Literal[
     "all_correct",
     "all_wrong",
@@ -51,9 +51,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an engine sampled: ids end with the end-of-turn token unless `finish_reason` is ``length``.
+    """A completion as an engine sampled it. Its ids end with the end-of-turn token, unless it was cut.
 
-    ``too_long`` means that nothing was, as the prompt and a full-length completion exceed the model's context.
+    `finish_reason` is ``stop``; ``length`` if the token cap cut it; or ``too_long`` if nothing was sampled, because the
+    prompt plus max_new_tokens exceeds the context window.
     """
 
     completion_ids: tuple[int, ...]
@@ -64,7 +65,7 @@ class Completion:
 TOO_LONG = Completion((), "", "too_long")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """Answer number `index` of the base model to the question."""
 
@@ -79,30 +80,33 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier says of one completion. Equal answers share one canonical `key`.
+    """The verifier's judgement of one completion. Equal answers share one canonical `key`.
 
-    `seconds` is what it took and is not stored (equal work must give equal shards), nor are the versions of the
-    verifier and its libraries: the recipe of every shard of verdicts holds them.
+    `seconds` is the time it took. It is not stored, because equal work must give equal shards. The versions of the
+    verifier and its libraries are not stored here either: the recipe of every shard of verdicts holds them.
     """
 
-    status: Status
+    status: VerdictStatus
     answer: str | None = None
     key: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property
     def unverified(self) -> bool:
-        """Whether the verifier gave up on the answer, which then is neither right nor wrong."""
+        """Whether the verifier gave up on the answer, so that it is neither right nor wrong."""
         return self.status in ("timeout", "crashed", "rejected")
 
     def matches_literally(self, gold: str) -> bool:
-        """Whether the answer is the gold answer letter for letter: the second opinion, to which notation matters."""
+        """Whether the answer is the gold answer letter by letter: a second opinion that depends on notation."""
         return self.answer is not None and self.answer.strip() == gold.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The select stage's row for one problem: every verdict, and the chosen pair or the reason there is none."""
+    """The select stage's row for one problem: every verdict, and the chosen pair or the reason why there is none.
+
+    `correct` and `wrong` are indices of rollouts.
+    """
 
     problem_id: str
     verdicts: tuple[Verdict, ...]
@@ -129,11 +133,11 @@ class Rejection:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherTrace:
-    """A robust solution by the hinted teacher, or its rejected attempt (then `dropped` says why).
+    """A robust solution by the hinted teacher, or a rejected attempt; then `dropped` says why.
 
-    The teacher's signal at every completion token is stored beside these columns by ``signal.codecs``.
+    ``signal.codecs`` stores the teacher's signal at every completion token beside these columns.
     """
 
     problem_id: str
@@ -147,9 +151,10 @@ class TeacherTrace:
     dropped: Drop | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Answer number `index` of an evaluated model to one benchmark problem, graded; `prompt_hash` is of its prompt."""
+    """Answer number `index` of an evaluated model to one benchmark problem, graded. `prompt_hash` is the digest of its
+    prompt's ids."""
 
     problem_id: str
     index: int
@@ -161,15 +166,16 @@ class Sample:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkScore:
-    """One model on one benchmark, in rates of its samples unless said otherwise; tokens are per sample.
+    """One model on one benchmark. Values are rates of its samples unless noted; tokens are counted per sample.
 
-    `accuracy` is avg@k; `standard_error` and `ci95` (95%) are clustered by problem, and include the spread of `seeds`,
-    the accuracy of each training, where there are several (`seed_sd`, 0 for one). `pass_at_k` is by k, `maj_at_k` that
-    of all samples. `string_match` is the accuracy if answers had to be written just as the reference answers are,
-    `unverified` the rate of answers that the verifier gave up on, `timeouts` of those among them for lack of time;
-    they count as not correct.
+    * `n`: problems. `samples`: samples per problem.
+    * `accuracy`: avg@k. Its `standard_error` and 95% interval `ci95` are clustered by problem. With several training
+      seeds they include the spread of `seeds`, which holds the accuracy of each (`seed_sd`; 0 for one seed).
+    * `pass_at_k` by k; `maj_at_k` over all samples.
+    * `string_match`: the accuracy if answers had to be written exactly as the reference answers are.
+    * `unverified`: answers that the verifier gave up on, of which `timeouts` for lack of time. They are not correct.
     """
 
     benchmark: str
@@ -192,11 +198,11 @@ class BenchmarkScore:
     seed_sd: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDifference:
-    """Accuracy of one model minus another on the same problems, with a 95% interval and a two-sided p-value.
+    """The accuracy of one model minus that of another on the same problems: a 95% interval and a two-sided p-value.
 
-    `wins` and `losses` count the problems on which the first does better, and worse. A true difference of
+    `wins` and `losses` count the problems on which the first model is better, and worse. A true difference of
     `minimum_detectable_effect` would have been found with 80% power.
     """
 
@@ -240,7 +246,7 @@ def to_table(records: Sequence[Any], record: type) -> pa.Table:
 
 
 def _plain(value: Any) -> Any:
-    """What Arrow takes: verdicts as dictionaries; token ids as they are, for there are thousands."""
+    """A value that Arrow takes: verdicts as dictionaries. Token ids stay as they are, since there are thousands."""
     if isinstance(value, Verdict):
         return asdict(value)
     if isinstance(value, tuple) and value and isinstance(value[0], Verdict):
@@ -249,7 +255,7 @@ def _plain(value: Any) -> Any:
 
 
 def from_row(record: type[R], row: dict[str, Any]) -> R:
-    """Rebuild a record from its row; columns that are not fields of the record are ignored."""
+    """The record in a row. Columns that are not fields of the record are ignored."""
     values = {f.name: row[f.name] for f in fields(record)}  # type: ignore[arg-type]
     for name, value in values.items():
         if name == "verdict":

@@ -26,7 +26,7 @@ FLOORS = (
     {"evaluation", "runs"},
     {"results"},
     {"report", "doctor"},
-    {"export", "tasks"},
+    {"api", "export", "tasks"},
     {"flows"},
 )
 """Rooms from the ground up."""

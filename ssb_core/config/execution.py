@@ -1,4 +1,4 @@
-"""How the work of a run is done: device, engine, processes. Nothing here is hashed."""
+"""How the work of a run is done: device, engine, processes, machines. Nothing here is hashed."""
 
 from __future__ import annotations
 
@@ -28,135 +28,167 @@ class StageName(StrEnum):
 
 
 class VllmOptions(Frozen):
-    """What vLLM is started with; null leaves vLLM's own default."""
+    """Options of vLLM. null leaves vLLM's own default."""
 
-    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one replica's weights.")
-    data_parallel_size: int = Field(1, ge=1, description="Replicas, each on GPUs of its own.")
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of GPU memory for weights and cache.")
-    max_model_len: int | None = Field(None, ge=1, description="Context in tokens, if less than the model's.")
-    max_num_seqs: int | None = Field(None, ge=1, description="Sequences decoded at once.")
-    enforce_eager: bool = Field(False, description="No compilation, no CUDA graphs: starts sooner, runs slower.")
-    kv_cache_dtype: str = Field("auto", description="Precision of the key-value cache, e.g. fp8.")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs over which the weights of one replica are split.")
+    data_parallel_size: int = Field(1, ge=1, description="Replicas of the model, each on its own GPUs.")
+    gpu_memory_utilization: float = Field(
+        0.9, gt=0, le=1, description="Share of the GPU memory for weights and key-value cache."
+    )
+    max_model_len: int | None = Field(None, ge=1, description="Context length in tokens; null: the model's own.")
+    max_num_seqs: int | None = Field(
+        None, ge=1, description="Maximum number of sequences that are decoded at once; null: vLLM's default."
+    )
+    enforce_eager: bool = Field(
+        False, description="Run without compilation and CUDA graphs, which starts sooner and runs slower."
+    )
+    kv_cache_dtype: str = Field(
+        "auto", description="Number type of the key-value cache, e.g. fp8; auto: that of the model."
+    )
     kv_cache_gib: float | None = Field(
-        None, gt=0, description="Size of the key-value cache, instead of what gpu_memory_utilization leaves; CPU: 4."
+        None,
+        gt=0,
+        description="Size of the key-value cache in GiB; null: what gpu_memory_utilization leaves, and 4 on a CPU.",
     )
     adapters: Literal["auto", "served", "merged"] = Field(
         "auto",
-        description="How a student is sampled: served as a LoRA adapter, or merged into a copy of the weights first; "
-        "auto merges on a CPU, for which vLLM's LoRA is many times slower.",
+        description="How a student is sampled: served (as a LoRA adapter) or merged (into a copy of the weights). "
+        "auto: merged on a CPU, where vLLM's LoRA is many times slower, and served on a GPU.",
     )
 
-    def merges(self, device: str) -> bool:
-        """Whether a student's adapter is merged into the weights on `device`."""
+    def merges_adapters(self, device: str) -> bool:
+        """Whether the adapter of a student is merged into the weights on `device`."""
         return self.adapters == "merged" or (self.adapters == "auto" and device == "cpu")
 
 
 class ServerOptions(Frozen):
-    """An OpenAI-compatible completions server that serves the model; its key is read from SSB_SERVER_KEY."""
+    """An OpenAI-compatible completions server that serves the model. Its key is read from SSB_SERVER_KEY."""
 
     url: str = Field(
-        "http://127.0.0.1:8000/v1", pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$", description="Up to and including /v1."
+        "http://127.0.0.1:8000/v1",
+        pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$",
+        description="URL of the server, up to and including /v1, without a password.",
     )
-    model: str | None = Field(None, description="Name it is served under; by default the only one.")
+    model: str | None = Field(None, description="Name of the model on the server; null: its only model.")
     seeded_draw: bool | None = Field(
         None,
-        description="Same draws as the other engines, from a vLLM that was started with VLLM_USE_V2_MODEL_RUNNER=0 and "
-        "--logits-processors ssb_core.engines.vllm_engine:SeededDraw; by default where the server has it. vLLM on a "
-        "CPU needs that: seeds of its own kill it.",
+        description="Draw the same samples as the other engines do. The server must be a vLLM that was started with "
+        "VLLM_USE_V2_MODEL_RUNNER=0 and --logits-processors ssb_core.engines.vllm_engine:SeededDraw. null: if the "
+        "server can. vLLM on a CPU needs it, because vLLM's own seeds crash it there.",
     )
-    concurrency: int = Field(64, ge=1, description="Requests in flight.")
-    retries: int = Field(5, ge=0, description="Further tries of a request, waiting twice as long before each.")
-    timeout_seconds: float = Field(600, gt=0, le=1e6, description="Of one request.")
+    concurrency: int = Field(64, ge=1, description="Maximum number of concurrent requests.")
+    retries: int = Field(
+        5, ge=0, description="Maximum number of retries of a failed request; the wait doubles before each one."
+    )
+    timeout_seconds: float = Field(600, gt=0, le=1e6, description="Timeout of one request, in seconds.")
 
 
 class Workers(Frozen):
-    """Who makes the shards of rollouts, teach and evaluate: this process, or several workers on Ray."""
+    """Workers on Ray that share the shards of rollouts, teach and evaluate. By default one process makes them all."""
 
     count: int = Field(
         1,
         ge=1,
-        description="How many, each with an engine of its own. More than one, or any on a cluster, need "
-        "pip install -c constraints.txt -e '.[ray]'.",
+        description="Number of workers, each with its own engine. More than one worker, or any worker on a cluster, "
+        "needs pip install -c constraints.txt -e '.[ray]'.",
     )
     address: str | None = Field(
         None,
         min_length=1,
-        description="Ray cluster they run on: auto (the one this machine belongs to), HOST:6379 or ray://HOST:10001; "
-        "by default one is started on this machine for the run.",
+        description="Ray cluster of the workers: auto (the one that this machine belongs to), HOST:6379 or "
+        "ray://HOST:10001; null: a new one on this machine, for this run.",
     )
     num_gpus: float | None = Field(
         None,
         ge=0,
-        description="GPUs of each; by default what one engine takes where the cluster has any and device is not cpu.",
+        description="GPUs of each worker; null: as many as one engine needs, or none if the cluster has no GPU or the "
+        "device is cpu.",
     )
-    num_cpus: int = Field(1, ge=1, description="Cores of each, and threads that compute on them.")
+    num_cpus: int = Field(1, ge=1, description="CPU cores of each worker, and its number of computing threads.")
 
     @property
     def used(self) -> bool:
-        """Whether there are any beside this process."""
+        """Whether workers on Ray are used."""
         return self.count > 1 or self.address is not None
 
 
 class Execution(Frozen):
-    """How the work is done. Nothing here changes which rows are asked for, so nothing here is hashed."""
+    """How the work is done. Nothing here changes results, so nothing here is hashed."""
 
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda)$", description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES picks one)."
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda)$",
+        description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES chooses the GPU); auto: a GPU if there is one.",
     )
     engine: Literal["auto"] | Engine = Field(
-        "auto", description="What samples: auto takes vLLM where it is installed and suits the device."
+        "auto",
+        description="Engine that samples: transformers, vllm, or openai (a completions server). auto: vllm if it is "
+        "installed and suits the device, else transformers.",
     )
-    vllm: VllmOptions = Field(VllmOptions(), description="For engine vllm.")
-    server: ServerOptions = Field(ServerOptions(), description="For engine openai.")
+    vllm: VllmOptions = Field(VllmOptions(), description="Options of engine vllm.")
+    server: ServerOptions = Field(ServerOptions(), description="The completions server of engine openai.")
     isolate: Literal["auto", "always", "never"] = Field(
-        "auto", description="Run stages in fresh processes; auto does so on CUDA and with vLLM."
+        "auto", description="Run each stage in a fresh process; auto: on CUDA and with vLLM only."
     )
-    timeout_hours: float = Field(24, gt=0, le=1e5, description="A stage in a fresh process is killed after this.")
+    timeout_hours: float = Field(
+        24, gt=0, le=1e5, description="A stage in a fresh process is killed after this time, in hours."
+    )
     stage_timeout_hours: dict[StageName, Annotated[float, Field(gt=0, le=1e5)]] = Field(
-        {}, description="Limits of single stages, e.g. {rollouts: 6}: these run in fresh processes on any device."
+        {},
+        description="Time limits of single stages, in hours, e.g. {rollouts: 6}. These stages run in fresh processes "
+        "on any device.",
     )
-    batch_size: int = Field(128, ge=1, description="Sequences that transformers samples at once.")
-    workers: Workers = Field(Workers(), description="Several workers, here or elsewhere, that share the shards.")
+    batch_size: int = Field(128, ge=1, description="Sequences that engine transformers samples at once.")
+    workers: Workers = Field(Workers(), description="Workers on this machine or a Ray cluster, which share the shards.")
     train_processes: int = Field(
-        1, ge=1, description="Processes that train one student together, each on a GPU of its own (torchrun)."
+        1, ge=1, description="Processes that train one student together, each on its own GPU (started by torchrun)."
     )
     train_nodes: int = Field(
         1,
         ge=1,
-        description="Machines that train_processes are spread over; on each but the first runs "
-        "python -m ssb_core.training.distributed STORE NUMBER.",
+        description="Machines over which train_processes are spread. Run python -m ssb_core.training.distributed STORE "
+        "NUMBER on each machine but the first.",
     )
     train_endpoint: str | None = Field(
         None,
         pattern=r"^[^:\s]+:\d+$",
-        description="HOST:PORT, a free port of this machine where the machines of train_nodes meet.",
+        description="HOST:PORT of a free port of this machine, to which the other machines of train_nodes connect.",
     )
     train_sharded: bool = Field(
-        False, description="Each of train_processes holds a part of the frozen weights (FSDP2): less memory, slower."
+        False,
+        description="Split the frozen weights over train_processes (FSDP2), which needs less memory and more time.",
     )
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
-        (), description="Where else training curves go: tensorboard (into the store, beside the adapter), wandb."
+        (),
+        description="Where else to write training curves: tensorboard (in the store, beside the adapter), wandb.",
     )
-    capture_tokens: int = Field(16384, ge=1, description="Padded tokens in one capture pass.")
+    capture_tokens: int = Field(
+        16384,
+        ge=1,
+        description="Maximum number of tokens in one pass that captures the teacher's signal, padding included.",
+    )
     shard_size: int = Field(
         32,
         ge=1,
-        description="Problems in one shard: a kill costs two at most. Changed, unfinished stages start over.",
+        description="Problems in one shard. A killed process loses at most two shards. After a change, unfinished "
+        "stages start over.",
     )
 
     @model_validator(mode="after")
-    def _can_be_kept(self) -> Self:
+    def _check_isolation(self) -> Self:
         if self.stage_timeout_hours and self.isolate == "never":
-            raise ValueError("stage_timeout_hours needs processes that can be killed: isolate may not be never")
+            raise ValueError(
+                "stage_timeout_hours needs fresh processes, which can be killed: isolate must not be never"
+            )
         return self
 
     @property
-    def gpus(self) -> float:
-        """GPUs that one of the workers takes, where there are any."""
+    def gpus_per_worker(self) -> float:
+        """GPUs that one worker takes if the cluster has any."""
         if self.workers.num_gpus is not None or self.device in ("cpu", "mps"):
             return self.workers.num_gpus or 0
         return self.vllm.tensor_parallel_size * self.vllm.data_parallel_size
 
-    def hours(self, stage: str) -> float:
-        """How long a stage in a fresh process may take."""
+    def stage_hours(self, stage: str) -> float:
+        """The time limit of a stage in a fresh process, in hours."""
         return self.stage_timeout_hours.get(StageName(stage), self.timeout_hours)

@@ -1,4 +1,4 @@
-"""What every part of a configuration, and every request of a stage, is made of."""
+"""The base class of every part of a configuration and of every request of a stage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 
 class Frozen(BaseModel):
-    """Cannot be changed, refuses unknown fields, NaN, infinity, numbers beyond 64 bits and halves of characters."""
+    """An immutable model. It refuses unknown fields, NaN, infinity, integers beyond 64 bits and invalid Unicode."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -18,5 +18,5 @@ class Frozen(BaseModel):
         if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
             raise ValueError("not valid Unicode")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ValueError("a number of more than 64 bits")
+            raise ValueError("the number needs more than 64 bits")
         return value

@@ -1,4 +1,4 @@
-"""Configurations that ship with the package, and how one is read: a preset or a file, then overrides."""
+"""Load a configuration: a preset that ships with the package or a YAML file, with overrides on top."""
 
 from __future__ import annotations
 
@@ -15,46 +15,53 @@ from ..errors import ConfigError
 from .secrets import hide_passwords
 from .settings import RunConfig
 
-BROKEN = (
+YAML_ERRORS = (
     yaml.YAMLError,
     ValueError,
     TypeError,
     AttributeError,
     KeyError,
     RecursionError,
-)  # as tags of wrong values are
-SHOWN = 20  # errors of one configuration
+)  # PyYAML raises all of these, e.g. for a tag with a wrong value
+MAX_ERRORS = 20  # that are listed for one configuration
 _FOLDER = resources.files(__package__) / "presets"
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that ship with the package."""
+    """The names of the presets that ship with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in _FOLDER.iterdir() if p.name.endswith(".yaml"))
 
 
 def load_config(preset: str | None = None, file: Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """A validated configuration from a preset or a YAML file, with ``a.b=c`` overrides on top.
+    """Load and validate a configuration.
+
+    Args:
+        preset: the name of a preset, or None.
+        file: the path of a YAML file, or None. Exactly one of `preset` and `file` is given.
+        overrides: changes on top, such as ``rollouts.samples=8``. The value is YAML, and a number in the path picks an
+            item of a list.
 
     Raises:
-        ConfigError: no such preset or file, broken YAML, unknown field or wrong type; the message names the field.
+        ConfigError: the preset or file does not exist, the YAML is not valid, or a field is unknown or has a wrong
+            value. The message names the field.
     """
-    origin, text = _read(preset, file)
+    source, text = _read(preset, file)
     try:
         tree = yaml.safe_load(text)
-    except BROKEN as e:
-        raise ConfigError(f"{origin} is not valid YAML: {e!s:.1000}") from None
+    except YAML_ERRORS as e:
+        raise ConfigError(f"{source} is not valid YAML: {e!s:.1000}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{origin} must be a mapping of sections (model, problems, ...)")
+        raise ConfigError(f"{source} must be a mapping of sections (model, problems, ...)")
     for override in overrides:
         _override(tree, override)
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as e:
-        raise ConfigError(f"{origin} cannot be used:\n{_explain(e)}") from None
+        raise ConfigError(f"{source} cannot be used:\n{_explain(e)}") from None
 
 
 def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
-    """Where the configuration comes from, in words, and its text."""
+    """The name of the configuration for messages, and its text."""
     if (preset is None) == (file is None):
         raise ConfigError("give either a preset (--preset NAME) or a configuration file (--config FILE)")
     if file is not None:
@@ -68,7 +75,7 @@ def _read(preset: str | None, file: Path | None) -> tuple[str, str]:
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
-    """Apply one ``a.b=c``; the value is YAML, and a number in the path picks a list item."""
+    """Apply one override, ``a.b=c``, to the `tree`."""
     path, equals, value = override.partition("=")
     if not equals or not all(path.split(".")):
         raise ConfigError(f"--set {override}: write it as section.field=value, e.g. --set rollouts.samples=8")
@@ -78,14 +85,14 @@ def _override(tree: dict[str, Any], override: str) -> None:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         node[int(last) if isinstance(node, list) else last] = yaml.safe_load(value)
-    except (IndexError, *BROKEN):
-        raise ConfigError(f"--set {override:.200}: {path!r:.200} is not a place in the configuration") from None
+    except (IndexError, *YAML_ERRORS):
+        raise ConfigError(f"--set {override:.200}: {path!r:.200} is not a field of the configuration") from None
 
 
 def _explain(error: ValidationError) -> str:
-    """One line per problem: the field, what is wrong, what was given."""
+    """One line per error: the field, the problem and the given value."""
     lines = []
-    for e in error.errors(include_url=False)[:SHOWN]:
+    for e in error.errors(include_url=False)[:MAX_ERRORS]:
         field = ".".join(map(str, e["loc"])) or "configuration"
         if e["type"] == "extra_forbidden":
             lines.append(f"  {field}: no such field")
@@ -93,14 +100,14 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"  {field}: required, but missing")
         else:
             lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {_quoted(e['input'])})")
-    if error.error_count() > SHOWN:
-        lines.append(f"  and {error.error_count() - SHOWN} more")
+    if error.error_count() > MAX_ERRORS:
+        lines.append(f"  and {error.error_count() - MAX_ERRORS} more")
     return "\n".join(lines)
 
 
 def _quoted(value: Any) -> str:
-    """A value in 80 characters, without a URL's password; in full, a few lines of YAML with aliases fill the memory."""
+    """A value in at most 80 characters, without passwords. Its full text could fill the memory (YAML aliases)."""
     try:
         return f"{hide_passwords(reprlib.repr(value)):.80}"
-    except ValueError:  # Python writes no number of more than 4300 digits
+    except ValueError:  # Python refuses to print a number of more than 4300 digits
         return f"{type(value).__name__} of many digits"

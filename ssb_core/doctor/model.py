@@ -156,7 +156,7 @@ def _merges(execution: Execution, taken: str) -> bool:
     from .. import engines
 
     with contextlib.suppress(ConfigError):  # an engine that is not here is told by its own check
-        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges(taken)
+        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges_adapters(taken)
     return False
 
 

@@ -55,12 +55,12 @@ def score(
     mean, ci95 = accuracy(grids["correct"])
     by_seed = grids["correct"].mean(axis=(1, 2))
     return BenchmarkScore(
-        benchmark,
-        model,
-        n,
-        k,
-        mean.mean,
-        ci95,
+        benchmark=benchmark,
+        model=model,
+        n=n,
+        samples=k,
+        accuracy=mean.mean,
+        ci95=ci95,
         standard_error=mean.standard_error,
         pass_at_k={str(j): pass_at_k(grids["correct"], j) for j in _powers_of_two(k)},
         maj_at_k=maj_at_k(grids["correct"], grids["votes"]),
@@ -181,9 +181,9 @@ def paired(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedDifference:
     if len(a) * len(b) > 1 and mean.components:
         p_value = max(p_value, mean.p_value)
     return PairedDifference(
-        mean.mean,
-        difference(mean, n),
-        p_value,
+        difference=mean.mean,
+        ci95=difference(mean, n),
+        p_value=p_value,
         wins=int((differences > 0).sum()),
         losses=int((differences < 0).sum()),
         standard_error=mean.standard_error,

@@ -1,22 +1,14 @@
-"""ssb_core.prompts."""
+"""Prompts: the messages of tutor and hinted teacher, and how they become token ids."""
 
-from .messages import (
-    TUTOR_SYSTEM,
-    Messages,
-    encode,
-    escape,
-    fold_system,
-    hinted_messages,
-    render,
-    takes_system,
-    tutor_messages,
-)
+from __future__ import annotations
+
+from .messages import TUTOR_SYSTEM, Messages, hinted_messages, tutor_messages
+from .template import encode, fold_system, render, takes_system
 
 __all__ = (
     "TUTOR_SYSTEM",
     "Messages",
     "encode",
-    "escape",
     "fold_system",
     "hinted_messages",
     "render",

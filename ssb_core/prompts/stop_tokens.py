@@ -1,29 +1,30 @@
-"""Where a model's turn ends: the tokens after which nothing more is sampled."""
+"""The stop tokens of a model: sampling ends after any of them, because its turn is over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from . import render
+from .template import render
 
 _CONTENT = "SSBREPLY"
 
 
 def stop_ids(declared: Iterable[int | list[int] | None], tokenizer: Any) -> tuple[int, ...]:
-    """All end-of-turn tokens, sorted: declared by settings, by the tokenizer, and by what the chat template writes.
+    """The ids of all end-of-turn tokens, sorted.
 
-    Each source alone is wrong for some family: generation settings that name only ``<|endoftext|>``, tokenizers whose
-    end of sequence is not the end of a turn (Llama 3, Gemma, Phi), templates that close nothing.
+    They come from three sources: `declared` (by the generation settings), the tokenizer's end of sequence, and the
+    chat template. Each source alone is wrong for some family: generation settings that name only ``<|endoftext|>``,
+    tokenizers whose end of sequence is not the end of a turn (Llama 3, Gemma, Phi), templates that close no turn.
     """
-    found: set[int] = set()
-    for ids in (*declared, tokenizer.eos_token_id, closing(tokenizer)):
-        found |= set(ids if isinstance(ids, list) else [ids]) - {None}
-    return tuple(sorted(found))
+    stops: set[int] = set()
+    for ids in (*declared, tokenizer.eos_token_id, closing_id(tokenizer)):
+        stops |= set(ids if isinstance(ids, list) else [ids]) - {None}
+    return tuple(sorted(stops))
 
 
-def closing(tokenizer: Any) -> int | None:
-    """The added token that the chat template writes right behind an assistant's words, if it does."""
+def closing_id(tokenizer: Any) -> int | None:
+    """The id of the added token that the chat template writes right after an assistant's text, or None."""
     from jinja2 import TemplateError
 
     if not tokenizer.chat_template:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .. import problems
 from ..config import ProblemsConfig
 from ..errors import ConfigError
-from ..records import Problem, Rejection, Rollout, Sample, Selection, Status, TeacherTrace, Verdict, from_row
+from ..records import Problem, Rejection, Rollout, Sample, Selection, TeacherTrace, Verdict, VerdictStatus, from_row
 from ..store import Manifest
 from . import queries
 
@@ -29,7 +29,7 @@ R = TypeVar("R")
 WIDTH = 100
 LONGEST = 20_000  # characters of one text that are shown
 TRAINING = "training problem"
-VERDICTS: dict[Status, str] = {
+VERDICTS: dict[VerdictStatus, str] = {
     "correct": "correct",
     "incorrect": "wrong",
     "no_answer": "no answer",
@@ -85,7 +85,7 @@ class Story:
 class Answer:
     """One completion as a reader sees it: `caption` is its verdict and all other facts in words."""
 
-    status: Status
+    status: VerdictStatus
     caption: str
     text: str
 

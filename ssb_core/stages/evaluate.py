@@ -111,14 +111,14 @@ def _sample(sampled: Sampled[Problem]) -> Sample:
     prompt_hash, problem_id = digest(request.prompt_ids), sampled.item.id
     assert sampled.verdict
     return Sample(
-        problem_id,
-        sampled.index,
-        request.seed,
-        prompt_hash,
-        c.completion_ids,
-        c.text,
-        c.finish_reason,
-        sampled.verdict,
+        problem_id=problem_id,
+        index=sampled.index,
+        seed=request.seed,
+        prompt_hash=prompt_hash,
+        completion_ids=c.completion_ids,
+        text=c.text,
+        finish_reason=c.finish_reason,
+        verdict=sampled.verdict,
     )
 
 

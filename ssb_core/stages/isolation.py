@@ -46,7 +46,7 @@ REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Dam
 def overdue(spec: Spec, tail: str = "") -> StageError:
     """The error of a request that took longer than it may; `tail` is the end of its log."""
     return StageError(
-        f"stage {spec.stage} took longer than it may ({spec.execution.hours(spec.stage):g} hours: "
+        f"stage {spec.stage} took longer than it may ({spec.execution.stage_hours(spec.stage):g} hours: "
         "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
         f"command goes on from there{tail}"
     )
@@ -156,7 +156,7 @@ class StageProcess:
             StageError: anything else went wrong.
         """
         self._send({"store": store.location, **spec.dump()})
-        limit = spec.execution.hours(spec.stage)
+        limit = spec.execution.stage_hours(spec.stage)
         self.deadline = time.monotonic() + 3600 * limit
         for event in self._events():
             if event is None:

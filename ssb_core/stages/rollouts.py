@@ -99,7 +99,15 @@ def sample(
 def _rollout(sample: Sampled[Problem]) -> Rollout:
     request, c = sample.request, sample.completion
     prompt_ids, seed = request.prompt_ids, request.seed
-    return Rollout(sample.item.id, sample.index, prompt_ids, c.completion_ids, c.text, c.finish_reason, seed)
+    return Rollout(
+        problem_id=sample.item.id,
+        index=sample.index,
+        prompt_ids=prompt_ids,
+        completion_ids=c.completion_ids,
+        text=c.text,
+        finish_reason=c.finish_reason,
+        seed=seed,
+    )
 
 
 def count(table: pa.Table) -> dict[str, int]:

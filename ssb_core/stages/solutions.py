@@ -85,15 +85,15 @@ def _trace(sampler: Sampler, sample: Sampled[ContrastivePair]) -> TeacherTrace:
     assert sample.verdict
     verdict = Verdict("rejected") if completion.finish_reason == "too_long" else sample.verdict
     return TeacherTrace(
-        problem.id,
-        sampler.encode(prompts.tutor_messages(problem.question)),
-        sample.request.prompt_ids,
-        completion.completion_ids,
-        completion.text,
-        completion.finish_reason,
-        sample.request.seed,
-        verdict,
-        _why_dropped(completion, verdict, problem.question),
+        problem_id=problem.id,
+        student_prompt_ids=sampler.encode(prompts.tutor_messages(problem.question)),
+        teacher_prompt_ids=sample.request.prompt_ids,
+        completion_ids=completion.completion_ids,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        seed=sample.request.seed,
+        verdict=verdict,
+        dropped=_why_dropped(completion, verdict, problem.question),
     )
 
 

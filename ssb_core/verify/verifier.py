@@ -19,7 +19,7 @@ from importlib import metadata
 from itertools import islice
 from typing import NamedTuple, Self
 
-from ..records import AnswerForm, Status, Verdict
+from ..records import AnswerForm, Verdict, VerdictStatus
 from . import extract, structure
 from .canonical import Reading
 from .latex import OutOfBoundsError, UnreadableError
@@ -55,7 +55,7 @@ class _Answer(NamedTuple):
 
     text: str | None
     reading: Reading | None
-    status: Status | None = None
+    status: VerdictStatus | None = None
 
 
 class Verifier:

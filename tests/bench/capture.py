@@ -51,7 +51,19 @@ def made_up(wave: Wave) -> list[TeacherTrace]:
         ids = (*tokenizer.encode(right, add_special_tokens=False), end)
         verdict = Verdict("correct", problem.answer, problem.answer)
         teacher = prompts.encode(tokenizer, shown)
-        found.append(TeacherTrace(problem.id, student, teacher, ids, right, "stop", 0, verdict, None))
+        found.append(
+            TeacherTrace(
+                problem_id=problem.id,
+                student_prompt_ids=student,
+                teacher_prompt_ids=teacher,
+                completion_ids=ids,
+                text=right,
+                finish_reason="stop",
+                seed=0,
+                verdict=verdict,
+                dropped=None,
+            )
+        )
     return found
 
 

@@ -65,7 +65,19 @@ def captures(model: Any) -> dict[str, Work]:
     traces = []
     for i in range(TRACES):
         prompt, reply = (tuple(torch.randint(QWEN.vocab_size, (n - 4 * i,)).tolist()) for n in (PROMPT, REPLY))
-        traces.append(TeacherTrace(str(i), (1,), prompt, reply, "", "stop", 0, Verdict("correct", "1", "n:1"), None))
+        traces.append(
+            TeacherTrace(
+                problem_id=str(i),
+                student_prompt_ids=(1,),
+                teacher_prompt_ids=prompt,
+                completion_ids=reply,
+                text="",
+                finish_reason="stop",
+                seed=0,
+                verdict=Verdict("correct", "1", "n:1"),
+                dropped=None,
+            )
+        )
 
     @torch.inference_mode()
     def prefill() -> None:

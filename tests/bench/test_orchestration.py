@@ -13,8 +13,9 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tests.bench.conftest import Figures
-from tests.conftest import SMALL, run_stages
 from tests.support.processes import ROOT, SSB, quickstart
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 BENCHMARK = "{{name: {0}, source: {0}, limit: 48}}"

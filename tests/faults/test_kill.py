@@ -14,8 +14,9 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
 from tests.support.processes import SSB, quickstart
+from tests.support.runs import run_stages
+from tests.support.settings import SMALL
 from tests.support.store_files import committed, counter, manifests
 
 SLOWER = (*SMALL, "distill.epochs=8", "execution.shard_size=8")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.conftest import SMALL, run_stages
 from tests.support.processes import FAULTY, SSB, quickstart, serving
+from tests.support.runs import run_stages
 from tests.support.served import until
+from tests.support.settings import SMALL
 from tests.support.store_files import committed
 
 FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave

@@ -19,9 +19,10 @@ import pytest
 from ssb_core.config import presets
 from ssb_core.store import Store
 from tasks.ray_workers import overheard
-from tests.conftest import SMALL, run_stages
 from tests.support.processes import FAULTY, SSB, api, gone, quickstart
+from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
+from tests.support.settings import SMALL
 from tests.support.store_files import committed, manifests
 
 pytestmark = pytest.mark.timeout(1200)

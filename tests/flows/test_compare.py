@@ -96,7 +96,16 @@ def test_by_default_the_page_lies_beside_the_second_runs_report(comparison: Comp
 def test_what_models_wrote_steers_no_terminal(comparison: Comparison, narrow: Console, tmp_path: Path) -> None:
     (found,) = comparison.benchmarks
     flip = found.improved[0]
-    hostile = Sample("p", 0, 0, "hash", (1,), "text", "stop", Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99))
+    hostile = Sample(
+        problem_id="p",
+        index=0,
+        seed=0,
+        prompt_hash="hash",
+        completion_ids=(1,),
+        text="text",
+        finish_reason="stop",
+        verdict=Verdict("incorrect", "\x1b[2J\u202e[red]" + "x" * 99),
+    )
     first = replace(flip.first, samples=(hostile,))
     second = replace(flip.second, samples=(replace(hostile, verdict=Verdict("correct", r"\frac{1}{2}")),))
     told = replace(found, improved=(compare.Flip(first, second),), worsened=())

@@ -17,9 +17,9 @@ from flows.server.home import enter_home
 from flows.server.serve_local import SHORT_LIVED
 from ssb_core.runs import Run
 from ssb_core.training.checkpoints import SEAL
-from tests.conftest import SMALL
 from tests.support.processes import FAULTY, SSB, quickstart
 from tests.support.served import Served, parameters, serving, until
+from tests.support.settings import SMALL
 from tests.support.store_files import committed
 
 pytestmark = pytest.mark.timeout(1200)

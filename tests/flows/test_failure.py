@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import SMALL
 from tests.support.processes import api, quickstart, run_ssb
+from tests.support.settings import SMALL
 
 REFUSED = (*SMALL, "target_traces=200", "distill.held_out=150")
 COMMAND = quickstart("run", REFUSED, "--name", "refused")

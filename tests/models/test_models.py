@@ -132,7 +132,7 @@ def test_a_given_template_replaces_the_models_own_and_is_part_of_its_recipe(
         (" \n", "is empty"),
         ("{% for m in messages %}", "with model.chat_template cannot be used"),
         ("{{ raise_exception('never') }}", "with model.chat_template cannot be used: never"),
-        ("Hello!", "the chat template does not show what the user says"),
+        ("Hello!", "the chat template does not render the user's turn"),
     ],
 )
 def test_an_unusable_template_is_refused(text: str | None, said: str, tmp_path: Path) -> None:
@@ -304,7 +304,15 @@ def trace(number: int, prompt: int, length: int) -> TeacherTrace:
     draw = torch.Generator().manual_seed(number)
     ids = tuple(torch.randint(0, 256, (prompt + length,), generator=draw).tolist())
     return TeacherTrace(
-        str(number), (1,), ids[:prompt], ids[prompt:], "", "stop", 0, Verdict("correct", "1", "n:1"), None
+        problem_id=str(number),
+        student_prompt_ids=(1,),
+        teacher_prompt_ids=ids[:prompt],
+        completion_ids=ids[prompt:],
+        text="",
+        finish_reason="stop",
+        seed=0,
+        verdict=Verdict("correct", "1", "n:1"),
+        dropped=None,
     )
 
 

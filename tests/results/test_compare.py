@@ -46,7 +46,19 @@ def answered(rights: str, answers: str = "") -> Answered:
         Verdict("correct" if right == "+" else "incorrect", letter if letter != " " else None)
         for right, letter in zip(rights, answers or "x" * len(rights), strict=True)
     ]
-    samples = (Sample("p", i, 0, "hash", (1,), "text", "stop", v) for i, v in enumerate(verdicts))
+    samples = (
+        Sample(
+            problem_id="p",
+            index=i,
+            seed=0,
+            prompt_hash="hash",
+            completion_ids=(1,),
+            text="text",
+            finish_reason="stop",
+            verdict=v,
+        )
+        for i, v in enumerate(verdicts)
+    )
     return Answered(Problem("p", "?", "1"), tuple(samples))
 
 
@@ -174,7 +186,13 @@ def test_the_most_common_answer_is_none_where_most_samples_state_none() -> None:
 
 def differs(difference: float, ci95: tuple[float, float], p_value: float) -> PairedDifference:
     return PairedDifference(
-        difference, ci95, p_value, wins=8, losses=2, standard_error=0.03, minimum_detectable_effect=0.1
+        difference=difference,
+        ci95=ci95,
+        p_value=p_value,
+        wins=8,
+        losses=2,
+        standard_error=0.03,
+        minimum_detectable_effect=0.1,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from ssb_core import problems
 from ssb_core.config import RunConfig
 from ssb_core.errors import ConfigError
-from ssb_core.records import Drop, Problem, Rollout, Selection, Status, TeacherTrace, Verdict
+from ssb_core.records import Drop, Problem, Rollout, Selection, TeacherTrace, Verdict, VerdictStatus
 from ssb_core.results import problem_history, queries
 from ssb_core.runs import Run
 from ssb_core.store import Store
@@ -26,10 +26,21 @@ def outcomes(run: Run) -> dict[str, str | None]:
 
 
 def graded(
-    statuses: Sequence[Status], correct: int | None, wrong: int | None, dropped: Drop | None
+    statuses: Sequence[VerdictStatus], correct: int | None, wrong: int | None, dropped: Drop | None
 ) -> problem_history.Story:
     """A made-up story: rollout i says "text i" and answers i."""
-    rollouts = tuple(Rollout("p", i, (1,), (2, 3), f"text {i}", "stop", 0) for i in range(len(statuses)))
+    rollouts = tuple(
+        Rollout(
+            problem_id="p",
+            index=i,
+            prompt_ids=(1,),
+            completion_ids=(2, 3),
+            text=f"text {i}",
+            finish_reason="stop",
+            seed=0,
+        )
+        for i in range(len(statuses))
+    )
     verdicts = tuple(Verdict(s, str(i), f"n:{i}") for i, s in enumerate(statuses))
     problem = Problem("p", "How many?", "0", "algebra")
     return problem_history.Story(
@@ -61,7 +72,18 @@ def test_the_story_of_a_dropped_problem_tells_why(quick_run: Run) -> None:
 
 
 def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
-    rollouts = tuple(Rollout("p", i, (1,) * 5000, (), "", "too_long", 0) for i in range(2))
+    rollouts = tuple(
+        Rollout(
+            problem_id="p",
+            index=i,
+            prompt_ids=(1,) * 5000,
+            completion_ids=(),
+            text="",
+            finish_reason="too_long",
+            seed=0,
+        )
+        for i in range(2)
+    )
     selection = Selection("p", (), None, None, "too_long")
     told = problem_history.Story(Problem("p", "Long?", "0"), problem_history.TRAINING, rollouts, selection)
     assert "Dropped (too_long)" in problem_history.render(told) and "takes 5,000 tokens" in " ".join(
@@ -122,7 +144,7 @@ def test_an_unknown_id_is_refused_with_the_nearest_ones(quick_run: Run) -> None:
 
 
 def test_every_verdict_and_every_reason_has_words() -> None:
-    assert set(problem_history.VERDICTS) == set(get_args(Status))
+    assert set(problem_history.VERDICTS) == set(get_args(VerdictStatus))
     assert set(get_args(Drop)) <= set(problem_history.REASONS)
 
 
@@ -137,7 +159,17 @@ def test_the_majority_is_counted_by_key() -> None:
 
 def test_a_rejected_solution_is_told_with_its_reason() -> None:
     pair = graded(["correct", "incorrect"], 0, 1, None)
-    trace = TeacherTrace("p", (1,), (1, 2), (3, 4, 5), "so far", "length", 0, Verdict("no_answer"), "truncated")
+    trace = TeacherTrace(
+        problem_id="p",
+        student_prompt_ids=(1,),
+        teacher_prompt_ids=(1, 2),
+        completion_ids=(3, 4, 5),
+        text="so far",
+        finish_reason="length",
+        seed=0,
+        verdict=Verdict("no_answer"),
+        dropped="truncated",
+    )
     told = problem_history.Story(pair.problem, pair.origin, pair.rollouts, pair.selection, trace)
     assert told.rejection and told.rejection.stage == "teach"
     chapter = problem_history.chapters(told)[1]
@@ -166,7 +198,11 @@ def test_text_is_wrapped_and_cannot_steer_the_terminal() -> None:
     hostile = problem_history.Story(
         Problem("p", text, "1\x1b[31m"),
         problem_history.TRAINING,
-        (Rollout("p", 0, (1,), (2,), text, "stop", 0),),
+        (
+            Rollout(
+                problem_id="p", index=0, prompt_ids=(1,), completion_ids=(2,), text=text, finish_reason="stop", seed=0
+            ),
+        ),
         told.selection,
     )
     printed = problem_history.render(hostile)

@@ -27,7 +27,17 @@ def tokenizer(nano: models.ResolvedModel) -> Any:
 
 def trace(problem_id: str, completion: tuple[int, ...], dropped: Any = None) -> TeacherTrace:
     verdict = Verdict("correct", "1", "n:1")
-    return TeacherTrace(problem_id, (4, 5), (4, 5, 6, 7), completion, "", "stop", 0, verdict, dropped)
+    return TeacherTrace(
+        problem_id=problem_id,
+        student_prompt_ids=(4, 5),
+        teacher_prompt_ids=(4, 5, 6, 7),
+        completion_ids=completion,
+        text="",
+        finish_reason="stop",
+        seed=0,
+        verdict=verdict,
+        dropped=dropped,
+    )
 
 
 TRACES = [trace("dropped", (8,), "leak"), trace("a", (8, 9, 10)), trace("b", (11, 12))]

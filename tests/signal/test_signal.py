@@ -57,7 +57,17 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
 ) -> None:
     model, verdict = models.load_model(nano, "cpu"), Verdict("correct")
     made = [
-        TeacherTrace(str(i), (1,), tuple(range(5, 9 + i % 7)), (5, 6, 7), "", "stop", 0, verdict, None)
+        TeacherTrace(
+            problem_id=str(i),
+            student_prompt_ids=(1,),
+            teacher_prompt_ids=tuple(range(5, 9 + i % 7)),
+            completion_ids=(5, 6, 7),
+            text="",
+            finish_reason="stop",
+            seed=0,
+            verdict=verdict,
+            dropped=None,
+        )
         for i in range(traces)
     ]
     stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, made, 64)]

