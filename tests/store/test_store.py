@@ -40,9 +40,29 @@ def test_equal_tables_make_equal_bytes(store: Store) -> None:
     assert first.files[0].sha256 == second.files[0].sha256
 
 
-ROLLOUTS = [Rollout("p1", i, (1, 2), (3, 4 + i), f"so {i}", "stop", 5 + i) for i in range(3)]
+ROLLOUTS = [
+    Rollout(
+        problem_id="p1",
+        index=i,
+        prompt_ids=(1, 2),
+        completion_ids=(3, 4 + i),
+        text=f"so {i}",
+        finish_reason="stop",
+        seed=5 + i,
+    )
+    for i in range(3)
+]
 SELECTION = Selection("p1", (Verdict("correct", "8", "8"), Verdict("no_answer")), 0, None, "all_correct")
-SAMPLE = Sample("p1", 0, 7, "ab", (3, 4), "so 8", "stop", Verdict("incorrect", "8", "8"))
+SAMPLE = Sample(
+    problem_id="p1",
+    index=0,
+    seed=7,
+    prompt_hash="ab",
+    completion_ids=(3, 4),
+    text="so 8",
+    finish_reason="stop",
+    verdict=Verdict("incorrect", "8", "8"),
+)
 
 
 @pytest.mark.parametrize(
