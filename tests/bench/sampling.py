@@ -20,7 +20,7 @@ from ssb_core.config import RunConfig, presets
 from ssb_core.engines import LoadedEngine, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages import rollouts
+from ssb_core.stages import Runtime, rollouts
 from ssb_core.store import Store
 
 LOOPED = 12  # sequences of the slow way
@@ -61,7 +61,7 @@ def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
     from ssb_core import prompts
 
     tokenizer = models.load_tokenizer(spec.model)
-    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.wave]
+    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.load_wave()]
     return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssb_core.verify import Verifier
-from tests.bench.conftest import Figures
+from tests.bench.measure import Figures
 from tests.verify.test_verify_data import differently, golds
 
 pytestmark = pytest.mark.bench
