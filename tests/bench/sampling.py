@@ -61,7 +61,7 @@ def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
     from ssb_core import prompts
 
     tokenizer = models.load_tokenizer(spec.model)
-    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.wave]
+    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.load_wave()]
     return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
 
 
