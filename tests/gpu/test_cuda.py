@@ -55,7 +55,7 @@ def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small:
     with Host() as host:
         host.execute(wave.rollouts, store, Progress())
         assert host.process and free() < before
-        execute(wave.select, store, Progress())
+        execute(wave.select, store, Runtime())
         host.execute(wave.teach, store, Progress())
         assert host.process is None and free() >= before - 2**26
     assert free() >= before - 2**26
