@@ -13,7 +13,6 @@ import pytest
 from ssb_core import stages
 from ssb_core.config import ProblemsConfig, RunConfig, presets
 from ssb_core.errors import StoreError
-from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan

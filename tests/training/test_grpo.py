@@ -19,9 +19,8 @@ from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
-from ssb_core.stages import distill, execute, finished, module
+from ssb_core.stages import execute, finished, module
 from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
