@@ -88,7 +88,7 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
         ('{"question": "x", "answer": ' + "9" * 5000 + "}", "line 1: not valid JSON (Exceeds the limit"),
         ('{"question": "x", "answer": "1"}\r\n{"question": "\x00', "line 2: not valid JSON"),
         ('{"question": "x", "answer": "1"}\r{"question": "y", "answer": "2"}', "line 1: not valid JSON (Extra data"),
-        ('[{"question": "x", "answer": "1"}]', "line 1: expected a JSON object, loaded list"),
+        ('[{"question": "x", "answer": "1"}]', "line 1: expected a JSON object, found list"),
         ('{"question": "x", "answer": "1"}\n{"question": "' + "x" * 2**24, "line 2: longer than 16777216 bytes"),
         ('{"question": "x", "answer": "\\udc00"}', "line 1: field 'answer' is not valid Unicode"),
         ("\0" * 100, "line 1: not valid JSON"),
