@@ -13,7 +13,7 @@ from ssb_core.results.problem_history import TRAINING, ProblemHistory
 def graded(
     statuses: Sequence[VerdictStatus], correct: int | None, wrong: int | None, dropped: Drop | None
 ) -> ProblemHistory:
-    """A made-up story: rollout i says "text i" and answers i."""
+    """A made-up history: rollout i has the text "text i" and the answer i."""
     rollouts = tuple(
         Rollout(
             problem_id="p",
@@ -31,7 +31,7 @@ def graded(
     return ProblemHistory(problem, TRAINING, rollouts, Selection("p", verdicts, correct, wrong, dropped))
 
 
-def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
+def test_a_question_beyond_the_context_is_dropped_with_its_length() -> None:
     rollouts = tuple(
         Rollout(
             problem_id="p",
@@ -45,8 +45,8 @@ def test_a_question_beyond_the_context_is_told_with_its_length() -> None:
         for i in range(2)
     )
     selection = Selection("p", (), None, None, "too_long")
-    told = ProblemHistory(Problem("p", "Long?", "0"), TRAINING, rollouts, selection)
-    assert "Dropped (too_long)" in render(told) and "takes 5,000 tokens" in " ".join(render(told).split())
+    history = ProblemHistory(Problem("p", "Long?", "0"), TRAINING, rollouts, selection)
+    assert "Dropped (too_long)" in render(history) and "has 5,000 tokens" in " ".join(render(history).split())
 
 
 def test_every_verdict_and_every_reason_has_words() -> None:
@@ -55,15 +55,15 @@ def test_every_verdict_and_every_reason_has_words() -> None:
 
 
 def test_the_majority_is_counted_by_key() -> None:
-    told = graded(["incorrect", "correct", "incorrect", "no_answer"], 1, 2, None)
-    assert sections(told)[0].outcome == "1 of 4 correct; 1 with the majority wrong answer, 2."
-    assert [a.caption for a in sections(told)[0].answers][1:3] == [
+    history = graded(["incorrect", "correct", "incorrect", "no_answer"], 1, 2, None)
+    assert sections(history)[0].outcome == "1 of 4 correct; 1 with the majority wrong answer, 2."
+    assert [a.caption for a in sections(history)[0].completions][1:3] == [
         "#1 correct, answer 1, 2 tokens, shown to the teacher as correct",
         "#2 wrong, answer 2, 2 tokens, shown to the teacher as majority wrong",
     ]
 
 
-def test_a_rejected_solution_is_told_with_its_reason() -> None:
+def test_a_rejected_solution_has_its_reason() -> None:
     pair = graded(["correct", "incorrect"], 0, 1, None)
     trace = TeacherTrace(
         problem_id="p",
@@ -76,31 +76,31 @@ def test_a_rejected_solution_is_told_with_its_reason() -> None:
         verdict=Verdict("no_answer"),
         dropped="truncated",
     )
-    told = ProblemHistory(pair.problem, pair.origin, pair.rollouts, pair.selection, trace)
-    assert told.rejection and told.rejection.stage == "teach"
-    chapter = sections(told)[1]
-    assert (chapter.title, chapter.outcome) == (
+    history = ProblemHistory(pair.problem, pair.problem_set_name, pair.rollouts, pair.selection, trace)
+    assert history.rejection and history.rejection.stage == "teach"
+    section = sections(history)[1]
+    assert (section.title, section.outcome) == (
         "Rejected solution",
         "Dropped (truncated): the solution hit the token cap.",
     )
-    assert chapter.answers[0].caption == "no answer, 3 tokens, cut at the token cap"
+    assert section.completions[0].caption == "no answer, 3 tokens, cut at the token cap"
 
 
 def test_a_problem_that_was_not_reached_says_so() -> None:
-    told = ProblemHistory(Problem("p", "How many?", "3"), TRAINING)
-    assert sections(told) == []
-    assert "before it came to this problem" in render(told)
+    history = ProblemHistory(Problem("p", "How many?", "3"), TRAINING)
+    assert sections(history) == []
+    assert "before it reached this problem" in render(history)
 
 
-def test_rollouts_of_a_run_that_never_judged_them_are_told_as_not_judged() -> None:
+def test_rollouts_that_were_never_judged_say_so() -> None:
     pair = graded(["correct"], None, None, None)
-    told = ProblemHistory(pair.problem, pair.origin, pair.rollouts)
-    assert "#0 not judged, 2 tokens" in render(told)
+    history = ProblemHistory(pair.problem, pair.problem_set_name, pair.rollouts)
+    assert "#0 not judged, 2 tokens" in render(history)
 
 
-def test_text_is_wrapped_and_cannot_steer_the_terminal() -> None:
+def test_text_is_wrapped_and_cannot_control_the_terminal() -> None:
     text = "\x1b[2J\x1b]0;owned\x07 hidden \u202e text\r\n\n" + "word " * 60 + "\n\tindented\n" + "x" * 300
-    told = graded(["correct"], None, None, "all_correct")
+    history = graded(["correct"], None, None, "all_correct")
     hostile = ProblemHistory(
         Problem("p", text, "1\x1b[31m"),
         TRAINING,
@@ -109,7 +109,7 @@ def test_text_is_wrapped_and_cannot_steer_the_terminal() -> None:
                 problem_id="p", index=0, prompt_ids=(1,), completion_ids=(2,), text=text, finish_reason="stop", seed=0
             ),
         ),
-        told.selection,
+        history.selection,
     )
     printed = render(hostile)
     assert all(c.isprintable() or c == "\n" for c in printed)

@@ -72,7 +72,7 @@ def test_a_run_on_fewer_problems_is_compared_on_the_common_ones_with_a_note(
 ) -> None:
     whole = copied(quick_run, tmp_path)
     smoke = evaluated(whole, small, "smoke", limit=16)
-    assert smoke.summary["stages"]["evaluate"]["status"] == "cached"  # whole shards of the longer run are shared
+    assert smoke.load_summary()["stages"]["evaluate"]["status"] == "cached"  # whole shards of the longer run are shared
     first, second = compare.load_side(tmp_path / "runs", "quick", None, whole.store), Side(smoke, "ssb")
     (comparison,) = compare.compare(first, second).benchmarks
     assert (comparison.n, comparison.of, len(comparison.improved), len(comparison.worsened)) == (16, 512, 0, 0)

@@ -18,42 +18,42 @@ from tests.support.runs import run_stages
 
 
 def outcomes(run: Run) -> dict[str, str | None]:
-    """Why each problem of the run was dropped by select, by id."""
+    """The reason for which select dropped each problem of the run, by id."""
     columns = ["problem_id", "dropped"]
     tables = [t for m in run.manifests("select") for t in run.store.tables(m, columns)]
     return {row["problem_id"]: row["dropped"] for table in tables for row in table.to_pylist()}
 
 
-def test_the_story_of_a_taught_problem_holds_its_pair_and_its_verified_solution(quick_run: Run) -> None:
-    (told,) = load_examples(quick_run)
-    chosen = told.selection
-    assert told.origin == "training problem" and told.rejection is None
-    assert [r.index for r in told.rollouts] == [0, 1, 2, 3]
+def test_a_taught_problem_has_its_pair_and_its_verified_solution(quick_run: Run) -> None:
+    (history,) = load_examples(quick_run)
+    chosen = history.selection
+    assert history.problem_set_name == "training problem" and history.rejection is None
+    assert [r.index for r in history.rollouts] == [0, 1, 2, 3]
     assert chosen and chosen.correct is not None and chosen.wrong is not None
     assert chosen.verdicts[chosen.correct].status == "correct" != chosen.verdicts[chosen.wrong].status
-    assert told.trace and told.trace.verdict.status == "correct"
-    assert told.trace.student_prompt_ids == told.rollouts[0].prompt_ids
-    printed = render(told)
-    for part in (told.problem.question[:40], told.problem.answer, told.trace.text.splitlines()[0]):
+    assert history.trace and history.trace.verdict.status == "correct"
+    assert history.trace.student_prompt_ids == history.rollouts[0].prompt_ids
+    printed = render(history)
+    for part in (history.problem.question[:40], history.problem.answer, history.trace.text.splitlines()[0]):
         assert part in printed
     assert f"#{chosen.correct} correct" in printed and "shown to the teacher as majority wrong" in printed
 
 
-def test_the_story_of_a_dropped_problem_tells_why(quick_run: Run) -> None:
+def test_a_dropped_problem_has_its_reason(quick_run: Run) -> None:
     problem_id, reason = next((i, d) for i, d in outcomes(quick_run).items() if d in ("all_wrong", "all_correct"))
-    told = load_history(quick_run, problem_id)
-    assert told.rejection and (told.rejection.stage, told.rejection.reason) == ("select", reason)
-    assert told.trace is None
-    assert REASONS[str(reason)] in " ".join(render(told).split())
+    history = load_history(quick_run, problem_id)
+    assert history.rejection and (history.rejection.stage, history.rejection.reason) == ("select", reason)
+    assert history.trace is None
+    assert REASONS[str(reason)] in " ".join(render(history).split())
 
 
-def test_the_stories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
+def test_the_histories_of_a_benchmark_add_up_to_its_accuracies(quick_run: Run) -> None:
     (benchmark,) = queries.load_config(quick_run).evaluate.benchmarks
-    told = [load_history(quick_run, p.id) for p in problems.load_problems(benchmark)]
+    histories = [load_history(quick_run, p.id) for p in problems.load_problems(benchmark)]
     for model, score in quick_run.load_summary()["benchmarks"]["nano-test"]["models"].items():
-        verdicts = [s.verdict.status == "correct" for t in told for s in dict(t.samples)[f"{model} on nano-test"]]
+        verdicts = [s.verdict.status == "correct" for h in histories for s in dict(h.samples)[f"{model} on nano-test"]]
         assert sum(verdicts) / len(verdicts) == pytest.approx(score["accuracy"])
-    assert [c.title for c in sections(told[0])] == ["base on nano-test", "ssb on nano-test"]
+    assert [c.title for c in sections(histories[0])] == ["base on nano-test", "ssb on nano-test"]
 
 
 def test_two_benchmarks_over_the_same_problems_are_told_apart(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -61,13 +61,13 @@ def test_two_benchmarks_over_the_same_problems_are_told_apart(small: RunConfig, 
     both = (benchmark, benchmark.model_copy(update={"name": "again"}))
     twice = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": both})})
     run = run_stages(twice, quick_run.store, tmp_path / "run")  # every request is there
-    told = load_history(run, problems.load_problems(benchmark)[0].id)
+    history = load_history(run, problems.load_problems(benchmark)[0].id)
     titles = ["base on nano-test", "ssb on nano-test", "base on again", "ssb on again"]
-    assert [c.title for c in sections(told)] == titles
+    assert [c.title for c in sections(history)] == titles
     assert [f"{e.model} on {e.benchmark}" for e in queries.load_evaluations(run)] == titles
 
 
-def test_a_story_reads_one_shard_a_stage_and_never_captured_vectors(
+def test_a_history_reads_one_shard_a_stage_and_no_captured_vectors(
     quick_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem_id = load_examples(quick_run)[0].problem.id
