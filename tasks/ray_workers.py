@@ -1,4 +1,4 @@
-"""Shards that many workers make: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
+"""Workers that make shards: Prefect tasks on Ray, here or on other machines, each with an engine of its own.
 
 A worker loads one engine for a request and then makes shard after shard. It gets their names from a
 `ShardQueue` and puts the tables into it; the stage's task collects them and stays the only one that commits. The
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from prefect_ray import RayTaskRunner
 
-DEATHS = 3  # of workers that had the same shard in hand, after which it is given up
-EVERY = 2.0  # seconds between looks at the workers while none tells anything
+MAX_DEATHS = 3  # a shard is given up after this many workers died while making it
+EVERY = 2.0  # seconds between checks of the workers while none reports anything
 PATIENCE = 5.0  # seconds in which the last lines of a log arrive
 
 
@@ -49,9 +49,9 @@ def make_shards(job: dict[str, Any], queue: Any, number: int) -> None:
 
     names = iter(lambda: ray.get(queue.get.remote(number)), None)
     first = next(names, None)
-    if first is None:  # others were faster: no engine is loaded for nothing
+    if first is None:  # other workers were faster: do not load an engine for nothing
         return
-    with overheard(lambda line: queue.put_line.remote(number, line)):
+    with forwarded_stderr(lambda line: queue.put_line.remote(number, line)):
         spec = Spec.load(job)
         plan: ShardPlan = stage_module(spec.stage).plan_shards(spec, Store.at(job["store"]), Runtime(LoggedNotes()))
         inputs = {i.name: i for i in plan.inputs}
@@ -60,10 +60,10 @@ def make_shards(job: dict[str, Any], queue: Any, number: int) -> None:
 
 
 def refuse_unreachable_server(execution: Execution) -> None:
-    """Refuse workers on other machines that could not tell Prefect how they are.
+    """Refuse workers on other machines that could not report to Prefect.
 
     Raises:
-        ConfigError: there is no server but the temporary one of this process.
+        ConfigError: the only server is the temporary one of this process.
     """
     if execution.workers.address and not PREFECT_API_URL.value():
         raise ConfigError(
@@ -81,8 +81,8 @@ class LoggedNotes(Progress):
 
 
 @contextmanager
-def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
-    """Tell every line that this process, or one it starts, writes to stderr within the block."""
+def forwarded_stderr(write: Callable[[str], Any]) -> Iterator[None]:
+    """Call `write` with every line that this process, or one that it starts, writes to stderr within the block."""
     sys.stderr.flush()
     own = os.dup(2)
     reading, writing = os.pipe()
@@ -93,7 +93,7 @@ def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
         with open(reading, errors="replace") as pipe:
             for line in pipe:
                 os.write(own, line.encode())
-                tell(line.rstrip())
+                write(line.rstrip())
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
@@ -102,7 +102,7 @@ def overheard(tell: Callable[[str], Any]) -> Iterator[None]:
     finally:
         sys.stderr.flush()
         os.dup2(own, 2)
-        listener.join(PATIENCE)  # a process that it leaves behind holds the pipe
+        listener.join(PATIENCE)  # a process that outlives the block still holds the pipe
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _forgetting_lost(spec: Spec, clusters: list[Cluster], stack: ExitStack) -> I
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Ray cluster at hand: what submits to it, its queue on this machine, and numbers for workers."""
+    """A Ray cluster: the task runner that submits to it, its queue on this machine, and the numbers of new workers."""
 
     runner: RayTaskRunner
     queue: Any
@@ -157,20 +157,20 @@ class Cluster:
 
 @contextmanager
 def cluster(execution: Execution) -> Iterator[Cluster]:
-    """The cluster to work on; one that is started for it ends with the block."""
+    """The cluster to work on. A cluster that is started here ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
     from prefect_ray import RayTaskRunner
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     workers = execution.workers
-    how: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come through the queue
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}  # lines come through the queue
     if workers.address is None:
         cores = workers.count * workers.num_cpus  # else Ray starts no more workers than there are cores
-        how |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+        options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     else:
-        how |= {"address": workers.address}
-    with RayTaskRunner(init_kwargs=how) as runner:
+        options |= {"address": workers.address}
+    with RayTaskRunner(init_kwargs=options) as runner:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         queue: Any = ray.remote(ShardQueue).options(num_cpus=0, scheduling_strategy=here).remote()
         try:
@@ -192,7 +192,7 @@ class WorkerPool:
         self.progress = progress
         self.log = get_run_logger()
         self.working: dict[int, Any] = {}  # futures by the worker's number
-        self.deaths: Counter[str] = Counter()  # by the shard that was in hand; "" for none
+        self.deaths: Counter[str] = Counter()  # by the shard that the worker was making; "" for none
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -210,7 +210,7 @@ class WorkerPool:
 
         Raises:
             StageError: workers died again and again over a shard, or all took longer than they may.
-            Exception: what a worker raised.
+            Exception: the error of a worker.
         """
         import ray
 
@@ -232,13 +232,13 @@ class WorkerPool:
         from prefect_ray.context import remote_options
 
         for number in itertools.islice(self.cluster.numbers, more):
-            called = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
+            worker_task = make_shards.with_options(task_run_name=f"{self.spec.stage} worker {number}")
             with remote_options(**self._resources()), temporary_settings({PREFECT_API_URL: _server()}):
-                told = {"job": self.job, "queue": self.cluster.queue, "number": number}
-                self.working[number] = self.cluster.runner.submit(called, told)
+                parameters = {"job": self.job, "queue": self.cluster.queue, "number": number}
+                self.working[number] = self.cluster.runner.submit(worker_task, parameters)
 
     def _resources(self) -> dict[str, Any]:
-        """What Ray is told of each worker.
+        """The resources that Ray reserves for each worker.
 
         Raises:
             ConfigError: no machine of the cluster that was started here can hold one.
@@ -249,14 +249,14 @@ class WorkerPool:
         some = workers.num_gpus is not None or any("GPU" in n for n in nodes)
         gpus = self.spec.execution.gpus_per_worker if some else 0
         if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= workers.num_cpus for n in nodes):
-            found = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
+            message = f"execution.workers: no machine has {workers.num_cpus} cores and {gpus:g} GPUs for one"
             if workers.address is None:
-                raise ConfigError(f"{found}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
-            self.progress.note(f"{found}; waiting for one that has")
+                raise ConfigError(f"{message}\n  remedy: lower num_cpus or num_gpus, or name a cluster (address)")
+            self.progress.note(f"{message}; waiting for one that has")
         return {"num_cpus": workers.num_cpus, "num_gpus": gpus, "max_retries": 0}
 
     def _check_workers(self) -> None:
-        """Raise what workers raised, and replace the dead."""
+        """Raise the errors of workers, and replace workers that died."""
         import ray
 
         ended, _ = ray.wait(refs := [f.wrapped_future for f in self.working.values()], num_returns=len(refs), timeout=0)
@@ -273,30 +273,30 @@ class WorkerPool:
     def _record_death(self, number: int, future: Any, death: str, lost: Sequence[str]) -> None:
         self.deaths.update(lost or [""])
         self.progress.note(
-            f"worker {number} died with {count(len(lost), 'shard')} in hand, for others to make: {death}"
+            f"worker {number} died with {count(len(lost), 'shard')} unfinished, which other workers make: {death}"
         )
         _note_crash(future.task_run_id, death)
-        if hopeless := [name for name in lost or [""] if self.deaths[name] >= DEATHS]:
-            when = f"with shard {hopeless[0]} in hand" if hopeless[0] else "before they had anything in hand"
+        if hopeless := [name for name in lost or [""] if self.deaths[name] >= MAX_DEATHS]:
+            when = f"while making shard {hopeless[0]}" if hopeless[0] else "before they made a shard"
             raise StageError(
-                f"stage {self.spec.stage}: {DEATHS} workers died {when}; the last: {death}\n"
+                f"stage {self.spec.stage}: {MAX_DEATHS} workers died {when}; the last: {death}\n"
                 "  remedy: see Ray's log on that machine (/tmp/ray/session_latest/logs); if memory ran out, lower "
                 "execution.batch_size, execution.capture_tokens or execution.vllm.kv_cache_gib"
             )
 
 
 def _server() -> str:
-    """Where Prefect's API is, also if it is the temporary one of this process."""
+    """The URL of Prefect's API, also if it is the temporary one of this process."""
     with get_client(sync_client=True) as client:
         return str(client.api_url).rstrip("/")
 
 
 def _cause_of_death(future: Any) -> str:
-    """How the process of a worker that ended died; empty if it ended well.
+    """How the process of a worker died; empty if it ended well.
 
     Raises:
-        StageError: it could not even begin.
-        Exception: what it raised.
+        StageError: it could not begin.
+        Exception: the worker's own error.
     """
     import ray
     from ray.exceptions import RayError, RayTaskError
@@ -312,6 +312,6 @@ def _cause_of_death(future: Any) -> str:
 
 
 def _note_crash(task_run_id: Any, why: str) -> None:
-    """Prefect does not learn by itself that a worker's process is gone."""
+    """Mark a worker as crashed: Prefect does not notice by itself that its process is gone."""
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_task_run_state(task_run_id, Crashed(message=why), force=True)

@@ -146,7 +146,7 @@ def _run_table(rows: list[RunStatus]) -> Table:
     table = _table("run", "state", "since", "what")
     for run in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.when))
-        table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.told)
+        table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.detail)
     return table
 
 

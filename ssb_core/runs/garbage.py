@@ -1,9 +1,9 @@
-"""What of a store no run needs: which files those are, and deleting them.
+"""The files of a store that no run needs: finding and deleting them.
 
-A run needs the requests that it lists and all that these were made from. Of what an unfinished run has begun
-everything is kept, and so it is where a manifest cannot be read. Requests younger than some days stay in any case, with
-what they were made from: they may belong to a run whose folder was not given. Of a recipe that somebody writes to
-nothing is deleted.
+A run needs the requests that it lists, and everything that these were made from. All files of a recipe are kept if an
+unfinished run has begun it, if one of its manifests cannot be read, or while a process writes to it. Requests younger
+than some days are kept too, with everything that they were made from: they may belong to a run whose folder was not
+given.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..store.audit import files_by_recipe
 from . import Run
 
 DAY = 86400.0
-LAST = (layout.RECIPE, layout.LOCK)  # they go with the last of a recipe's other files
-LATELY = 600.0  # seconds in which a lease at a URL has been renewed if its holder lives
+LAST = (layout.RECIPE, layout.LOCK)  # deleted only together with the last other file of a recipe
+LATELY = 600.0  # seconds within which a living holder renews its lock at a URL
 
 Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """Files of one recipe that no run needs, by their names below its folder; so many others stay."""
+    """Files of one recipe that no run needs, by their names below its folder. `stay` counts the files that stay."""
 
     stage: str
     recipe: str
@@ -38,10 +38,10 @@ class Garbage:
 
 
 def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
-    """What no run in the folders `runs` needs and is older than `days`, recipe by recipe.
+    """Files that no run in the folders `runs` needs and that are older than `days`, recipe by recipe.
 
     Raises:
-        StoreError: what a run needs cannot be read, so that nothing is known to be garbage.
+        StoreError: the list of a run cannot be read, so nothing is known to be garbage.
     """
     listed, before = files_by_recipe(store), time.time() - days * DAY
     whole: set[Place] = set()
@@ -62,8 +62,8 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
 
 
 def delete(store: Store, garbage: Iterable[Garbage]) -> int:
-    """Delete what was found; how many files. What a request that came meanwhile needs stays, and so does all of a
-    recipe to which somebody writes now."""
+    """Delete garbage; returns the number of files. Files that a new request needs since stay, and so do all files of a
+    recipe to which a process writes now."""
     deleted = 0
     for found in garbage:
         folder = store.root / found.stage / found.recipe
@@ -78,47 +78,47 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
 
 
 def _still(store: Store, found: Garbage) -> list[str]:
-    """What of it no manifest needs that was not there when it was found."""
+    """The names in it that no manifest needs which was written since it was found."""
     place = (found.stage, found.recipe)
     files = files_by_recipe(store, place).get(place, {})
     unreadable: set[Place] = set()
     now = _manifests(store, place, files, unreadable)
-    came = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in found.names]
-    kept = _files(came)
+    new = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in found.names]
+    kept = _files(new)
     return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
 
 
 def _needed(
     store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]], whole: set[Place]
 ) -> set[str]:
-    """Keys of the manifests that runs need; recipes of which everything is needed are added to `whole`."""
+    """Keys of the manifests that runs need. Recipes whose files are all needed are added to `whole`."""
     by_name = {(m.stage, m.recipe, m.fingerprint): key for found in manifests.values() for key, m in found.items()}
-    asked: list[str] = []
+    keys: list[str] = []
     for run in _runs(store, folders):
         try:
             whole |= {(b.stage, b.recipe) for b in run.load_begun()}
             for s in run.load_listed():
                 key = by_name.get((s.stage, s.recipe, s.fingerprint))
-                asked += [key] if key else []
+                keys += [key] if key else []
                 whole |= set() if key else {(s.stage, s.recipe)}
         except (ConfigError, *UNREADABLE) as e:
             raise StoreError(
-                f"{run.directory}: what this run needs cannot be read ({e}), so nothing is known to be garbage\n"
+                f"{run.directory}: the files this run needs are unknown ({e}), so nothing is known to be garbage\n"
                 "  remedy: run it again, or delete its folder if it is not wanted"
             ) from None
-    return _sources(manifests, asked)
+    return _sources(manifests, keys)
 
 
 def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -> set[str]:
-    """These keys and those of all that their manifests were made from."""
+    """These keys, and those of everything that their manifests were made from."""
     by_key = {key: m for found in manifests.values() for key, m in found.items()}
     needed: set[str] = set()
-    asked = list(keys)
-    while asked:
-        key = asked.pop()
+    waiting = list(keys)
+    while waiting:
+        key = waiting.pop()
         if key not in needed and key in by_key:
             needed.add(key)
-            asked += by_key[key].sources
+            waiting += by_key[key].sources
     return needed
 
 
@@ -127,7 +127,7 @@ def _written(manifest: Manifest, files: dict[str, ListedFile]) -> float:
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
-    """Every run of the folders that has begun anything."""
+    """Every run of the folders that has begun a request."""
     for folder in folders:
         for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
             if any((directory / name).exists() for name in ("stages.json", "begun.json", "before.json")):
@@ -135,7 +135,7 @@ def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
 
 
 def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreadable: set[Place]) -> dict[str, Manifest]:
-    """The recipe's manifests by their keys; if one is damaged, the recipe is noted."""
+    """The recipe's manifests by their keys. If one is damaged, the recipe is added to `unreadable`."""
     found = {}
     for name in files:
         if layout.is_manifest(name):
@@ -152,14 +152,14 @@ def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreada
 
 
 def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
-    """Whether somebody writes there."""
+    """Whether a process writes there."""
     there = (f for n, f in files.items() if layout.is_remote_lock(n) and f.bytes)  # of a store at a URL
     lately = any(time.time() - f.modified < LATELY for f in there)
     return lately or store.holder(*place) is not None
 
 
 def _files(kept: Sequence[Manifest]) -> set[str]:
-    """Files of these requests; a name that ends with a slash stands for all below it."""
+    """Files of these requests. A name that ends with a slash stands for everything below it."""
     found = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
     found |= {f"{m.fingerprint}/" for m in kept}
     tables = {f.path for m in kept for f in m.files if layout.is_table(f.path)}
@@ -171,5 +171,5 @@ def _part_of(name: str, kept: set[str]) -> bool:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Manifests first, then sidecars: what is left when this is broken off is at most unfinished."""
+    """Manifests first, then sidecars, so that an interrupted deletion leaves requests unfinished, not damaged."""
     return (0 if layout.is_manifest(name) else 1 if name.endswith(".json") else 2, name)

@@ -1,4 +1,4 @@
-"""What runs there are, how far they are, and what the store holds: from the disk alone, without a look into shards."""
+"""The state of runs and of the store, from file names and small files alone: no shard is opened."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ State = Literal["finished", "at work", "unfinished", "unreadable"]
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run: its state, when that was last noted (Unix time in seconds), and what there is to say."""
+    """One run: its state, when the state was last noted (Unix time in seconds), and a line about it."""
 
     name: str
     state: State
     when: float
-    told: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """What the store holds of one stage; `at_work` says who writes there now."""
+    """The content of the store for one stage. `at_work` names the processes that write there now."""
 
     stage: str
     recipes: int
@@ -42,15 +42,15 @@ class StageStatus:
 
 
 def runs(folder: Path, store: Store) -> list[RunStatus]:
-    """Every run in a folder, the latest last."""
+    """Every run in a folder, the latest one last."""
     if not folder.is_dir():
         return []
-    found = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
-    return sorted(found, key=lambda status: status.when)
+    statuses = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
+    return sorted(statuses, key=lambda status: status.when)
 
 
 def stages(store: Store) -> Iterator[StageStatus]:
-    """Every stage that the store holds something of, by name."""
+    """Every stage that has files in the store, by name."""
     listed = files_by_recipe(store)
     for stage in sorted({stage for stage, _ in listed}):
         own = {recipe: files for (s, recipe), files in listed.items() if s == stage}
@@ -68,7 +68,7 @@ def stages(store: Store) -> Iterator[StageStatus]:
 
 
 def _holder(store: Store, place: tuple[str, str], files: dict[str, ListedFile]) -> str:
-    """Who writes to a recipe now; of a store at a URL, on another machine too."""
+    """The process that writes to a recipe now; for a store at a URL, also one on another machine."""
     if holder := store.holder(*place):
         return str(holder)
     held = [file for name, file in files.items() if is_remote_lock(name) and file.bytes]
@@ -93,10 +93,10 @@ def _run(run: Run) -> RunStatus:
 
 
 def _results(summary: dict[str, Any]) -> str:
-    """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its stages."""
+    """``nano-test: base 61.4%, ssb 98.2%``; for a run without benchmarks its last stage."""
     benchmarks, stages = dict(summary["benchmarks"]), list(summary["stages"])
-    told = []
+    parts = []
     for name, benchmark in benchmarks.items():
         scores = (f"{model} {100 * score['accuracy']:.1f}%" for model, score in benchmark["models"].items())
-        told.append(f"{name}: {', '.join(scores)}")
-    return "; ".join(told) or f"up to {stages[-1]}"
+        parts.append(f"{name}: {', '.join(scores)}")
+    return "; ".join(parts) or f"up to {stages[-1]}"

@@ -53,7 +53,7 @@ def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
             first = SampleRequest(tuple(prompts_of(spec)[0]), 0)
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
-        outcome = stages.execute(spec, store, Runtime(engines=engines))
+        outcome = stages.execute(spec, store, Runtime())
         return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 
