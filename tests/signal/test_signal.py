@@ -75,7 +75,7 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
     assert certificate.tokens == 3 * drawn and certificate.mean_kl_error < 1e-6
 
 
-def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperature_needs(
+def test_the_certificate_of_top_k_checks_the_log_sum_exp_of_the_second_temperature(
     quick_run: Run, nano: models.ResolvedModel
 ) -> None:
     manifest = quick_run.manifests("teach")[0]
