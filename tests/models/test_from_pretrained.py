@@ -15,7 +15,7 @@ from tests.support.families import CAPS
 
 
 def brings_code(directory: Path) -> models.ResolvedModel:
-    """A model with classes of its own for configuration, tokenizer and weights. Their file creates a marker when run."""
+    """A model with classes of its own for configuration, tokenizer and weights; running their file makes a marker."""
     classes = "Config = Model = Tokenizer = None"
     (directory / "mine.py").write_text(f"open({str(directory / 'marker')!r}, 'w')\n{classes}\n")
     config = {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}
