@@ -15,15 +15,15 @@ import pytest
 from ssb_core.config import RunConfig
 from ssb_core.errors import Damaged, StoreError, Unreachable
 from ssb_core.runs import Run
-from ssb_core.store import FileEntry, Manifest, Recipe, Store, remote_lock, sha256_file
+from ssb_core.store import FileEntry, Manifest, Store, remote_lock, sha256_file
 from ssb_core.store import work as unfinished
 from ssb_core.store.remote import Remote
 from ssb_core.store.remote_files import FileSystem
 from tests.support.processes import ROOT
 from tests.support.runs import run_stages
 from tests.support.s3_server import S3, s3_server
-from tests.support.small_store import RECIPE, commit, write_shard
 from tests.support.served import until
+from tests.support.small_store import RECIPE, commit, write_shard
 
 HOLD = """
 import sys
