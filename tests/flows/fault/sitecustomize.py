@@ -11,14 +11,15 @@ from pathlib import Path
 if found := os.environ.get("SSB_TEST_FAULTS"):
     import builtins
     import time
+    from importlib import import_module
     from typing import Any
 
-    from ssb_core import stages
     from ssb_core.store import Store
     from ssb_core.store.local import Local
 
     folder = Path(found)
-    execute, write_shard, keep = stages.execute, Store.write_shard, Local.keep
+    execution: Any = import_module("ssb_core.stages.execute")  # before any module imports the function from it
+    execute, write_shard, upload_part = execution.execute, Store.write_shard, Local.upload_part
 
     def fault(stage: str) -> list[str]:
         return (folder / stage).read_text().split() if (folder / stage).exists() else []
@@ -43,9 +44,9 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
         return shard
 
     def slow_part(self: Local, part: Path) -> None:
-        keep(self, part)
+        upload_part(self, part)
         wait(part.relative_to(self.root).parts[0])
 
-    stages.execute = broken
+    execution.execute = broken
     Store.write_shard = slow_shard
-    Local.keep = slow_part
+    Local.upload_part = slow_part
