@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ssb_core.runs import Run
-from tests.faults import judge
+from tests.support import run_files
 from tests.support.processes import api, quickstart, run_ssb
 from tests.support.served import tasks, until
 from tests.support.settings import SMALL
@@ -105,7 +105,7 @@ def test_without_a_server_the_same_command_is_all_cached_and_told_as_well(
 def test_damaged_results_of_prefect_and_files_of_the_run_are_made_anew_and_no_stage_is(
     folder: Path, served: dict[str, str]
 ) -> None:
-    seen, results = judge.committed(folder), judge.results(folder)
+    seen, results = run_files.finished_files(folder), run_files.run_results(folder)
     stored = sorted((folder / "store" / "results").iterdir())
     assert len(stored) == len(DAMAGES)
     for path, damage in zip(stored, DAMAGES, strict=True):
@@ -115,7 +115,7 @@ def test_damaged_results_of_prefect_and_files_of_the_run_are_made_anew_and_no_st
         (run / name).write_bytes((run / name).read_bytes()[:20])
     again = run_ssb(*COMMAND, env=served, cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert judge.committed(folder) == seen and judge.results(folder) == results
+    assert run_files.finished_files(folder) == seen and run_files.run_results(folder) == results
     assert {s["status"] for s in summary(folder)["stages"].values()} == {"cached"}
 
 
