@@ -1,24 +1,27 @@
-"""Faults for processes with this folder on their PYTHONPATH, and in SSB_TEST_FAULTS the name of another.
+"""Injects faults into every process that has this folder on its PYTHONPATH.
 
-A file there that is named like a stage says what goes wrong in it, as long as it is there: the name of a built-in error
-is raised when it begins (after ``once`` the file is removed first, so that the next try gets past it), and ``slow 5``
-makes it wait for 5 seconds after each shard or checkpoint that it has finished, so that there is time to kill it.
+SSB_TEST_FAULTS names a folder of faults. A file in it has the name of a stage, and is read whenever the stage runs.
+``ValueError`` raises that error at the start of the stage. ``once ValueError`` does so too, and removes the file first,
+so that the next try succeeds. ``slow 5`` waits for 5 seconds after each finished shard or checkpoint, so that a test
+can kill the process there.
 """
 
 import os
 from pathlib import Path
 
-if found := os.environ.get("SSB_TEST_FAULTS"):
+if faults := os.environ.get("SSB_TEST_FAULTS"):
     import builtins
+    import sys
     import time
     from typing import Any
 
-    from ssb_core import stages
+    import ssb_core.stages
     from ssb_core.store import Store
     from ssb_core.store.local import Local
 
-    folder = Path(found)
-    execute, write_shard, keep = stages.execute, Store.write_shard, Local.keep
+    folder = Path(faults)
+    execute: Any = sys.modules[f"{ssb_core.stages.__name__}.execute"]  # the package has a function of this name
+    run_stage, write_shard, upload_part = execute._execute, Store.write_shard, Local.upload_part
 
     def fault(stage: str) -> list[str]:
         return (folder / stage).read_text().split() if (folder / stage).exists() else []
@@ -30,7 +33,7 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
                 raise getattr(builtins, kind)(f"injected into {spec.stage}")
             case [kind]:
                 raise getattr(builtins, kind)(f"injected into {spec.stage}")
-        return execute(spec, *rest)
+        return run_stage(spec, *rest)
 
     def wait(stage: str) -> None:
         match fault(stage):
@@ -43,9 +46,9 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
         return shard
 
     def slow_part(self: Local, part: Path) -> None:
-        keep(self, part)
+        upload_part(self, part)
         wait(part.relative_to(self.root).parts[0])
 
-    stages.execute = broken
+    execute._execute = broken
     Store.write_shard = slow_shard
-    Local.keep = slow_part
+    Local.upload_part = slow_part
