@@ -55,11 +55,11 @@ def kill_in(
     (faults / stage).write_text("slow 4")
     before = parts(served.store)
     id = served.schedule(deployment, settings)
-    until(
-        lambda: any(f"/{stage}/" in p for p in parts(served.store).keys() - before.keys()),
-        200,
-        lambda: served.describe(id),
-    )
+
+    def part_is_finished() -> bool:
+        return any(f"/{stage}/" in path for path in parts(served.store).keys() - before.keys())
+
+    until(part_is_finished, 200, lambda: served.describe(id))
     served.kill(id, with_worker)
     (faults / stage).unlink()
     assert before.items() <= parts(served.store).items(), "a finished part was made again"

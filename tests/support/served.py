@@ -48,9 +48,8 @@ class Served:
     def schedule(self, deployment: str, settings: Sequence[str] = SMALL, **options: Any) -> str:
         """Schedule a run of a deployment with a changed quickstart, as the UI does, and return its id."""
         deployment_id = self.api(f"/deployments/name/{deployment}")["id"]
-        return str(
-            self.api(f"/deployments/{deployment_id}/create_flow_run", parameters=parameters(settings, **options))["id"]
-        )
+        path = f"/deployments/{deployment_id}/create_flow_run"
+        return str(self.api(path, parameters=parameters(settings, **options))["id"])
 
     def run(self, id: str) -> dict[str, Any]:
         return dict(self.api(f"/flow_runs/{id}"))
@@ -141,9 +140,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
             assert process.wait(120) == 130, log.read_text()
         finally:
             process.kill()
-            _, left = psutil.wait_procs(
-                below, timeout=5
-            )  # the verifier's processes have sessions of their own, and end last
+            _, left = psutil.wait_procs(below, timeout=5)  # the verifier's processes have their own sessions
             for p in left:
                 p.kill()
     assert not left, left
