@@ -23,10 +23,9 @@ from ssb_core import models, prompts, stages
 from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict, to_table
-from ssb_core.runs.pipeline import Pipeline, Wave
+from ssb_core.runs.pipeline import Pipeline, WaveSpecs
 from ssb_core.signal import capture
-from ssb_core.stages import shards as sharded
-from ssb_core.stages import teach
+from ssb_core.stages import Input, Runtime, ShardPlan, shards, solutions
 from ssb_core.store import Manifest, Store
 from ssb_core.store import work as unfinished
 from tests.bench.sampling import settings
@@ -39,11 +38,11 @@ class Clock(Progress):
         self.started = time.perf_counter()
 
 
-def made_up(wave: Wave) -> list[TeacherTrace]:
+def made_up(wave: WaveSpecs) -> list[TeacherTrace]:
     """A trace for every problem of the wave, none dropped."""
     tokenizer, slip = models.load_tokenizer(wave.rollouts.model), random.Random(0)
     found = []
-    for problem, chain in zip(wave.rollouts.wave, problems.stream("train", 0), strict=False):
+    for problem, chain in zip(wave.rollouts.load_wave(), problems.stream("train", 0), strict=False):
         right, wrong = problems.solution(chain), problems.solution(chain, slip)
         student = prompts.encode(tokenizer, prompts.tutor_messages(chain.question))
         shown = prompts.hinted_messages(chain.question, right, wrong, wave.teach.solutions.few_shot)
@@ -67,7 +66,7 @@ def made_up(wave: Wave) -> list[TeacherTrace]:
     return found
 
 
-def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
+def taught(wave: WaveSpecs, store: Store) -> list[list[TeacherTrace]]:
     """The traces of each shard, in the store as if the stages before had written them."""
     for spec in (wave.rollouts, wave.select):
         store.prepare(spec.recipe)
@@ -75,30 +74,30 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
     spec = wave.teach.solutions
-    inputs = sharded.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
+    inputs = shards.shard_inputs(wave.rollouts.load_wave(), spec.execution.shard_size)
 
-    def make(missing: Iterable[sharded.Input]) -> Iterator[tuple[sharded.Input, pa.Table]]:
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.counts)
-    sharded.run_shards(spec, store, work, Progress())
+    plan = ShardPlan(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], solutions.count)
+    shards.run_shards(spec, store, plan, Runtime())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
 
-def stage(wave: Wave, store: Store) -> float:
+def stage(wave: WaveSpecs, store: Store) -> float:
     clock = Clock()
-    manifest = stages.execute(wave.teach, store, clock).manifest
+    manifest = stages.execute(wave.teach, store, Runtime(clock)).manifest
     seconds = time.perf_counter() - clock.started
     unfinished.delete_request(store, manifest)
     return seconds
 
 
 @torch.inference_mode()
-def forward(model: Any, shards: Sequence[Sequence[TeacherTrace]], token_budget: int) -> float:
+def forward(model: Any, traces: Sequence[Sequence[TeacherTrace]], token_budget: int) -> float:
     batches = [
         capture.padded([s[i].teacher_prompt_ids + s[i].completion_ids for i in batch], model.device)
-        for s in shards
+        for s in traces
         for batch in capture.batches(s, token_budget)
     ]
     started = time.perf_counter()
@@ -108,19 +107,19 @@ def forward(model: Any, shards: Sequence[Sequence[TeacherTrace]], token_budget: 
 
 
 def main() -> None:
-    source, dtype, wanted, rounds = sys.argv[1:]
+    source, dtype, count, rounds = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        c, store = settings("transformers", source, dtype, int(wanted)), Store(Path(folder))
+        c, store = settings("transformers", source, dtype, int(count)), Store(Path(folder))
         c = c.model_copy(update={"execution": c.execution.model_copy(update={"shard_size": 32})})
-        wave = Pipeline.of(c, store.root).wave(0, int(wanted))
-        shards = taught(wave, store)
+        wave = Pipeline.of(c, store.root).wave(0, int(count))
+        traces = taught(wave, store)
         model = models.load_model(wave.teach.model, "cpu")
-        forward(model, shards[:1], c.execution.capture_tokens)  # threads and buffers of the library
+        forward(model, traces[:1], c.execution.capture_tokens)  # threads and buffers of the library
         seconds: dict[str, list[float]] = {"forward": [], "stage": []}
         for _ in range(int(rounds)):
-            seconds["forward"].append(forward(model, shards, c.execution.capture_tokens))
+            seconds["forward"].append(forward(model, traces, c.execution.capture_tokens))
             seconds["stage"].append(stage(wave, store))
-    tokens = sum(len(t.teacher_prompt_ids) + len(t.completion_ids) for s in shards for t in s)
+    tokens = sum(len(t.teacher_prompt_ids) + len(t.completion_ids) for s in traces for t in s)
     print(json.dumps({"tokens": tokens, "seconds": seconds}))
 
 

@@ -11,18 +11,17 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssb_core.config import presets
-from ssb_core.progress import Progress
 from ssb_core.records import Rollout, to_table
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import finished, rollouts, select
-from ssb_core.stages.shards import Input, run_shards
+from ssb_core.stages import Input, Runtime, finished, rollouts, select
+from ssb_core.stages.shards import run_shards
 from ssb_core.store import Manifest, Sidecar, Store
 from tests.support.problem_files import write_problems
 
@@ -48,10 +47,10 @@ def memory(folder: Path, n: int) -> dict[str, Any]:
     asked = seconds.of("read", lambda: pipeline(source, n))
     planned = seconds.of("plan", lambda: plan(asked, store))
     wave = asked.wave(0, n)
-    work = seconds.of("work", lambda: rollouts.work(wave.rollouts, store, Progress()))
-    assert planned[0].status == "missing" and sum(len(i.problems) for i in work.inputs) == n
+    shards = seconds.of("work", lambda: rollouts.plan_shards(wave.rollouts, store, Runtime()))
+    assert planned[0].status == "missing" and sum(len(i.problems) for i in shards.inputs) == n
     used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
-    return {"problems": n, "shards": len(work.inputs)} | seconds.wall | used
+    return {"problems": n, "shards": len(shards.inputs)} | seconds.wall | used
 
 
 def store(folder: Path, n: int) -> dict[str, Any]:
@@ -59,22 +58,22 @@ def store(folder: Path, n: int) -> dict[str, Any]:
     source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
     asked = pipeline(source, n, "execution.shard_size=1")
     wave = asked.wave(0, n)
-    spec, work = wave.rollouts, rollouts.work(wave.rollouts, held, Progress())
+    spec, shards = wave.rollouts, rollouts.plan_shards(wave.rollouts, held, Runtime())
     written = min(n, WRITTEN)
-    seconds.of("write", lambda: write(held, spec, work.inputs[:written]))
-    manifest = fill(held, spec, work.inputs)
+    seconds.of("write", lambda: write(held, spec, shards.inputs[:written]))
+    manifest = fill(held, spec, shards.inputs)
     seconds.of("commit", lambda: held.commit(spec.recipe, manifest))
     assert seconds.of("check", lambda: finished(spec, held)) == manifest
     assert seconds.of("plan", lambda: plan(asked, held))[0].status == "cached"
-    following = seconds.of("next stage", lambda: select.work(wave.select, held, Progress()))
-    assert [i.name for i in following.inputs] == [i.name for i in work.inputs]
+    following = seconds.of("next stage", lambda: select.plan_shards(wave.select, held, Runtime()))
+    assert [i.name for i in following.inputs] == [i.name for i in shards.inputs]
 
     def resume(missing: int) -> None:
-        outcome = run_shards(spec, held, replace(work, make=remake), Progress())
+        outcome = run_shards(spec, held, replace(shards, make=remake), Runtime())
         assert (outcome.made, outcome.reused) == (missing, n - missing)
 
     seconds.of("resume", lambda: resume(0))
-    (held.directory(spec.recipe) / "shards" / f"{work.inputs[n // 2].name}.json").unlink()
+    (held.directory(spec.recipe) / "shards" / f"{shards.inputs[n // 2].name}.json").unlink()
     seconds.of("remake one", lambda: resume(1))
     kept = sum(e.bytes for e in manifest.files) / n
     each = seconds.wall.pop("write") / written
@@ -128,7 +127,7 @@ def rows(item: Input) -> pa.Table:
     return to_table(list(every), Rollout)
 
 
-def remake(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+def remake(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
     return ((item, rows(item)) for item in missing)
 
 

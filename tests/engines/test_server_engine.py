@@ -29,7 +29,7 @@ from ssb_core.engines.server_engine import ServerSampler
 from ssb_core.errors import ConfigError, EngineError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
-from ssb_core.stages import rollouts
+from ssb_core.stages import Runtime, rollouts
 from ssb_core.store import Store
 from tests.support.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.support.processes import ROOT, wait_until_healthy
@@ -441,11 +441,13 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
 
 
 def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12) -> rollouts.Spec:
+    config = ProblemsConfig(source="nano-train", limit=n)
     return rollouts.Spec(
         model=nano,
-        problems=ProblemsConfig(source="nano-train", limit=n),
+        problems=config,
         start=0,
         stop=n,
+        problems_digest=problems.load_problems(config).digest,
         rollouts=RolloutsConfig(samples=2, max_new_tokens=160),
         execution=execution,
     )
@@ -460,9 +462,9 @@ def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
 ) -> None:
     here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), here, Progress())
+    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), here, Runtime())
     asking = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
-    stages.execute(rollouts_spec(nano, asking), there, Progress())
+    stages.execute(rollouts_spec(nano, asking), there, Runtime())
     assert len(shards(here)) == 3 and shards(there) == shards(here)
 
 
@@ -474,10 +476,10 @@ def test_finished_shards_are_kept_when_the_server_fails(
     spec = rollouts_spec(nano, Execution(shard_size=4, engine="openai", server=options))
     server.faults = [server.answers] * 18 + [refuses(400)]  # two of them to find out about the seeded draw
     with pytest.raises(EngineError, match="status 400"):
-        stages.execute(spec, store, Progress())
+        stages.execute(spec, store, Runtime())
     kept = shards(store)
     assert 1 <= len(kept) < 3
-    outcome = stages.execute(spec, store, Progress())
+    outcome = stages.execute(spec, store, Runtime())
     assert (outcome.made, outcome.reused) == (3 - len(kept), len(kept))
 
 
@@ -525,7 +527,7 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
     rows: list[list[Any]] = []
     for store, execution in ((here, Execution(engine="transformers", shard_size=8)), (there, asking)):
         spec = rollouts_spec(nano, execution, 48)
-        manifest = stages.execute(spec, store, Progress()).manifest
+        manifest = stages.execute(spec, store, Runtime()).manifest
         rows.append([row for table in store.tables(manifest) for row in table.to_pylist()])
     same = [a == b for a, b in zip(*rows, strict=True)]
     assert len(same) == 96 and sum(same) >= 95

@@ -15,8 +15,7 @@ from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages import execute
-from ssb_core.stages.isolation import Host
+from ssb_core.stages import Runtime, execute
 from ssb_core.store import Store
 from tests.support.runs import run_stages
 from tests.support.sampling import sampled
@@ -55,7 +54,7 @@ def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small:
     with Host() as host:
         host.execute(wave.rollouts, store, Progress())
         assert host.process and free() < before
-        execute(wave.select, store, Progress())
+        execute(wave.select, store, Runtime())
         host.execute(wave.teach, store, Progress())
         assert host.process is None and free() >= before - 2**26
     assert free() >= before - 2**26

@@ -52,7 +52,7 @@ def test_the_second_rounds_base_is_the_first_rounds_student(run: Run, twice: Run
     merged, second = the(merge.Spec, 1, found), the(rollouts.Spec, 2, found)
     assert second.model == merged.model(run.store) and second.merged == merged
     base = merged.student.teach[0].model
-    student = models.load_model(base, "cpu", merged.student.adapter(run.store))
+    student = models.load_model(base, "cpu", merged.student.load_adapter(run.store))
     ids = torch.arange(40)[None]
     became = models.load_model(second.model, "cpu")(ids).logits
     torch.testing.assert_close(became, student(ids).logits, rtol=1e-4, atol=1e-4)
@@ -131,7 +131,7 @@ def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
         return merged
 
     monkeypatch.setattr(models, "load_merged", suggesting)
-    stages.execute(spec, store, Progress())
+    stages.execute(spec, store, Runtime())
     assert models.end_of_turn(spec.model(store)) == models.end_of_turn(spec.student.teach[0].model)
 
 
@@ -147,9 +147,9 @@ def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tm
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        stages.execute(spec, store, Broken())
+        stages.execute(spec, store, Runtime(Broken()))
     assert finished(spec, store) is None
-    assert stages.execute(spec, store, Progress()).manifest == expected
+    assert stages.execute(spec, store, Runtime()).manifest == expected
     assert not list(store.root.rglob("*.work"))
 
 

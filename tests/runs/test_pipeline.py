@@ -13,7 +13,6 @@ import pytest
 from ssb_core import stages
 from ssb_core.config import ProblemsConfig, RunConfig, presets
 from ssb_core.errors import StoreError
-from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
@@ -116,8 +115,8 @@ def test_another_adapter_is_never_scored_with_the_old_ones_samples(
     evaluation = walk[-1].spec
     stages.forget(student, store)
     split = student.model_copy(update={"distill": student.distill.model_copy(update={"accumulation": 2})})
-    assert stages.execute(split, store, Progress()).manifest.fingerprint == student.fingerprint
-    outcome = stages.execute(evaluation, store, Progress())
+    assert stages.execute(split, store, Runtime()).manifest.fingerprint == student.fingerprint
+    outcome = stages.execute(evaluation, store, Runtime())
     assert (outcome.made, outcome.reused) == (3, 0)
 
 
@@ -187,7 +186,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     path = Path(done.stdout.splitlines()[-1])
     assert path.read_bytes() == (quick_run.store.root / path.relative_to(store.root)).read_bytes()
-    assert stages.execute(wave.select, store, Progress()).made == 0
+    assert stages.execute(wave.select, store, Runtime()).made == 0
 
 
 def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> None:
@@ -195,4 +194,4 @@ def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> No
     wave = pipeline.next_wave([], 0)
     assert wave
     with pytest.raises(StoreError, match="run stage rollouts first"):
-        stages.execute(wave.select, Store(tmp_path), Progress())
+        stages.execute(wave.select, Store(tmp_path), Runtime())

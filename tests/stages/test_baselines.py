@@ -1,9 +1,10 @@
-"""Baselines: what each learns from, that they share what SSB made, and that several seeds are told apart."""
+"""Baselines: what each learns from, that they share the results of SSB, and that seeds are told apart."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from safetensors.torch import load_file
 from ssb_core import models, prompts, report
 from ssb_core.config import RunConfig, presets
 from ssb_core.progress import Progress
+from ssb_core.records import Rollout, Selection
 from ssb_core.results.costs import cost
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import Spec, distill, execute, forget, lineage, required, select
+from ssb_core.stages import Runtime, Spec, delete, distill, execute, lineage, required, select
 from ssb_core.stages.baselines import ABLATIONS, rft, ssb_no_wrong
 from ssb_core.store import Manifest, Store, work
 from ssb_core.training.dataset import Traces
+from ssb_core.training.log import read_log
 from tests.support.pages import Page
 from tests.support.runs import run_stages
 from tests.support.settings import SMALL
@@ -42,64 +45,69 @@ def run(compared: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFa
 
 def test_every_method_is_trained_with_every_seed(compared: RunConfig, run: Run) -> None:
     pipeline = Pipeline.of(compared.model_copy(update={"seeds": 2}), run.store.root)
-    found = pipeline.students([pipeline.wave(0, 32)])
-    assert [s.names for s in found] == [{"model": m, "seed": i} for m in ("ssb", *ABLATIONS) for i in (0, 1)]
+    trained = pipeline.students([pipeline.wave(0, 32)])
+    assert [s.labels for s in trained] == [{"model": m, "seed": i} for m in ("ssb", *ABLATIONS) for i in (0, 1)]
 
 
 def students(settings: RunConfig, store: Store) -> dict[tuple[str, int], distill.Spec]:
-    walk = (r.spec for r in Pipeline.of(settings, store.root).walk(store))
-    return {(s.method, s.distill.seed): s for s in walk if isinstance(s, distill.Spec)}
+    specs = (step.spec for step in Pipeline.of(settings, store.root).walk(store))
+    return {(s.method, s.distill.seed): s for s in specs if isinstance(s, distill.Spec)}
 
 
-def test_baselines_share_what_ssb_made_and_every_model_is_scored_with_every_seed(run: Run) -> None:
-    made = {(s.stage, s.model, s.seed): s.status for s in run.load_stages() if s.stage not in ("rollouts", "select")}
-    assert made["teach", "", None] == "cached" and made["teach", "ssb-no-wrong", None] == "ran"
-    assert made["distill", "ssb", 0] == "cached" and made["sft", "sft", 0] == "ran"
+def test_baselines_reuse_the_results_of_ssb_and_every_model_is_scored(run: Run) -> None:
+    status = {(s.stage, s.model, s.seed): s.status for s in run.load_stages() if s.stage not in ("rollouts", "select")}
+    assert status["teach", "", None] == "cached" and status["teach", "ssb-no-wrong", None] == "ran"
+    assert status["distill", "ssb", 0] == "cached" and status["sft", "sft", 0] == "ran"
     (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "sft", "rft", "ssb-no-wrong"]
     assert {s.status for s in run.load_stages() if (s.stage, s.model) == ("evaluate", "base")} == {"cached"}
 
 
-def test_what_a_baseline_was_taught_does_not_count_as_yield(run: Run, quick_run: Run) -> None:
+def test_solutions_for_a_baseline_alone_do_not_count_as_yield(run: Run, quick_run: Run) -> None:
     assert run.load_summary()["yield"] == quick_run.load_summary()["yield"]
     assert run.load_summary()["signal"] == quick_run.load_summary()["signal"]
     assert run.manifests("teach") == quick_run.manifests("teach")
 
 
-def test_seeds_give_other_students_of_the_same_traces_which_are_scored_together(
+def test_seeds_give_other_students_of_the_same_traces_scored_together(
     run: Run, small: RunConfig, tmp_path: Path
 ) -> None:
-    twice = small.model_copy(update={"seeds": 2})
-    again = run_stages(twice, run.store, tmp_path / "runs" / "seeds")
-    found = students(twice, run.store)
-    assert list(found) == [("ssb", 0), ("ssb", 1)]
-    assert {s.seed: s.status for s in again.load_stages() if s.stage == "distill"} == {0: "cached", 1: "ran"}
-    weights = [load_file(found["ssb", i].adapter(run.store) / "adapter_model.safetensors") for i in (0, 1)]
-    assert all(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert found["ssb", 0].teach == found["ssb", 1].teach
+    thrice = small.model_copy(update={"seeds": 3})
+    again = run_stages(thrice, run.store, tmp_path / "runs" / "seeds")
+    trained = students(thrice, run.store)
+    assert list(trained) == [("ssb", 0), ("ssb", 1), ("ssb", 2)]
+    status = {s.seed: s.status for s in again.load_stages() if s.stage == "distill"}
+    assert status == {0: "cached", 1: "ran", 2: "ran"}
+    weights = [load_file(trained["ssb", i].load_adapter(run.store) / "adapter_model.safetensors") for i in range(3)]
+    for one, other in combinations(weights, 2):
+        assert all(not torch.equal(one[name], other[name]) for name in one)
+    assert trained["ssb", 0].teach == trained["ssb", 1].teach == trained["ssb", 2].teach
     (benchmark,) = again.load_summary()["benchmarks"].values()
-    score, (first, second) = benchmark["models"]["ssb"], benchmark["models"]["ssb"]["seeds"]
-    assert score["accuracy"] == pytest.approx((first + second) / 2)
-    (alone,) = run.load_summary()["benchmarks"].values()
-    assert first == alone["models"]["ssb"]["accuracy"]
+    score, (first, *others) = benchmark["models"]["ssb"], benchmark["models"]["ssb"]["seeds"]
+    assert score["accuracy"] == pytest.approx((first + sum(others)) / 3)
+    (one_seed,) = run.load_summary()["benchmarks"].values()
+    assert first == one_seed["models"]["ssb"]["accuracy"]
     low, high = score["ci95"]
     assert low < score["accuracy"] < high and "seeds" not in benchmark["models"]["base"]
 
 
-def test_rft_learns_the_correct_rollout_of_every_problem_that_was_taught(
-    run: Run, compared: RunConfig, tmp_path: Path
-) -> None:
+def test_rft_learns_the_correct_rollout_of_every_taught_problem(run: Run, compared: RunConfig, tmp_path: Path) -> None:
     spec = students(compared, run.store)["rft", 0]
     taught = [required(t, run.store) for t in spec.teach]
-    n = rft.lay_out(spec, run.store, taught, tmp_path / "rollouts.arrow")
-    distill.lay_out(spec, run.store, taught, tmp_path / "solutions.arrow")
+    n = rft.write_dataset(spec, run.store, taught, tmp_path / "rollouts.arrow")
+    distill.write_dataset(spec, run.store, taught, tmp_path / "solutions.arrow")
     learned, solutions = Traces(tmp_path / "rollouts.arrow"), Traces(tmp_path / "solutions.arrow")
     assert n == len(learned) == len(solutions) == spec.limit
-    chosen = spec.teach[0].solutions.select
-    shards = (run.store.tables(required(request, run.store)) for request in (chosen, chosen.rollouts))
-    pairs = (
-        p for graded, rolled in zip(*shards, strict=True) for p in select.pairs(graded, rolled, chosen.rollouts.wave)
-    )
+    request = spec.teach[0].solutions.select
+    selected, sampled = required(request, run.store), required(request.rollouts, run.store)
+    wave = request.rollouts.load_wave()
+    pairs = [
+        pair
+        for files in zip(selected.files, sampled.files, strict=True)
+        for pair in select.pairs(
+            run.store.records(selected, files[0], Selection), run.store.records(sampled, files[1], Rollout), wave
+        )
+    ]
     tokenizer = models.load_tokenizer(spec.teach[0].model)
     correct = {prompts.encode(tokenizer, prompts.tutor_messages(p.problem.question)): p.correct for p in pairs}
     for row, solution in zip(learned, solutions, strict=True):
@@ -113,8 +121,8 @@ def test_the_first_loss_of_text_baselines_is_the_bases_cross_entropy(
     method: str, run: Run, compared: RunConfig, tmp_path: Path
 ) -> None:
     spec = students(compared, run.store)[method, 0]
-    layout: Any = rft.lay_out if method == "rft" else distill.lay_out
-    layout(spec, run.store, [required(t, run.store) for t in spec.teach], tmp_path / "t.arrow")
+    write_dataset: Any = rft.write_dataset if method == "rft" else distill.write_dataset
+    write_dataset(spec, run.store, [required(t, run.store) for t in spec.teach], tmp_path / "t.arrow")
     model, traces = models.load_model(spec.teach[0].model, "cpu"), Traces(tmp_path / "t.arrow")
     first = torch.randperm(len(traces), generator=torch.Generator().manual_seed(spec.distill.seed))[:4].tolist()
     total, tokens = 0.0, 0
@@ -123,17 +131,17 @@ def test_the_first_loss_of_text_baselines_is_the_bases_cross_entropy(
         logits = model(ids).logits[0, len(row["prompt_ids"]) - 1 : -1]
         total += torch.nn.functional.cross_entropy(logits, row["completion_ids"], reduction="sum").item()
         tokens += len(row["completion_ids"])
-    log = distill.read_log(spec.directory(run.store))
+    log = read_log(spec.directory(run.store))
     assert log[0]["loss"] == pytest.approx(total / tokens, rel=1e-4)
     assert sum(r["loss"] for r in log[6:]) < sum(r["loss"] for r in log[:6])
 
 
-def test_a_run_that_stops_before_a_baseline_asks_nothing_of_its_teacher(
+def test_a_run_that_stops_before_a_baseline_does_not_run_its_teacher(
     small: RunConfig, compared: RunConfig, quick_run: Run
 ) -> None:
     pipeline = Pipeline.of(compared, quick_run.store.root)
-    labels = [r.label for r in pipeline.walk(quick_run.store, "distill")]
-    assert labels == [r.label for r in Pipeline.of(small, quick_run.store.root).walk(quick_run.store, "distill")]
+    labels = [step.label for step in pipeline.walk(quick_run.store, "distill")]
+    assert labels == [step.label for step in Pipeline.of(small, quick_run.store.root).walk(quick_run.store, "distill")]
     rows = [(row.label, row.status) for row in plan(pipeline, quick_run.store)]
     assert ("distill", "cached") in rows and ("sft", "missing") in rows
     assert rows[-1] == ("the rest", "waits") and rows[-2][0].endswith("without the wrong rollout")
@@ -143,11 +151,12 @@ def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
     run: Run, compared: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def silent(spec: Spec, store: Store) -> Manifest:
-        found = required(spec, store)
-        return replace(found, stats=found.stats | {"taught": 0}) if spec.stage == "teach" and spec.names else found
+        manifest = required(spec, store)
+        own = spec.stage == "teach" and spec.labels
+        return replace(manifest, stats=manifest.stats | {"taught": 0}) if own else manifest
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", silent)
-    labels = [r.label for r in Pipeline.of(compared, run.store.root).walk(run.store)]
+    labels = [step.label for step in Pipeline.of(compared, run.store.root).walk(run.store)]
     assert "sft" in labels and "ssb-no-wrong" not in labels
     assert not any("ssb-no-wrong" in label for label in labels)
 
@@ -157,31 +166,31 @@ def test_without_the_wrong_rollout_the_teacher_sees_the_correct_one_only(run: Ru
     ssb = students(compared, run.store)["ssb", 0]
     assert spec.teach == tuple(ssb_no_wrong.teach_of(t) for t in ssb.teach) != ssb.teach
     tokenizer = models.load_tokenizer(spec.teach[0].model)
-    shown = [
+    prompts_read = [
         tokenizer.decode(ids)
         for t in run.store.tables(required(spec.teach[0], run.store))
         for ids in t["teacher_prompt_ids"].to_pylist()
     ]
-    assert shown and all("correct solution" in text and "wrong solution" not in text for text in shown)
+    assert prompts_read and all("correct solution" in text and "wrong solution" not in text for text in prompts_read)
 
 
-@pytest.mark.soak  # test_distill.py has the same launcher in every suite; here only the request's kind is another
+@pytest.mark.soak  # test_distill.py covers the launcher in every suite; only the kind of request is another here
 def test_a_student_of_a_baseline_is_made_in_several_processes_too(
     run: Run, compared: RunConfig, tmp_path: Path
 ) -> None:
     spec = students(compared, run.store)["rft", 0]
-    expected = distill.read_log(spec.directory(run.store))
+    expected = read_log(spec.directory(run.store))
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     shutil.rmtree(store.root / "rft")
-    together = spec.model_copy(update={"execution": spec.execution.model_copy(update={"train_processes": 2})})
-    execute(together, store, Progress())
-    assert [r["loss"] for r in distill.read_log(together.directory(store))] == pytest.approx(
+    parallel = spec.model_copy(update={"execution": spec.execution.model_copy(update={"train_processes": 2})})
+    execute(parallel, store, Runtime())
+    assert [r["loss"] for r in read_log(parallel.directory(store))] == pytest.approx(
         [r["loss"] for r in expected], rel=1e-3
     )
 
 
-def test_costs_count_what_each_method_sampled_and_all_that_was_spent_on_it(run: Run, compared: RunConfig) -> None:
+def test_costs_count_the_samples_and_the_time_of_each_method(run: Run, compared: RunConfig) -> None:
     costs = run.load_summary()["costs"]
     assert list(costs) == ["ssb", "sft", "rft", "ssb-no-wrong"]
     sampled = sum(m.stats["tokens"] for m in run.manifests("rollouts"))
@@ -198,22 +207,22 @@ def test_seconds_count_every_request_that_a_method_needs(run: Run, compared: Run
     store = Store(tmp_path / "store")
     for noted in store.root.rglob("seconds/*.json"):
         noted.unlink()
-    found, weights = students(compared, store), {"rollouts": 1, "select": 10, "teach": 100}
-    for part in {p.fingerprint: p for student in found.values() for p in lineage(student)}.values():
+    trained, weights = students(compared, store), {"rollouts": 1, "select": 10, "teach": 100}
+    for part in {p.fingerprint: p for student in trained.values() for p in lineage(student)}.values():
         work.add_seconds(store, part.recipe, part.fingerprint, weights.get(part.stage, 1000))
-    assert {method: cost(student, store).seconds for (method, _), student in found.items()} == {
+    assert {method: cost(student, store).seconds for (method, _), student in trained.items()} == {
         "ssb": 1211, "sft": 1211, "rft": 1011, "ssb-no-wrong": 1211,
     }  # fmt: skip
 
 
-def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run: Run, tmp_path: Path) -> None:
+def test_time_spent_outlives_caching_and_failures_and_is_deleted_with_results(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     spec = students(presets.load_config(file=run.directory / "config.yaml"), store)["sft", 0]
     spent = work.read_seconds(store, spec.recipe, spec.fingerprint)
-    execute(spec, store, Progress())
+    execute(spec, store, Runtime())
     assert work.read_seconds(store, spec.recipe, spec.fingerprint) == spent > 0
-    forget(spec, store)
+    delete(spec, store)
     assert work.read_seconds(store, spec.recipe, spec.fingerprint) == 0
 
     class Broken(Progress):
@@ -221,13 +230,13 @@ def test_time_spent_outlives_caching_and_failures_and_goes_with_what_it_made(run
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        execute(spec, store, Broken())
+        execute(spec, store, Runtime(Broken()))
     broken = work.read_seconds(store, spec.recipe, spec.fingerprint)
-    execute(spec, store, Progress())
+    execute(spec, store, Runtime())
     assert work.read_seconds(store, spec.recipe, spec.fingerprint) > broken > 0
 
 
-def test_the_report_sets_accuracy_against_what_each_method_took(run: Run) -> None:
+def test_the_report_sets_accuracy_against_the_cost_of_each_method(run: Run) -> None:
     assert {"costs", "votes"} < set(report.draw_charts(run)) and "rounds" not in report.draw_charts(run)
     rows = Page(report.page(run)).tables["costs"][1:]
     expected = [[m, f"{c['problems']:,}", f"{c['tokens']:,}"] for m, c in run.load_summary()["costs"].items()]

@@ -1,4 +1,4 @@
-"""Evaluated samples as they are kept, and what the summary says of them, seeds and overrides included."""
+"""Evaluated samples as the store keeps them, and their estimates in the summary."""
 
 from __future__ import annotations
 
@@ -26,30 +26,34 @@ from tests.support.settings import SMALL
 @pytest.fixture(scope="module")
 def evaluated(quick_run: Run, small: RunConfig) -> tuple[evaluate.Spec, ...]:
     """The base's request, and the student's."""
-    walked = [r.spec for r in Pipeline.of(small, quick_run.store.root).walk(quick_run.store)]
-    return tuple(spec for spec in walked if isinstance(spec, evaluate.Spec))
+    specs = [step.spec for step in Pipeline.of(small, quick_run.store.root).walk(quick_run.store)]
+    return tuple(spec for spec in specs if isinstance(spec, evaluate.Spec))
 
 
 def benchmarks(run: Run, specs: list[evaluate.Spec]) -> dict[str, Any]:
     return summary.summarise("run", "preset", run.store, specs, [], 0.0)["benchmarks"]  # type: ignore[no-any-return]
 
 
-def test_every_sample_is_kept_with_all_that_identifies_it(quick_run: Run, evaluated: tuple[evaluate.Spec, ...]) -> None:
+def test_every_sample_is_kept_with_its_problem_index_seed_and_prompt(
+    quick_run: Run, evaluated: tuple[evaluate.Spec, ...]
+) -> None:
     base, (first, *_) = evaluated[0], queries.evaluations(quick_run)
     rows = [row for table in quick_run.store.tables(first.manifest) for row in table.to_pylist()]
     assert set(rows[0]) == {f.name for f in fields(Sample)} and set(rows[0]["verdict"]) == {"status", "answer", "key"}
-    assert [(r["problem_id"], r["index"]) for r in rows] == [(p.id, i) for p in base.problem_set for i in range(4)]
+    assert [(r["problem_id"], r["index"]) for r in rows] == [
+        (p.id, i) for p in base.load_problem_set() for i in range(4)
+    ]
     tokenizer = models.load_tokenizer(base.model)
-    for problem, row in zip(base.problem_set, rows[1::4], strict=True):
+    for problem, row in zip(base.load_problem_set(), rows[1::4], strict=True):
         assert row["prompt_hash"] == digest(prompts.encode(tokenizer, prompts.tutor_messages(problem.question)))
         assert row["seed"] == seed_for("evaluate", base.decoding.seed, problem.id, 1)
 
 
-def test_a_sample_votes_for_its_key_and_one_without_an_answer_for_nothing(
+def test_a_sample_votes_for_its_key_and_one_without_an_answer_has_no_vote(
     quick_run: Run, evaluated: tuple[evaluate.Spec, ...]
 ) -> None:
     arrays = evaluate.arrays(evaluated[0], quick_run.store)
-    manifest = queries.evaluations(quick_run)[0].manifest
+    manifest = queries.load_evaluations(quick_run)[0].manifest
     verdicts = [v for t in quick_run.store.tables(manifest, ["verdict"]) for v in t["verdict"].to_pylist()]
     keys = np.array([v["key"] or v["answer"] for v in verdicts], dtype=object).reshape(-1, 4)
     for votes, of_problem in zip(arrays["votes"], keys, strict=True):
@@ -58,41 +62,41 @@ def test_a_sample_votes_for_its_key_and_one_without_an_answer_for_nothing(
         assert [v == NO_VOTE for v in votes] == [key is None for key in of_problem]
 
 
-def test_the_summary_holds_every_estimate_of_every_model(quick_run: Run, evaluated: tuple[evaluate.Spec, ...]) -> None:
-    found = benchmarks(quick_run, list(evaluated))["nano-test"]
-    levels = [p.level for p in evaluated[0].problem_set]
+def test_the_summary_has_every_estimate_of_every_model(quick_run: Run, evaluated: tuple[evaluate.Spec, ...]) -> None:
+    summarised = benchmarks(quick_run, list(evaluated))["nano-test"]
+    levels = [p.level for p in evaluated[0].load_problem_set()]
     for spec in evaluated:
-        told, arrays = found["models"][spec.model_name], evaluate.arrays(spec, quick_run.store)
-        assert told["pass_at_k"] == {str(k): statistics.pass_at_k(arrays["correct"], k) for k in (1, 2, 4)}
-        assert told["pass_at_k"]["1"] == pytest.approx(told["accuracy"]) and "seeds" not in told
-        assert told["maj_at_k"] == statistics.maj_at_k(arrays["correct"], arrays["votes"])
-        assert told["p95_tokens"] == np.quantile(arrays["tokens"], 0.95) >= told["mean_tokens"]
-        assert told["timeouts"] == 0.0 and told["by_subject"] == {}
-        assert {level: group["n"] for level, group in told["by_level"].items()} == {
+        score, arrays = summarised["models"][spec.model_name], evaluate.arrays(spec, quick_run.store)
+        assert score["pass_at_k"] == {str(k): statistics.pass_at_k(arrays["correct"], k) for k in (1, 2, 4)}
+        assert score["pass_at_k"]["1"] == pytest.approx(score["accuracy"]) and "seeds" not in score
+        assert score["maj_at_k"] == statistics.maj_at_k(arrays["correct"], arrays["votes"])
+        assert score["p95_tokens"] == np.quantile(arrays["tokens"], 0.95) >= score["mean_tokens"]
+        assert score["timeouts"] == 0.0 and score["by_subject"] == {}
+        assert {level: group["n"] for level, group in score["by_level"].items()} == {
             level: levels.count(level) for level in ("1", "2", "3")
         }
-        weighted = sum(g["n"] * g["accuracy"] for g in told["by_level"].values()) / found["n"]
-        assert weighted == pytest.approx(told["accuracy"])
-    assert list(found["paired"]) == ["ssb-base"]
+        weighted = sum(g["n"] * g["accuracy"] for g in score["by_level"].values()) / summarised["n"]
+        assert weighted == pytest.approx(score["accuracy"])
+    assert list(summarised["paired"]) == ["ssb-base"]
 
 
-def test_requests_of_one_name_are_trainings_of_one_method(
+def test_evaluations_of_one_method_count_as_its_seeds(
     quick_run: Run, evaluated: tuple[evaluate.Spec, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, student = evaluated
     stored, rng = evaluate.arrays, np.random.default_rng(0)
-    shuffled = [rng.permutation(len(base.problem_set)) for _ in range(3)]
+    shuffled = [rng.permutation(len(base.load_problem_set())) for _ in range(3)]
     trainings = iter(
         {name: a[order][:, ::-1] for name, a in stored(student, quick_run.store).items()} for order in shuffled
     )
     monkeypatch.setattr(evaluate, "arrays", lambda s, store: stored(s, store) if s is base else next(trainings))
-    found = benchmarks(quick_run, [base, student, student, student])["nano-test"]
+    summarised = benchmarks(quick_run, [base, student, student, student])["nano-test"]
     correct = np.stack([stored(student, quick_run.store)["correct"][order] for order in shuffled])
-    told = found["models"]["ssb"]
-    assert told["seeds"] == pytest.approx(correct.mean(axis=(1, 2))) and "seeds" not in found["models"]["base"]
-    assert told["ci95"] == statistics.accuracy(correct)[1]
+    score = summarised["models"]["ssb"]
+    assert score["seeds"] == pytest.approx(correct.mean(axis=(1, 2))) and "seeds" not in summarised["models"]["base"]
+    assert score["ci95"] == statistics.accuracy(correct)[1]
     of_base = stored(base, quick_run.store)["correct"]
-    assert found["paired"]["ssb-base"]["ci95"] == statistics.paired(correct, of_base).ci95
+    assert summarised["paired"]["ssb-base"]["ci95"] == statistics.paired(correct, of_base).ci95
 
 
 def test_every_model_is_compared_with_the_base_and_ssb_with_every_other(
@@ -101,12 +105,12 @@ def test_every_model_is_compared_with_the_base_and_ssb_with_every_other(
     base, student = evaluated
     names = iter(["base", "grpo", "ssb", "sft"])
     monkeypatch.setattr(evaluate.Spec, "model_name", property(lambda self: next(names)))
-    found = benchmarks(quick_run, [base, base, student, base])["nano-test"]["paired"]
-    assert list(found) == ["grpo-base", "ssb-base", "sft-base", "ssb-grpo", "ssb-sft"]
-    assert found["ssb-grpo"] == found["ssb-base"] and found["sft-base"]["wins"] == found["sft-base"]["losses"] == 0
+    paired = benchmarks(quick_run, [base, base, student, base])["nano-test"]["paired"]
+    assert list(paired) == ["grpo-base", "ssb-base", "sft-base", "ssb-grpo", "ssb-sft"]
+    assert paired["ssb-grpo"] == paired["ssb-base"] and paired["sft-base"]["wins"] == paired["sft-base"]["losses"] == 0
 
 
-def test_a_benchmarks_own_decoding_reaches_its_request_and_no_other_changes(tmp_path: Path) -> None:
+def test_a_benchmarks_own_decoding_changes_its_request_alone(tmp_path: Path) -> None:
     two = "evaluate.benchmarks=[{name: nano-test, source: nano-test}, {name: nano-hard, source: nano-hard%s}]"
     plain, own = (
         Pipeline.of(presets.load_config("quickstart", overrides=[*SMALL, two % stated]), tmp_path).evaluations(None)
@@ -137,13 +141,13 @@ def test_the_context_is_checked_against_a_benchmarks_own_token_cap(small: RunCon
         ("math500", "math500.jsonl", r"\boxed{\left(3,\frac{\pi}{3}\right)}", "incorrect"),
     ],
 )
-def test_the_paper_presets_benchmarks_read_padded_integers_and_latex(
+def test_the_papers_benchmarks_accept_padded_integers_and_latex(
     data: Path, preset_benchmark: str, file: str, written: str, status: str
 ) -> None:
-    (asked,) = [b for b in presets.load_config("paper").evaluate.benchmarks if b.name == preset_benchmark]
+    (benchmark,) = [b for b in presets.load_config("paper").evaluate.benchmarks if b.name == preset_benchmark]
     gold = {"aime2024": "025", "math500": r"\left( 3, \frac{\pi}{2} \right)"}[preset_benchmark]
-    local = asked.model_copy(update={"source": str(data / file)})
+    local = benchmark.model_copy(update={"source": str(data / file)})
     assert gold in {p.answer for p in problems.load_problems(local)}
-    with verify.Verifier(asked.completion_form) as verifier:
+    with verify.Verifier(benchmark.completion_form) as verifier:
         (verdict,) = verifier.grade([(written, gold)])
     assert verdict.status == status

@@ -35,7 +35,7 @@ def test_the_pair_is_one_correct_and_one_wrong_rollout(graded: dict[int, Verdict
 
 
 @given(verdicts, st.integers(0, 99))
-def test_the_wrong_one_holds_a_most_common_wrong_answer(graded: dict[int, Verdict], seed: int) -> None:
+def test_the_wrong_rollout_has_a_most_common_wrong_answer(graded: dict[int, Verdict], seed: int) -> None:
     s = choose("p", graded, seed)
     wrong = Counter((v.key, v.answer) for v in graded.values() if v.status in ("incorrect", "unparsable"))
     if s.wrong is not None:
@@ -51,7 +51,7 @@ def test_the_order_of_rollouts_does_not_matter(graded: dict[int, Verdict], seed:
 
 
 @given(verdicts)
-def test_mixed_means_a_pair_and_a_timeout_is_never_wrong(graded: dict[int, Verdict]) -> None:
+def test_a_mixed_problem_has_a_pair_and_a_timeout_is_never_wrong(graded: dict[int, Verdict]) -> None:
     statuses = {v.status for v in graded.values()}
     mixed = "correct" in statuses and bool(statuses & {"incorrect", "unparsable"})
     assert (choose("p", graded, 0).dropped is None) == mixed
@@ -64,7 +64,7 @@ def test_ties_are_broken_by_the_seed_and_differ_between_problems() -> None:
     assert all(choose(f"p{i}", graded, 5) == choose(f"p{i}", graded, 5) for i in range(9))
 
 
-def test_reasons_name_what_was_missing() -> None:
+def test_the_reason_of_a_drop_names_what_is_missing() -> None:
     wrong, none = Verdict("incorrect", "1", "n:1"), Verdict("no_answer")
     cases = {
         "all_correct": [CORRECT, CORRECT],
@@ -83,7 +83,8 @@ def recipes(settings: RunConfig, form: str) -> dict[str, str]:
     """Recipe hashes of the stages that verify, for problem sets of a form."""
     benchmark = settings.evaluate.benchmarks[0].model_copy(update={"form": form})
     config = settings.model_copy(update={"problems": settings.problems.model_copy(update={"form": form})})
-    pipeline = Pipeline(config, Pipeline.of(settings, Path("store")).model, ())
+    given = Pipeline.of(settings, Path("store"))
+    pipeline = Pipeline(config, given.model, given.problems)
     wave = pipeline.wave(0, 32)
     (evaluation,) = pipeline.evaluations(None)
     evaluation = evaluation.model_copy(update={"benchmark": benchmark})

@@ -12,24 +12,23 @@ import pyarrow as pa
 import pytest
 
 from ssb_core.problems import ProblemSet, content_digest
-from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.stages import Outcome, Spec
-from ssb_core.stages.shards import Input, Work, run_shards, shard_inputs
+from ssb_core.stages import Input, Outcome, Runtime, ShardPlan, Spec
+from ssb_core.stages.shards import run_shards, shard_inputs
 from ssb_core.store import Sidecar, Store
 
 PROBLEMS = ProblemSet.of(Problem(f"p{i}", f"What is {i} + 1?", str(i + 1)) for i in range(4))
 INPUTS = shard_inputs(PROBLEMS, 1)
-SECONDS = 60  # after which something that should have happened never will
+PATIENCE = 60  # seconds
 
 
 class Request(Spec):
     """Rows of one number for every problem."""
 
-    stage: ClassVar[str] = "rollouts"
+    stage: ClassVar[str] = "sums"
     version: ClassVar[int] = 1
 
-    def how(self) -> dict[str, Any]:
+    def recipe_content(self) -> dict[str, Any]:
         return {}
 
     def inputs(self) -> list[str]:
@@ -41,43 +40,45 @@ def table(item: Input) -> pa.Table:
 
 
 def run(store: Store, make: Any) -> Outcome:
-    work = Work(INPUTS, make, "sums", "rows", lambda i: 1, ["x"], lambda rows: {"sum": sum(rows["x"].to_pylist())})
-    return run_shards(Request(), store, work, Progress())
+    def count(rows: pa.Table) -> dict[str, int]:
+        return {"sum": sum(rows["x"].to_pylist())}
+
+    return run_shards(Request(), store, ShardPlan(INPUTS, make, "sums", "rows", lambda i: 1, ["x"], count), Runtime())
 
 
-def there(store: Store) -> list[int]:
-    """Which of the inputs have a finished shard."""
+def finished(store: Store) -> list[int]:
+    """The numbers of the inputs that have a finished shard."""
     names = store.shard_names(Request().recipe)
     return [n for n, i in enumerate(INPUTS) if i.name in names]
 
 
-def test_a_shard_is_written_while_the_next_is_made_and_before_that_is_taken(
+def test_a_shard_is_written_while_the_next_is_made_and_never_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names, write = [i.name for i in INPUTS], Store.write_shard
     asked = {name: threading.Event() for name in [*names, "the end"]}
     following = dict(zip(names, [*names[1:], "the end"], strict=True))
-    store, order = Store(tmp_path), []
+    store, order = Store(tmp_path), list[str]()
 
     def slow(self: Store, recipe: Any, name: str, *rest: Any) -> Sidecar:
-        assert asked[following[name]].wait(SECONDS), "the next is asked for only afterwards"
+        assert asked[following[name]].wait(PATIENCE), "the next shard is asked for only afterwards"
         order.append(name)
         return write(self, recipe, name, *rest)
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for n, item in enumerate(missing):
             asked[item.name].set()
-            assert len(there(store)) >= n - 1
+            assert len(finished(store)) >= n - 1
             yield item, table(item)
         asked["the end"].set()
 
     monkeypatch.setattr(Store, "write_shard", slow)
     outcome = run(store, make)
-    assert order == names and there(store) == [0, 1, 2, 3]
+    assert order == names and finished(store) == [0, 1, 2, 3]
     assert outcome.manifest.stats == {"sum": 10} and [e.rows for e in outcome.manifest.files] == [1] * 4
 
 
-def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_there(
+def test_an_error_in_writing_is_raised_as_it_is_when_the_next_shard_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, write = [], Store.write_shard
@@ -95,11 +96,11 @@ def test_what_goes_wrong_in_writing_is_raised_as_it_is_when_the_next_shard_is_th
     monkeypatch.setattr(Store, "write_shard", full)
     with pytest.raises(OSError, match="No space left"):
         run(Store(tmp_path), make)
-    assert asked == [0, 1, 2] and there(Store(tmp_path)) == [0]
+    assert asked == [0, 1, 2] and finished(Store(tmp_path)) == [0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_shard_that_is_being_written_is_finished_when_making_the_next_fails(
+def test_a_shard_that_is_being_written_is_finished_if_making_the_next_fails(
     error: type[BaseException], tmp_path: Path
 ) -> None:
     def broken(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
@@ -112,6 +113,6 @@ def test_a_shard_that_is_being_written_is_finished_when_making_the_next_fails(
     store = Store(tmp_path)
     with pytest.raises(error):
         run(store, broken)
-    assert there(store) == [0, 1]
+    assert finished(store) == [0, 1]
     outcome = run(store, whole)
     assert (outcome.made, outcome.reused) == (2, 2)

@@ -26,7 +26,7 @@ from ssb_core import config, models
 from ssb_core.config import DistillConfig, RunConfig
 from ssb_core.errors import ConfigError, StageError, StoreError, may_pass
 from ssb_core.progress import Progress
-from ssb_core.results.summary import signal_origins
+from ssb_core.results.signal_metadata import load_signal_metadata
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.signal import codecs, compatibility, layout
@@ -60,7 +60,7 @@ def laid_out(spec: distill.Spec, store: Store, folder: Path) -> Traces:
 
 
 def adapter(spec: distill.Spec, store: Store) -> dict[str, torch.Tensor]:
-    return dict(load_file(spec.adapter(store) / "adapter_model.safetensors"))
+    return dict(load_file(spec.load_adapter(store) / "adapter_model.safetensors"))
 
 
 class StopsAfter(Progress):
@@ -78,8 +78,8 @@ class StopsAfter(Progress):
 def test_training_broken_off_and_resumed_gives_the_same_bits(small: RunConfig, store: Store, quick_run: Run) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(6))
-    outcome = distill.run(spec, store, Progress())
+        distill.run(spec, store, Runtime(StopsAfter(6)))
+    outcome = distill.run(spec, store, Runtime())
     steps = outcome.manifest.stats["steps"]
     assert (outcome.reused, outcome.made) == (4, steps - 4)
     expected = adapter(spec, quick_run.store)
@@ -95,19 +95,19 @@ def test_what_a_killed_process_left_of_a_result_is_not_taken_into_it(
 ) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(6))
+        distill.run(spec, store, Runtime(StopsAfter(6)))
     (work,) = store.directory(spec.recipe).glob("*.work")
     (work / "result" / "adapter").mkdir(parents=True)
     (work / "result" / "adapter" / ".tmpGxUJQd").write_bytes(b"half")  # as safetensors writes
     (work / "speed.json").write_text("{")
     (uninterrupted,) = quick_run.manifests("distill")
-    assert distill.run(spec, store, Progress()).manifest == uninterrupted
+    assert distill.run(spec, store, Runtime()).manifest == uninterrupted
 
 
 def test_a_half_written_checkpoint_is_passed_over(small: RunConfig, store: Store) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(9))
+        distill.run(spec, store, Runtime(StopsAfter(9)))
     (work,) = store.directory(spec.recipe).glob("*.work")
     assert checkpoints.last(work) == work / "checkpoint-8"
     (work / "checkpoint-8" / checkpoints.SEAL).unlink()
@@ -120,10 +120,10 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_ends_with_the_same
 ) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(9))
+        distill.run(spec, store, Runtime(StopsAfter(9)))
     (work,) = store.directory(spec.recipe).glob("*.work")
     flip(work / "checkpoint-8" / "optimizer.pt")
-    outcome = distill.run(spec, store, Progress())
+    outcome = distill.run(spec, store, Runtime())
     assert "checkpoint-8: damaged checkpoint (optimizer.pt); set aside" in caplog.text
     assert outcome.reused == 4 and outcome.manifest == quick_run.manifests("distill")[0]
 
@@ -139,7 +139,7 @@ def test_accumulation_changes_no_loss(small: RunConfig, store: Store, quick_run:
     spec = spec_of(small, store)
     split = spec.model_copy(update={"distill": spec.distill.model_copy(update={"accumulation": 4})})
     assert split.fingerprint == spec.fingerprint
-    distill.run(split, store, Progress())
+    distill.run(split, store, Runtime())
 
     def losses(held: Store) -> list[float]:
         return [json.loads(row)["loss"] for row in (spec.directory(held) / "log.jsonl").read_text().splitlines()]
@@ -153,7 +153,7 @@ def test_activation_checkpointing_computes_every_layer_twice_and_gives_the_same_
     spec = spec_of(small, store)
     frugal = spec.model_copy(update={"distill": spec.distill.model_copy(update={"checkpointing": True})})
     assert frugal.fingerprint == spec.fingerprint
-    calls, make = 0, distill.make_student
+    calls, make = 0, student.make_student
 
     def counting(spec: distill.Spec) -> Any:
         def count(*args: Any) -> None:
@@ -165,7 +165,7 @@ def test_activation_checkpointing_computes_every_layer_twice_and_gives_the_same_
         return student
 
     monkeypatch.setattr(distill, "make_student", counting)
-    steps = distill.run(frugal, store, Progress()).manifest.stats["steps"]
+    steps = distill.run(frugal, store, Runtime()).manifest.stats["steps"]
     assert calls == 2 * steps > 0
     for name, tensor in adapter(spec, store).items():
         assert torch.equal(tensor, adapter(spec, quick_run.store)[name])
@@ -203,7 +203,7 @@ def test_the_trainers_loss_is_the_naive_full_logit_kl_averaged_over_solution_tok
     rows = sorted((traces[i] for i in range(8)), key=lambda r: len(r["completion_ids"]))
     rows = [rows[0], rows[-1]]
     assert len(rows[0]["completion_ids"]) < len(rows[1]["completion_ids"])
-    student = distill.make_student(spec)
+    student = student.make_student(spec)
     for name, weight in student.named_parameters():
         if "lora_B" in name:  # zero at the start: the student would be the base
             torch.nn.init.normal_(weight, std=0.05)
@@ -226,7 +226,7 @@ def test_with_cross_entropy_alone_the_trainers_loss_is_plain_fine_tunings(
     """That of the model itself, given the same labels: mean cross-entropy of the solution tokens."""
     spec = spec_of(small, store)
     traces = laid_out(spec, store, tmp_path)
-    batch, student = collate([traces[0], traces[5]]), distill.make_student(spec)
+    batch, student = collate([traces[0], traces[5]]), student.make_student(spec)
     plain = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
     expected = student(**plain).loss.item()
     alone = spec.distill.model_copy(update={"divergence": "jsd", "cross_entropy": 1.0})
@@ -247,25 +247,25 @@ def test_a_diverged_student_is_refused(small: RunConfig, store: Store) -> None:
     wild = small.model_copy(update={"distill": small.distill.model_copy(update={"learning_rate": 1e30})})
     spec = spec_of(wild, store)
     with pytest.raises(StoreError, match=r"diverged at step \d+ .*learning_rate"):
-        distill.run(spec, store, Progress())
+        distill.run(spec, store, Runtime())
     assert store.manifest(spec.recipe, spec.fingerprint) is None
 
 
 def test_checkpoints_of_other_upstream_bytes_are_not_gone_on_with(small: RunConfig, store: Store) -> None:
     spec = spec_of(small, store)
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(6))
+        distill.run(spec, store, Runtime(StopsAfter(6)))
     (work,) = store.directory(spec.recipe).glob("*.work")
     other = work.with_name(f"{spec.fingerprint}.0000000000000000.work")
     work.rename(other)
-    assert distill.run(spec, store, Progress()).reused == 0
+    assert distill.run(spec, store, Runtime()).reused == 0
     assert not other.exists()
 
 
 def test_signal_of_another_head_is_refused(small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "tensor_digest", lambda tensor: "another")
     with pytest.raises(StoreError, match="the student another\n  remedy"):
-        distill.run(spec_of(small, store), store, Progress())
+        distill.run(spec_of(small, store), store, Runtime())
 
 
 @pytest.mark.parametrize(
@@ -335,12 +335,12 @@ def test_traces_are_laid_out_bit_for_bit_as_the_shards_hold_them(
 
 def test_grouped_by_length_a_resumed_epoch_goes_on_in_its_order(small: RunConfig, store: Store) -> None:
     spec = with_distill(spec_of(small, store), group_by_length=True, save_steps=2)
-    whole = distill.run(spec, store, Progress())
+    whole = distill.run(spec, store, Runtime())
     uninterrupted = adapter(spec, store)
     shutil.rmtree(store.directory(spec.recipe))
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(9))  # in the second epoch
-    resumed = distill.run(spec, store, Progress())
+        distill.run(spec, store, Runtime(StopsAfter(9)))  # in the second epoch
+    resumed = distill.run(spec, store, Runtime())
     assert resumed.reused == 8 and resumed.manifest.stats == whole.manifest.stats
     assert same(adapter(spec, store), uninterrupted)
 
@@ -366,18 +366,18 @@ def test_a_held_out_loss_that_rises_ends_training_and_the_best_student_is_kept(
 ) -> None:
     """Steps so large that every one makes the student worse."""
     wild = with_distill(spec_of(small, store), held_out=8, patience=2, save_steps=1, learning_rate=0.03)
-    log_of, outcome = lambda spec: distill.read_log(spec.directory(store)), distill.run(wild, store, Progress())
+    log_of, outcome = lambda spec: read_log(spec.directory(store)), distill.run(wild, store, Runtime())
     losses = [row["held_out_loss"] for row in log_of(wild)]
     best = losses.index(min(losses))
     assert outcome.manifest.stats["traces"] == wild.limit - 8
     assert len(losses) == best + 3 < 8, "two checkpoints after the best one"
-    kept = PeftModel.from_pretrained(models.load_model(wild.teach[0].model, "cpu"), wild.adapter(store))
+    kept = PeftModel.from_pretrained(models.load_model(wild.teach[0].model, "cpu"), wild.load_adapter(store))
     traces = laid_out(wild, store, tmp_path)
     held_out = Traces(tmp_path / "traces.arrow", range(len(traces) - 8, len(traces)))
     trainer = DistillTrainer(kept, traces, held_out, wild.distill, tmp_path, Progress())
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
     calm = with_distill(wild, patience=0)
-    distill.run(calm, store, Progress())
+    distill.run(calm, store, Runtime())
     assert [row["held_out_loss"] for row in log_of(calm)][: len(losses)] == losses
 
 
@@ -385,7 +385,7 @@ def test_the_held_out_loss_is_the_objectives_mean_over_tokens_the_student_never_
     small: RunConfig, store: Store, tmp_path: Path
 ) -> None:
     spec = with_distill(spec_of(small, store), held_out=5)
-    traces, student = laid_out(spec, store, tmp_path), distill.make_student(spec)
+    traces, student = laid_out(spec, store, tmp_path), student.make_student(spec)
     held_out = Traces(tmp_path / "traces.arrow", range(len(traces) - 5, len(traces)))
     trainer = DistillTrainer(student, traces, held_out, spec.distill, tmp_path, Progress())
     rows = [traces[i] for i in range(len(traces) - 5, len(traces))]
@@ -404,7 +404,7 @@ class Alone:
     tokens: int
 
     def assert_same(self, result: Path) -> None:
-        log = distill.read_log(result)
+        log = read_log(result)
         for name in ("loss", "grad_norm", "learning_rate", "held_out_loss"):
             expected = [row[name] for row in self.log if name in row]
             assert [row[name] for row in log if name in row] == pytest.approx(expected, rel=1e-4) and expected, name
@@ -417,9 +417,9 @@ def alone(small: RunConfig, quick_run: Run, tmp_path_factory: pytest.TempPathFac
     store = without_students(quick_run, tmp_path_factory.mktemp("alone") / "store")
     spec = with_distill(spec_of(small, store), held_out=5)
     assert (spec.limit - 5) % spec.distill.batch_size, "the last pass is not a whole one"
-    distill.run(with_distill(spec, accumulation=2), store, Progress())
+    distill.run(with_distill(spec, accumulation=2), store, Runtime())
     tokens = json.loads((spec.directory(store) / "speed.json").read_text())["tokens"]
-    return Alone(spec, distill.read_log(spec.directory(store)), adapter(spec, store), tokens)
+    return Alone(spec, read_log(spec.directory(store)), adapter(spec, store), tokens)
 
 
 def test_who_joins_bears_that_another_call_ends_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +451,7 @@ def test_two_machines_have_the_loss_curve_of_one_process_with_accumulation(alone
     spec = with_execution(alone.spec, train_processes=2, train_nodes=2, train_endpoint=endpoint)
     steps = Counted()
     try:
-        distill.run(spec, store, steps)
+        distill.run(spec, store, Runtime(steps))
     finally:
         second.send_signal(signal.SIGINT)
         told = second.communicate(timeout=120)[1]
@@ -470,13 +470,13 @@ def test_in_parts_every_process_holds_its_share_of_each_frozen_weight_and_the_lo
     spec, steps = with_execution(alone.spec, train_processes=2, train_sharded=True), Counted()
     monkeypatch.setattr(together, "_train", train_and_break_down)
     with pytest.raises(StoreError, match=r"training process \d of 2 failed: StoreError: no room at step 6"):
-        distill.run(spec, store, steps)
+        distill.run(spec, store, Runtime(steps))
     (work,) = store.directory(spec.recipe).glob("*.work")
     both = [json.loads((work / f"{rank}.json").read_text()) for rank in range(2)]
-    for name, parameter in distill.make_student(alone.spec).named_parameters():
+    for name, parameter in student.make_student(alone.spec).named_parameters():
         held = [sizes[name] for sizes in both]
         assert held == [parameter.numel()] * 2 if parameter.requires_grad else sum(held) == parameter.numel(), name
-    outcome = distill.run(spec, store, steps)
+    outcome = distill.run(spec, store, Runtime(steps))
     assert (outcome.reused, outcome.made) == (4, len(alone.log) - 4)
     assert steps.total == steps.done == len(alone.log)
     alone.assert_same(spec.directory(store))
@@ -485,7 +485,7 @@ def test_in_parts_every_process_holds_its_share_of_each_frozen_weight_and_the_lo
 
 def train_and_break_down(stage: str, spec: str, work: Path, checkpoint: Path | None, pipe: Path | None) -> None:
     """A training process that notes how much of each weight it holds, and fails at step 6 if it began at the first."""
-    make, report = distill.make_student, Report.on_step_end
+    make, report = student.make_student, Report.on_step_end
 
     def noting(spec: distill.Spec) -> Any:
         student = make(spec)
@@ -508,12 +508,12 @@ def test_a_run_killed_between_an_early_stop_and_its_commit_ends_as_it_would_have
     small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wild = with_distill(spec_of(small, store), held_out=8, patience=2, save_steps=1, learning_rate=0.03)
-    whole, weights = distill.run(wild, store, Progress()), adapter(wild, store)
+    whole, weights = distill.run(wild, store, Runtime()), adapter(wild, store)
     shutil.rmtree(store.directory(wild.recipe))
     with monkeypatch.context() as broken, pytest.raises(InterruptedError):
         broken.setattr(distill, "refuse_divergence", lambda *log: StopsAfter(0).advance())
-        distill.run(wild, store, Progress())
-    again = distill.run(wild, store, Progress())
+        distill.run(wild, store, Runtime())
+    again = distill.run(wild, store, Runtime())
     assert again.made == 0 and again.manifest == whole.manifest
     assert same(adapter(wild, store), weights)
 
@@ -567,12 +567,12 @@ def test_students_learn_from_other_codecs_without_another_sample(
     for request in Pipeline.of(settings, store.root).walk(store):
         if request.spec.stage == "evaluate":
             break
-        made[f"{request.spec.stage} {type(request.spec).__name__}"] = execute(request.spec, store, Progress())
+        made[f"{request.spec.stage} {type(request.spec).__name__}"] = execute(request.spec, store, Runtime())
     assert made["rollouts Spec"].made == made["select Spec"].made == 0 < made["teach Spec"].made
-    (origin_, *_) = signal_origins(store, made["teach Spec"].manifest)
+    (origin_, *_) = load_signal_metadata(store, made["teach Spec"].manifest)
     assert origin_["codec"] == f"{codec}/2" and layout.bytes_per_token(origin_) == nbytes
     assert 0 <= origin_["max_kl_error"] < 1e-5
-    log = distill.read_log(spec_of(settings, store).directory(store))
+    log = read_log(spec_of(settings, store).directory(store))
     assert sum(row["loss"] for row in log[6:]) < sum(row["loss"] for row in log[:6])
 
 
@@ -580,11 +580,11 @@ def test_curves_for_tensorboard_stay_beside_the_adapter(small: RunConfig, store:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     spec = with_execution(spec_of(small, store), report_to=("tensorboard",))
-    outcome = distill.run(spec, store, Progress())
-    events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
+    outcome = distill.run(spec, store, Runtime())
+    events = EventAccumulator(str(spec.directory(store) / CURVES)).Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
-    assert losses == pytest.approx([row["loss"] for row in distill.read_log(spec.directory(store))])
-    assert not any(distill.CURVES in entry.path for entry in outcome.manifest.files)
+    assert losses == pytest.approx([row["loss"] for row in read_log(spec.directory(store))])
+    assert not any(CURVES in entry.path for entry in outcome.manifest.files)
 
 
 def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, store: Store) -> None:
@@ -592,9 +592,9 @@ def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, stor
 
     spec = with_execution(spec_of(small, store), report_to=("tensorboard",))
     with pytest.raises(InterruptedError):
-        distill.run(spec, store, StopsAfter(6))
-    steps = distill.run(spec, store, Progress()).manifest.stats["steps"]
-    events = EventAccumulator(str(spec.directory(store) / distill.CURVES)).Reload()
+        distill.run(spec, store, Runtime(StopsAfter(6)))
+    steps = distill.run(spec, store, Runtime()).manifest.stats["steps"]
+    events = EventAccumulator(str(spec.directory(store) / CURVES)).Reload()
     assert [event.step for event in events.Scalars("train/loss")] == list(range(1, steps + 1))
 
 

@@ -19,9 +19,8 @@ from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.report.charts.rewards import rewards
 from ssb_core.runs import Run
-from ssb_core.stages import distill, execute, finished, module
+from ssb_core.stages import execute, finished, module
 from ssb_core.stages.baselines import grpo
 from ssb_core.stages.isolation import Host
 from ssb_core.store import Store
@@ -86,9 +85,9 @@ class Trained:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "_generate_single_turn", spy)
-            self.outcome = grpo.run(spec, store, Progress())
+            self.outcome = grpo.run(spec, store, Runtime())
         self.store, self.stats = store, self.outcome.manifest.stats
-        self.log = distill.read_log(spec.directory(store))
+        self.log = read_log(spec.directory(store))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +164,7 @@ def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
 ) -> None:
     store = Store(tmp_path)
     with pytest.raises(InterruptedError):
-        grpo.run(spec, store, Recorded(3))
+        grpo.run(spec, store, Runtime(Recorded(3)))
     assert finished(spec, store) is None
     elsewhere = spec.model_copy(update={"execution": Execution(device="cpu", isolate="always")})
     resumed = Recorded()
@@ -181,16 +180,16 @@ def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
 def test_another_seed_gives_another_student(spec: grpo.Spec, trained: Trained, tmp_path: Path) -> None:
     other = changed(spec, seed=1)
     assert other.recipe != spec.recipe
-    grpo.run(other, Store(tmp_path), Progress())
+    grpo.run(other, Store(tmp_path), Runtime())
     assert other.directory(Store(tmp_path)).name != spec.directory(trained.store).name
-    theirs = load_file(spec.adapter(trained.store) / "adapter_model.safetensors")
-    for name, tensor in load_file(other.adapter(Store(tmp_path)) / "adapter_model.safetensors").items():
+    theirs = load_file(spec.load_adapter(trained.store) / "adapter_model.safetensors")
+    for name, tensor in load_file(other.load_adapter(Store(tmp_path)) / "adapter_model.safetensors").items():
         assert not torch.equal(tensor, theirs[name]), name
 
 
 def test_a_finished_request_is_not_trained_again(spec: grpo.Spec, trained: Trained) -> None:
     assert module("grpo") is grpo
-    outcome = execute(spec, trained.store, Recorded(0))
+    outcome = execute(spec, trained.store, Runtime(Recorded(0)))
     assert (outcome.made, outcome.reused) == (0, STEPS)
 
 
@@ -245,12 +244,12 @@ def test_a_problem_whose_prompt_leaves_no_room_for_a_completion_is_left_out(
 
 def test_fewer_problems_than_a_step_are_refused(spec: grpo.Spec, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"2 problems .* grpo.prompts_per_step"):
-        grpo.run(spec.model_copy(update={"stop": 10}), Store(tmp_path), Progress())
+        grpo.run(spec.model_copy(update={"stop": 10}), Store(tmp_path), Runtime())
 
 
 def test_a_learning_rate_that_diverges_is_refused_with_the_field_to_lower(spec: grpo.Spec, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"diverged .* lower grpo\.learning_rate"):
-        grpo.run(changed(spec, learning_rate=1e30), Store(tmp_path), Progress())
+        grpo.run(changed(spec, learning_rate=1e30), Store(tmp_path), Runtime())
 
 
 def test_without_trl_it_is_refused_before_any_work(
@@ -258,7 +257,7 @@ def test_without_trl_it_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(grpo, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"trl is not installed\n  remedy: pip install .*baselines"):
-        grpo.run(spec, Store(tmp_path), Progress())
+        grpo.run(spec, Store(tmp_path), Runtime())
     assert not list(tmp_path.iterdir())
 
 
@@ -278,7 +277,7 @@ def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_stud
     assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
     (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
-    log = distill.read_log(run.store.path(trained, distill.weights(trained)).parents[1])
+    log = read_log(run.store.path(trained, weights(trained)).parents[1])
     assert rewards(log).startswith(b"\x89PNG")
     told = grpo_task.page(run)
     assert f"{trained.stats['problems']:,} problems, " in told.description

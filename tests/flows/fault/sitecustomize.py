@@ -11,17 +11,16 @@ from pathlib import Path
 
 if faults := os.environ.get("SSB_TEST_FAULTS"):
     import builtins
-    import sys
     import time
+    from importlib import import_module
     from typing import Any
 
-    import ssb_core.stages
     from ssb_core.store import Store
     from ssb_core.store.local import Local
 
     folder = Path(faults)
-    execute: Any = sys.modules[f"{ssb_core.stages.__name__}.execute"]  # the package has a function of this name
-    run_stage, write_shard, upload_part = execute._execute, Store.write_shard, Local.upload_part
+    execution: Any = import_module("ssb_core.stages.execute")  # before any module imports the function from it
+    execute, write_shard, upload_part = execution.execute, Store.write_shard, Local.upload_part
 
     def fault(stage: str) -> list[str]:
         return (folder / stage).read_text().split() if (folder / stage).exists() else []
@@ -33,7 +32,7 @@ if faults := os.environ.get("SSB_TEST_FAULTS"):
                 raise getattr(builtins, kind)(f"injected into {spec.stage}")
             case [kind]:
                 raise getattr(builtins, kind)(f"injected into {spec.stage}")
-        return run_stage(spec, *rest)
+        return execute(spec, *rest)
 
     def wait(stage: str) -> None:
         match fault(stage):
@@ -49,6 +48,6 @@ if faults := os.environ.get("SSB_TEST_FAULTS"):
         upload_part(self, part)
         wait(part.relative_to(self.root).parts[0])
 
-    execute._execute = broken
+    execution.execute = broken
     Store.write_shard = slow_shard
     Local.upload_part = slow_part
