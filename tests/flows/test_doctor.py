@@ -79,11 +79,11 @@ def test_a_reachable_hub_model_and_server_are_in_order_and_nothing_is_downloaded
     done = run_ssb("doctor", "--preset", "quickstart", "--set", "model.source=acme/nano", env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\neverything is in order\n")
-    found = lines(done)
-    assert found["model"].startswith("ok acme/nano at 01234567, to be downloaded: 3.")
-    assert "context 1,024" in found["use"] and found["disk"].startswith("ok at most")
-    assert found["api"] == f"ok {served['PREFECT_API_URL']} answers"
-    assert found["version"].startswith("ok server 3.")
+    checks = lines(done)
+    assert checks["model"].startswith("ok acme/nano at 01234567, to be downloaded: 3.")
+    assert "context 1,024" in checks["use"] and checks["disk"].startswith("ok at most")
+    assert checks["api"] == f"ok {served['PREFECT_API_URL']} answers"
+    assert checks["version"].startswith("ok server 3.")
     assert "canary" not in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
 

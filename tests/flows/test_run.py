@@ -42,26 +42,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory, served: dict[str, str]) -> 
 
 
 def test_the_flow_gives_the_same_results_as_the_library(folder: Path, quick_run: Run) -> None:
-    found = summary(folder)
+    result = summary(folder)
     for key in ("fingerprints", "yield", "signal", "benchmarks"):
-        assert found[key] == quick_run.load_summary()[key]
-    assert {s["status"] for s in found["stages"].values()} == {"ran"}
+        assert result[key] == quick_run.load_summary()[key]
+    assert {s["status"] for s in result["stages"].values()} == {"ran"}
 
 
 def test_the_summary_has_the_promised_names(folder: Path) -> None:
-    found = summary(folder)
-    assert set(found) == {
+    result = summary(folder)
+    assert set(result) == {
         "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "rounds", "costs",
         "benchmarks", "engines", "seconds", "versions",
     }  # fmt: skip
-    assert set(found["yield"]) == {
+    assert set(result["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
         "bad_gold",
     }  # fmt: skip
-    assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
-    assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
-    assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
-    bench = found["benchmarks"]["nano-test"]
+    assert set(result["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
+    assert set(result["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
+    assert set(result["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
+    bench = result["benchmarks"]["nano-test"]
     assert set(bench) == {
         "n", "samples", "bad_gold", "models", "paired", "partial", "of", "content", "source", "subset", "split", "form",
         "answer_form", "prompt", "prompt_digest", "decoding", "overlap",

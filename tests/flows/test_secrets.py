@@ -42,8 +42,8 @@ def server(nano: models.ResolvedModel) -> CompletionsServer:
 
 @pytest.fixture(scope="module")
 def url(server: CompletionsServer) -> Iterator[str]:
-    with running(server) as found:
-        yield found
+    with running(server) as address:
+        yield address
 
 
 def holders(folder: Path) -> list[tuple[str, str]]:

@@ -65,11 +65,11 @@ class Served:
 
     def expect_tasks(self, id: str, expected: Sequence[tuple[str, str]]) -> None:
         """Wait for these task runs. The server may know of them later than of the end of their run."""
-        until(lambda: self.tasks(id) == [*expected], 60, lambda: f"expected {expected}, found {self.tasks(id)}")
+        until(lambda: self.tasks(id) == [*expected], 60, lambda: f"expected {expected}, got {self.tasks(id)}")
 
     def logs(self, id: str) -> str:
-        found = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")
-        return "\n".join(line["message"] for line in found)
+        lines = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")
+        return "\n".join(line["message"] for line in lines)
 
     def describe(self, id: str) -> str:
         """State and logs of a run, for the message of a failed test."""
