@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config.secrets import HUB_TOKENS
+from ..engines.choose import installed
 from .checks import Check
 
 if TYPE_CHECKING:
@@ -82,13 +83,6 @@ def requirements() -> list[Required]:
         if extra != "dev":
             found.append(Required(requirement.name, str(requirement.specifier), extra, requirement))
     return found
-
-
-def installed(name: str) -> str | None:
-    """The version of a distribution, if it is installed."""
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(name)
-    return None
 
 
 def imports() -> Iterator[Check]:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ..config import RunConfig, require_packages
 from ..config.execution import Execution
+from ..engines.choose import installed
 from ..results.wording import size
 from .checks import Check
-from .installation import installed, pip
+from .installation import pip
 
 FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine
 MEMORY = Path("/proc/meminfo")

@@ -1,4 +1,4 @@
-"""Many completions at once, for engines that answer asynchronously: an event loop in a thread of its own."""
+"""Sampling with engines that answer asynchronously: many completions at once, in an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from ..records import Completion
 from .sampler import K, SampleRequest
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
+"""Takes a line for the user."""
+
+CompleteOne = Callable[[SampleRequest, Note], Awaitable[Completion]]
 
 
-class Loop:
-    """A running event loop; a context manager that leaves no task and no thread behind."""
+class AsyncLoop:
+    """A running event loop. A context manager that leaves no task and no thread behind."""
 
     def __init__(self, name: str) -> None:
         self.loop = asyncio.new_event_loop()
@@ -32,28 +35,28 @@ class Loop:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns or raises, once it is done."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for `coroutine`, and return or raise its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def sample(
         self,
         groups: Iterable[tuple[K, Sequence[SampleRequest]]],
-        complete: Callable[[SampleRequest, Tell], Awaitable[Completion]],
+        complete_one: CompleteOne,
         in_flight: int,
         progress: Progress,
     ) -> Iterator[tuple[K, list[Completion]]]:
-        """`Sampler.sample` over `complete`, of which at most `in_flight` run at once, over several groups.
+        """`Sampler.sample` with `complete_one`, at most `in_flight` at once, over several groups.
 
-        `complete` gets what notes a line for the user. `progress` is called in the caller's thread only. Whatever runs
-        is cancelled when the caller stops, or when one fails.
+        `progress` is called in the caller's thread only. Everything that still runs is cancelled when the caller stops,
+        or when one completion fails.
 
         Raises:
-            Exception: the first that `complete` or `groups` raised.
+            Exception: the first exception that `complete_one` or `groups` raised.
         """
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        work = _sample(groups, complete, in_flight, progress, events.put)
-        run = asyncio.run_coroutine_threadsafe(work, self.loop)
+        coroutine = _sample(groups, complete_one, in_flight, progress, events.put)
+        run = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         run.add_done_callback(lambda _: events.put(None))
         try:
             while (event := events.get()) is not None:
@@ -63,14 +66,14 @@ class Loop:
                     yield event
             run.result()
         except BaseExceptionGroup as e:
-            error = _first(e)
-            raise error from error.__cause__  # which the group is not
+            error = _first_error(e)
+            raise error from error.__cause__  # not from the group
         finally:
             run.cancel()
 
     def close(self) -> None:
-        """Cancel what still runs, wait for its end, and end the thread."""
-        self.run(_end_others())
+        """Cancel all running tasks, wait for their end, and end the thread."""
+        self.run(_cancel_others())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
@@ -78,31 +81,31 @@ class Loop:
 
 async def _sample(
     groups: Iterable[tuple[K, Sequence[SampleRequest]]],
-    complete: Callable[[SampleRequest, Tell], Awaitable[Completion]],
+    complete_one: CompleteOne,
     in_flight: int,
     progress: Progress,
     put: Callable[[Any], None],
 ) -> None:
-    """Put whole groups as they get finished, and what the other thread has to call; read groups as there is room."""
-    free = asyncio.Semaphore(in_flight)
-    ended = 0  # not told yet: telling of each wakes the other thread so often that both get slower
+    """Read groups as slots get free. Put finished groups, and functions that the caller's thread must call."""
+    slots = asyncio.Semaphore(in_flight)
+    unreported = 0  # completions are reported several at once: waking the other thread for each slows both down
 
-    def tell(text: str) -> None:
+    def note(text: str) -> None:
         put(partial(progress.note, text))
 
-    async def one(request: SampleRequest) -> Completion:
-        nonlocal ended
-        completion = await complete(request, tell)
-        free.release()
-        if not ended:
-            asyncio.get_running_loop().call_soon(tell_of_ended)
-        ended += 1
+    async def run_one(request: SampleRequest) -> Completion:
+        nonlocal unreported
+        completion = await complete_one(request, note)
+        slots.release()
+        if not unreported:
+            asyncio.get_running_loop().call_soon(report)
+        unreported += 1
         return completion
 
-    def tell_of_ended() -> None:
-        nonlocal ended
-        put(partial(progress.advance, ended))
-        ended = 0
+    def report() -> None:
+        nonlocal unreported
+        put(partial(progress.advance, unreported))
+        unreported = 0
 
     async def finish(key: K, running: Sequence[asyncio.Task[Completion]]) -> None:
         put((key, [await task for task in running]))
@@ -111,18 +114,18 @@ async def _sample(
         for key, requests in groups:
             running = []
             for request in requests:
-                await free.acquire()
-                running.append(tasks.create_task(one(request)))
+                await slots.acquire()
+                running.append(tasks.create_task(run_one(request)))
             tasks.create_task(finish(key, running))
 
 
-async def _end_others() -> None:
+async def _cancel_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+def _first_error(group: BaseExceptionGroup[Any]) -> BaseException:
     error: BaseException = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return _first_error(error) if isinstance(error, BaseExceptionGroup) else error

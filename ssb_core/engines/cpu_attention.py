@@ -1,7 +1,7 @@
 """Attention whose query heads share their keys and values in place, for decoding on a CPU.
 
-Under a mask, which a left-padded batch needs, transformers repeats keys and values for every query head of a group: a
-copy of the whole cache, several times over, for each token. PyTorch's kernel for CPUs takes them as they are.
+A left-padded batch needs a mask. With a mask, transformers repeats keys and values for every query head of a group,
+which copies the whole cache several times for each token. PyTorch's CPU kernel can read them without a copy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "ssb_grouped_sdpa"
 
 
 def group_heads(model: Any) -> None:
-    """Have `model` share keys and values in place where it runs on a CPU with PyTorch's attention; the same bits."""
+    """Make `model` share keys and values in place if it runs on a CPU with PyTorch's attention. The bits stay equal."""
     if model.device.type != "cpu" or model.config._attn_implementation != "sdpa":
         return
     AttentionInterface.register(NAME, grouped_sdpa)
@@ -34,7 +34,10 @@ def grouped_sdpa(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """(B, T, H, D): attention of H query heads to K groups' keys and values, where nothing but a mask is asked for."""
+    """Attention (B, T, H, D) of H query heads to the keys and values of K groups.
+
+    Falls back to transformers' own function without a mask, or with a position bias or dropout.
+    """
     if attention_mask is None or options.get("position_bias") is not None or options.get("dropout"):
         return sdpa_attention_forward(module, query_BHTD, key_BKSD, value_BKSD, attention_mask, **options)
     out_BHTD = scaled_dot_product_attention(

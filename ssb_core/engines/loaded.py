@@ -1,4 +1,4 @@
-"""Engines with a model loaded: opened, kept for the next request of the same weights, and closed."""
+"""The engine that is loaded: it is opened, kept for the next request of the same weights, and closed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class LoadedEngine:
-    """The engine that is loaded now, if any. A context manager that frees it at the end.
+    """At most one engine with its model loaded. A context manager that closes it at the end.
 
-    With `keep` an engine stays loaded after its block until another one is asked for, or `release` is called; else
-    each is closed at the end of its block.
+    With `keep` the engine stays loaded after the block of `open`, until another model is opened or `release` is called.
+    Without, it is closed at the end of that block.
     """
 
     def __init__(self, keep: bool = True) -> None:
         self.keep = keep
-        self._request: tuple[ResolvedModel, Execution, Path | None] | None = None
         self._sampler: Sampler | None = None
+        self._loaded: tuple[ResolvedModel, Execution, Path | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -36,8 +36,8 @@ class LoadedEngine:
         self.release()
 
     def release(self) -> None:
-        """Close the engine. Call it before you load a model yourself: both may not fit into memory."""
-        sampler, self._sampler, self._request = self._sampler, None, None
+        """Close the engine if one is loaded. Call this before you load a model yourself: memory may not hold both."""
+        sampler, self._sampler, self._loaded = self._sampler, None, None
         if sampler is not None:
             sampler.close()
 
@@ -49,14 +49,15 @@ class LoadedEngine:
         adapter: Path | None = None,
         note: Callable[[str], None] = log.info,
     ) -> Iterator[Sampler]:
-        """The model in an engine, with a LoRA adapter on top if one is given. An engine that fails is closed.
+        """Load `model` into the engine for `execution`, with a LoRA adapter on top if one is given.
 
-        `note` is called before work that may take minutes.
+        An engine that already holds exactly this is used again. One whose block raises is closed. `note` is called with
+        a line for the user before work that may take minutes.
         """
-        request = model, execution, adapter
-        if self._request != request:
+        key = model, execution, adapter
+        if self._loaded != key:
             self.release()
-            self._sampler, self._request = _load(model, execution, adapter, note), request
+            self._sampler, self._loaded = _load(model, execution, adapter, note), key
         assert self._sampler
         try:
             yield self._sampler
@@ -70,7 +71,7 @@ class LoadedEngine:
 def open_sampler(
     model: ResolvedModel, execution: Execution, adapter: Path | None = None, note: Callable[[str], None] = log.info
 ) -> contextlib.AbstractContextManager[Sampler]:
-    """The model in an engine, as `LoadedEngine.open` gives it; the engine is closed at the end of the block."""
+    """Load a model as `LoadedEngine.open` does, and close the engine at the end of the block."""
     return LoadedEngine(keep=False).open(model, execution, adapter, note)
 
 
@@ -78,7 +79,7 @@ def _load(model: ResolvedModel, execution: Execution, adapter: Path | None, note
     engine = choose(execution).engine
     if engine == "openai" and adapter is not None:
         engine = choose_local(execution).engine
-        log.warning("the server has no adapter of the student, which %s samples on this machine", engine)
+        log.warning("the server has no adapter of the student, so %s samples it on this machine", engine)
     if engine == "vllm":
         note("vLLM is starting, which takes from seconds to minutes")
         from .vllm_engine import VllmSampler

@@ -1,6 +1,6 @@
 """The seeded draw that all engines share, so that a completion depends on its seed and not on its engine or batch.
 
-Every completion has a counter-based stream of uniform numbers, one per token. Token number `step` is the one at that
+Every completion has a counter-based stream of uniform numbers, one for each token. The number selects the token at that
 point of the cumulative distribution, after temperature and top-k. Engines whose logits agree sample the same tokens.
 """
 
@@ -16,10 +16,10 @@ def uniforms(seed: int, n: int) -> np.ndarray:
 
 
 def draw(logits_BV: torch.Tensor, uniform_B1: torch.Tensor, temperature: float, top_k: int) -> torch.Tensor:
-    """The token (B, 1) each row draws; `top_k` 0 keeps the whole vocabulary.
+    """Draw one token (B, 1) for each row of logits; `top_k` 0 keeps the whole vocabulary.
 
-    Candidates stand in order of their probability, so logits that differ in the last bits draw the same token but at
-    the edges between two.
+    Candidates are ordered by probability. Logits that differ in their last bits therefore draw the same token, unless
+    the number falls on the border between two.
     """
     k = min(top_k or logits_BV.shape[1], logits_BV.shape[1])
     logits_BK, ids_BK = logits_BV.float().topk(k)
@@ -30,5 +30,5 @@ def draw(logits_BV: torch.Tensor, uniform_B1: torch.Tensor, temperature: float, 
 
 
 def drawn_on(device: torch.device) -> torch.device:
-    """Where the uniform numbers, which are float64, are kept for a model on `device`: Apple's GPUs have none."""
+    """The device of the uniform numbers for a model on `device`. They are float64, which Apple's GPUs do not have."""
     return torch.device("cpu") if device.type == "mps" else device

@@ -1,4 +1,4 @@
-"""Requests to a server of the OpenAI kind: bounded, tried again where that may help, answers checked."""
+"""The client of an OpenAI-compatible server: bounded requests, retries where they may help, checked answers."""
 
 from __future__ import annotations
 
@@ -15,42 +15,41 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config.execution import ServerOptions
 from ..config.secrets import redact, server_key
-from ..errors import ConfigError, EngineError
-from .async_loop import Tell
+from ..errors import BUSY, ConfigError, EngineError
+from .async_loop import Note
 
-MAX_BYTES = 2**25  # of an answer: a hundred times what a long completion takes
-FIRST_WAIT = 1.0  # seconds before the second try, doubled before each further one
-LONGEST_WAIT = 60.0
+MAX_BYTES = 2**25  # of an answer: a hundred times the size of a long completion
+FIRST_WAIT = 1.0  # seconds before the second try; doubled before each further one
+LONGEST_WAIT = 60.0  # seconds
 CONNECT_SECONDS = 20.0
-BUSY = 429
 
-M = TypeVar("M", bound="Said")
-_jitter = random.Random()  # not the shared generator, whose numbers may be somebody's seeded ones
+M = TypeVar("M", bound="ServerMessage")
+_jitter = random.Random()  # not the shared generator, which other code may have seeded
 
 
-class Said(BaseModel):
-    """What a server says; fields that nobody reads may be anything."""
+class ServerMessage(BaseModel):
+    """A message from a server. Fields that are not declared may be anything."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
 
 class Refused(EngineError):
-    """The server understood a request, and will not do it."""
+    """The server understood the request and will not do it."""
 
     transient = False
 
 
-class _Trouble(Exception):
-    """A try failed, but another may not; `wait` is what the server asked for, in seconds."""
+class _FailedTry(Exception):
+    """A try failed, but another may succeed. `wait` is the time that the server asked for, in seconds."""
 
-    def __init__(self, what: str, detail: str, wait: float = 0.0) -> None:
-        super().__init__(what)
+    def __init__(self, message: str, detail: str, wait: float = 0.0) -> None:
+        super().__init__(message)
         self.detail = detail
         self.wait = wait
 
 
 class Server:
-    """Requests to a server, tried again where that may help. Its key appears in nothing but the requests."""
+    """A connection to a server, with retries where they may help. The server's key appears in its requests only."""
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
@@ -61,7 +60,7 @@ class Server:
             raise ConfigError(f"execution.server.url: {options.url} is no URL ({e})") from None
         self.client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
-            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # there is one for the whole of a try
+            timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # `_try` limits a whole try
             limits=httpx.Limits(max_connections=options.concurrency),
         )
 
@@ -76,26 +75,28 @@ class Server:
     ) -> None:
         await self.close()
 
-    async def ask(self, path: str, shape: type[M], body: dict[str, Any] | None = None, tell: Tell | None = None) -> M:
-        """The answer to a POST of `body`, or to a GET if there is none.
+    async def ask(self, path: str, answer: type[M], body: dict[str, Any] | None = None, note: Note | None = None) -> M:
+        """POST `body`, or GET if there is none, and read the answer as a message of type `answer`.
+
+        `note` is called with a line for the user when a try failed and another one follows.
 
         Raises:
-            EngineError: every try failed, the request was refused, or the answer is not what was asked for.
+            EngineError: every try failed, the server refused the request, or the answer cannot be read.
         """
         attempt = 0
         while True:
             attempt += 1
             try:
-                return shape.model_validate_json(await self._try(path, body))
+                return answer.model_validate_json(await self._try(path, body))
             except ValidationError as e:
                 raise EngineError(f"{self} gave an answer that cannot be read: {_explain(e)}") from None
-            except _Trouble as trouble:
+            except _FailedTry as failure:
                 if attempt > self.options.retries:
                     tries = f" ({attempt} tries)" if attempt > 1 else ""
-                    raise EngineError(self.safe(f"{self} {trouble}{tries}: {trouble.detail}")) from None
-                if tell:
-                    tell(f"{self} {trouble}: trying again (execution.server.retries)")
-                await asyncio.sleep(max(_backoff(attempt), min(trouble.wait, LONGEST_WAIT)))
+                    raise EngineError(self.safe(f"{self} {failure}{tries}: {failure.detail}")) from None
+                if note:
+                    note(f"{self} {failure}: trying again (execution.server.retries)")
+                await asyncio.sleep(max(_backoff(attempt), min(failure.wait, LONGEST_WAIT)))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -108,37 +109,37 @@ class Server:
             async with asyncio.timeout(limit), self.client.stream(method, self.url.join(path), json=body) as response:
                 content = await self._read(response)
         except TimeoutError:
-            raise _Trouble("gave no answer in time", f"execution.server.timeout_seconds is {limit:g}") from None
+            raise _FailedTry("gave no answer in time", f"execution.server.timeout_seconds is {limit:g}") from None
         except httpx.RequestError as e:
-            raise _Trouble("cannot be reached", f"{type(e).__name__} {e}") from None
+            raise _FailedTry("cannot be reached", f"{type(e).__name__} {e}") from None
         status = response.status_code
         if status == BUSY or status >= 500:
             wait = _retry_after(response.headers.get("Retry-After", ""))
-            raise _Trouble(f"answered with status {status}", _message(content), wait)
+            raise _FailedTry(f"answered with status {status}", _message(content), wait)
         if status != 200:
             raise Refused(self.safe(f"{self} answered with status {status}: {_message(content)}"))
         return content
 
     async def _read(self, response: httpx.Response) -> bytes:
         content = bytearray()
-        async for part in response.aiter_bytes():
-            content += part
+        async for chunk in response.aiter_bytes():
+            content += chunk
             if len(content) > MAX_BYTES:
                 raise EngineError(f"{self} gave an answer of more than {MAX_BYTES} bytes")
         return bytes(content)
 
     def safe(self, text: str) -> str:
-        """`text` on one line of bounded length, without the key, should the server quote it."""
+        """`text` on one line of at most 500 characters, without the key, which the server may quote."""
         return "".join(c if c.isprintable() else " " for c in redact(text))[:500]
 
 
 def _backoff(attempt: int) -> float:
-    """Seconds after the try of that number, drawn so that requests that failed together do not return together."""
+    """Seconds to wait after this try, with jitter, so that requests that failed together do not return together."""
     return min(FIRST_WAIT * 2.0 ** (attempt - 1), LONGEST_WAIT) * _jitter.uniform(0.5, 1.0)
 
 
 def _retry_after(header: str) -> float:
-    """Seconds that a Retry-After header asks for, as a number or until a date."""
+    """The seconds that a Retry-After header asks for; it is a number or a date."""
     try:
         return float(header)
     except ValueError:
@@ -150,7 +151,7 @@ def _retry_after(header: str) -> float:
 
 
 def _message(content: bytes) -> str:
-    """The words of an error, in OpenAI's form or any other."""
+    """The text of an error, in OpenAI's form or any other."""
     try:
         return str(json.loads(content)["error"]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -158,6 +159,6 @@ def _message(content: bytes) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first thing that is wrong with an answer, without quoting it."""
+    """The first mistake in an answer, without quoting the answer."""
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']:.200}"

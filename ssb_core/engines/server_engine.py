@@ -1,9 +1,9 @@
-"""Sampling with an OpenAI-compatible completions server that somebody runs already, such as ``vllm serve``.
+"""Sampling with a running OpenAI-compatible completions server, such as ``vllm serve``.
 
-Prompts travel as token ids, and ids come back where the server returns them, as vLLM does. From others comes text,
-which has to be encoded again: the one departure from tokens in, tokens out, and the user is told. Where a completion
-ends is decided here, by the model's own end-of-turn tokens. What a server says is checked before it is believed, but
-for one thing that no server can prove: that the weights behind the name are those of this run.
+Prompts are sent as token ids. vLLM returns token ids too; other servers return text, which is encoded again: this is
+the one departure from tokens in, tokens out, and the user gets a note. The model's own end-of-turn tokens decide here
+where a completion ends. Every answer is checked, with one exception that no server can prove: that the weights behind
+the model's name are those of this run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..models import ResolvedModel
 from ..progress import Progress
 from ..prompts import stop_tokens
 from ..records import Completion
-from .async_loop import Loop, Tell
+from .async_loop import AsyncLoop, Note
 from .base import BaseSampler
 from .sampler import K, SampleRequest
 from .seeded_draw import uniforms
-from .server_client import Refused, Said, Server
+from .server_client import Refused, Server, ServerMessage
 
 REMEDY = (
     "remedy: start vLLM with VLLM_USE_V2_MODEL_RUNNER=0 and --logits-processors "
@@ -36,7 +36,7 @@ REMEDY = (
 
 
 class ServerSampler(BaseSampler):
-    """`Sampler` over a completions server; requests of several groups are in flight at once."""
+    """`Sampler` over a completions server. Requests of several groups are in flight at once."""
 
     def __init__(self, model: ResolvedModel, execution: Execution) -> None:
         """Find the model on the server.
@@ -51,9 +51,9 @@ class ServerSampler(BaseSampler):
         self.limit = self.card.max_model_len or self.context
         self.server = Server(self.options)
         self.limited_by = f"{self.server}: serve it with --max-model-len {self.context}, or lower max_new_tokens"
-        self.loop = Loop("completions server")
-        self.told: set[str] = set()
-        # Encoding text without special tokens changes the tokenizer, which the caller's thread uses meanwhile.
+        self.loop = AsyncLoop("completions server")
+        self.notes: set[str] = set()
+        # Encoding text without special tokens changes the tokenizer, and the caller's thread uses the other one.
         self.encoder: Any = models.load_tokenizer(model)
         self.encoded_again = False
 
@@ -65,32 +65,32 @@ class ServerSampler(BaseSampler):
     def sample(
         self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        async def complete(request: SampleRequest, tell: Tell) -> Completion:
-            def once(text: str) -> None:
-                if text not in self.told:
-                    self.told.add(text)
-                    tell(text)
+        async def complete_one(request: SampleRequest, note: Note) -> Completion:
+            def note_once(text: str) -> None:
+                if text not in self.notes:
+                    self.notes.add(text)
+                    note(text)
 
             if decoding.temperature and not self.seeded_draw:
-                once(f"{self.server} draws by itself: not the completions that other engines would draw")
+                note_once(f"{self.server} draws by itself: not the completions that other engines would draw")
             body = request_body(self.card.id, request, decoding, self.stop_ids, self.seeded_draw)
-            answer = await self.server.ask("completions", Answer, body, once)
+            answer = await self.server.ask("completions", Answer, body, note_once)
             try:
-                return self._completion(answer.choices[0], request, decoding, once)
+                return self._completion(answer.choices[0], request, decoding, note_once)
             except ValueError as e:
                 raise EngineError(f"{self.server} {e}") from None
 
-        return self.loop.sample(groups, complete, self.options.concurrency, progress)
+        return self.loop.sample(groups, complete_one, self.options.concurrency, progress)
 
     def close(self) -> None:
         self.loop.run(self.server.close())
         self.loop.close()
 
-    def _completion(self, choice: Choice, request: SampleRequest, decoding: Decoding, tell: Tell) -> Completion:
+    def _completion(self, choice: Choice, request: SampleRequest, decoding: Decoding, note: Note) -> Completion:
         if choice.prompt_token_ids not in (None, request.prompt_ids):
             raise ValueError("changed the prompt it was sent: it must take token ids as they are")
         if choice.token_ids is None:
-            tell(f"{self.server} returns text only, which is encoded again: tokens may differ from those sampled")
+            note(f"{self.server} returns text only, which is encoded again: tokens may differ from those sampled")
             ids = self._encoded_again(choice)
         else:
             ids = self._checked(choice.token_ids, choice.finish_reason, decoding.max_new_tokens)
@@ -98,41 +98,42 @@ class ServerSampler(BaseSampler):
         return Completion(ids, self.tokenizer.decode(ids, skip_special_tokens=True), reason)
 
     def _encoded_again(self, choice: Choice) -> tuple[int, ...]:
-        """The ids of a text, in which nothing stands for a special token, and of the end of the turn if it ended."""
+        """Encode the text, without special tokens, and append an end-of-turn token if the completion stopped."""
         self.encoded_again = True
         ids = self.encoder.encode(choice.text, add_special_tokens=False, split_special_tokens=True)
         return (*ids, self._end_of_turn()) if choice.finish_reason == "stop" else tuple(ids)
 
     def _end_of_turn(self) -> int:
-        """The token that ends a turn, where there are several."""
-        likely = (stop_tokens.closing_id(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
-        found: int = next(token for token in likely if token in self.stop_ids)
-        return found
+        """The most likely one of the end-of-turn tokens: the chat template's, else the tokenizer's."""
+        candidates = (stop_tokens.closing_id(self.tokenizer), self.tokenizer.eos_token_id, *self.stop_ids)
+        token: int = next(token for token in candidates if token in self.stop_ids)
+        return token
 
-    def _checked(self, ids: tuple[int, ...], finish_reason: str, wanted: int) -> tuple[int, ...]:
-        """`ids` up to the first end-of-turn token.
+    def _checked(self, ids: tuple[int, ...], finish_reason: str, cap: int) -> tuple[int, ...]:
+        """Check sampled ids, and cut them off after the first end-of-turn token. `cap` is `max_new_tokens`.
 
         Raises:
-            ValueError: this model cannot have sampled them as it was asked to; the message goes on from "the server".
+            ValueError: this model cannot have sampled these ids; the message continues "the server at ...".
         """
         if bad := [i for i in ids if not 0 <= i < self.vocabulary]:
             raise ValueError(f"returned token {bad[0]}, but this model's vocabulary ends before {self.vocabulary}")
         end = next((n for n, token in enumerate(ids, 1) if token in self.stop_ids), None)
         if end is None and finish_reason == "stop":
             raise ValueError(f"ended a turn with none of this model's tokens for that {self.stop_ids}: {ids[-1:]}")
-        if end is None and len(ids) != wanted:
-            raise ValueError(f"cut a completion at {len(ids)} tokens, not at {wanted} as it was asked to")
+        if end is None and len(ids) != cap:
+            raise ValueError(f"cut a completion at {len(ids)} tokens, not at {cap} as it was asked to")
         return ids[:end]
 
 
 def served(options: ServerOptions) -> tuple[Card, bool]:
-    """The model to ask for, as the server describes it, and whether the server has the seeded draw, if that is wanted.
+    """Find the model on the server, and whether the server has the seeded draw.
 
-    The model is the one configured, or the only one that is no adapter.
+    The model is the configured one, or the only one that is no adapter. If `seeded_draw` is set to false the server is
+    not asked for it.
 
     Raises:
-        ConfigError: the server cannot be reached, refuses the key, does not serve the model (or several, of which none
-            is configured), or was started without the logits processor that ``seeded_draw`` needs.
+        ConfigError: the server cannot be reached, refuses the key, does not serve the model, serves several models
+            while none is configured, or lacks the logits processor that `seeded_draw` requires.
     """
 
     async def find() -> tuple[Card, bool]:
@@ -143,7 +144,7 @@ def served(options: ServerOptions) -> tuple[Card, bool]:
                 raise ConfigError(f"execution.server.seeded_draw is set, but {server} does not draw by it\n  {REMEDY}")
             return card, drawn
 
-    with Loop("completions server") as loop:
+    with AsyncLoop("completions server") as loop:
         try:
             return loop.run(find())
         except EngineError as e:
@@ -154,10 +155,10 @@ def served(options: ServerOptions) -> tuple[Card, bool]:
 
 
 def check(options: ServerOptions) -> None:
-    """Find out before any work whether the server can be used, with a single try of a minute at most.
+    """Check before any work that the server can be used, with a single try of a minute at most.
 
     Raises:
-        ConfigError: it cannot (see `served`).
+        ConfigError: the server cannot be used (see `served`).
     """
     limit = min(options.timeout_seconds, 60.0)
     served(options.model_copy(update={"retries": 0, "timeout_seconds": limit}))
@@ -166,7 +167,7 @@ def check(options: ServerOptions) -> None:
 def request_body(
     name: str, request: SampleRequest, decoding: Decoding, stop_ids: Sequence[int], seeded_draw: bool
 ) -> dict[str, Any]:
-    """One request. Whatever a server would else take from the model's suggestions for chatting is named neutrally."""
+    """The body of one request. It neutralises every setting that a server would take from the model's suggestions."""
     body: dict[str, Any] = {
         "model": name,
         "prompt": list(request.prompt_ids),
@@ -182,12 +183,12 @@ def request_body(
     if decoding.temperature == 0:
         return body
     if seeded_draw:
-        drawn = [request.seed, decoding.temperature, decoding.top_k]
-        return body | {"temperature": 0.0, "vllm_xargs": {"ssb": drawn}}
+        settings = [request.seed, decoding.temperature, decoding.top_k]
+        return body | {"temperature": 0.0, "vllm_xargs": {"ssb": settings}}
     return body | {"seed": request.seed}
 
 
-class Card(Said):
+class Card(ServerMessage):
     """A served model. Adapters have a `parent`."""
 
     id: str
@@ -195,14 +196,14 @@ class Card(Said):
     max_model_len: int | None = None
 
 
-class Cards(Said):
-    """The list of models."""
+class Cards(ServerMessage):
+    """The list of served models."""
 
     data: tuple[Card, ...]
 
 
-class Choice(Said):
-    """A completion. The ids are an extension; servers without it leave them out."""
+class Choice(ServerMessage):
+    """A completion. The token ids are an extension of the API, which some servers do not have."""
 
     finish_reason: Literal["stop", "length"]
     text: str = ""
@@ -210,31 +211,31 @@ class Choice(Said):
     prompt_token_ids: tuple[int, ...] | None = None
 
 
-class Answer(Said):
-    """The answer to a request, which asks for one completion."""
+class Answer(ServerMessage):
+    """The answer to a request for one completion."""
 
     choices: tuple[Choice, ...] = Field(min_length=1, max_length=1)
 
 
 def _pick(cards: Sequence[Card], server: Server) -> Card:
-    """The card of the model to ask for."""
+    """The card of the configured model, or of the only one that is no adapter."""
     name, bases = server.options.model, [card for card in cards if card.parent is None]
-    found = [card for card in cards if card.id == name] if name else bases
-    if len(found) == 1:
-        return found[0]
+    candidates = [card for card in cards if card.id == name] if name else bases
+    if len(candidates) == 1:
+        return candidates[0]
     offer = ", ".join(card.id for card in bases) or "none"
-    wanted = f"does not serve execution.server.model {name!r}" if name else "serves no model, or more than one"
+    problem = f"does not serve execution.server.model {name!r}" if name else "serves no model, or more than one"
     raise ConfigError(
-        server.safe(f"{server} {wanted} (it serves: {offer})")
+        server.safe(f"{server} {problem} (it serves: {offer})")
         + "\n  remedy: set execution.server.model to the name under which it serves the model of this run"
     )
 
 
 async def _has_seeded_draw(server: Server, card: Card) -> bool:
-    """Draw one of two nearly equal tokens with a low and a high number; greedy sampling would not tell them apart."""
-    first = {uniforms(seed, 1)[0] < 0.5: seed for seed in range(64)}
+    """Whether a low and a high number draw different ones of two nearly equal tokens, as greedy sampling would not."""
+    seeds = {uniforms(seed, 1)[0] < 0.5: seed for seed in range(64)}
     flat = Decoding(temperature=1e6, top_k=2, max_new_tokens=1)
-    bodies = [request_body(card.id, SampleRequest((0,), seed), flat, (), True) for seed in first.values()]
+    bodies = [request_body(card.id, SampleRequest((0,), seed), flat, (), True) for seed in seeds.values()]
     try:
         answers = [await server.ask("completions", Answer, body) for body in bodies]
     except Refused:  # it knows no such parameter

@@ -1,6 +1,6 @@
-"""Sampling with plain transformers: batches of like length, left-padded, one random stream per row (see `draw`).
+"""Sampling with plain transformers: left-padded batches of similar length, one random stream per row (see `draw`).
 
-A row's completion does not depend on which rows share its batch, so a batch that does not fit into memory is halved.
+A row's completion does not depend on the other rows of its batch, so a batch that does not fit into memory is halved.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .cpu_attention import group_heads
 from .sampler import K, SampleRequest
 from .seeded_draw import draw, drawn_on, uniforms
 
-WORTH_SHRINKING = 8  # rows
+MIN_SHRINKING_ROWS = 8  # a smaller batch is decoded to its end: taking rows out would gain nothing
 
 
 class TransformersSampler(BaseSampler):
@@ -40,7 +40,7 @@ class TransformersSampler(BaseSampler):
             self.model = self.model.merge_and_unload()
         group_heads(self.model)
         self.batch_size = execution.batch_size
-        # Penalties that a model suggests for chatting would change what is sampled behind the configuration's back.
+        # A model's suggestions for chatting, such as penalties, would change what is sampled without being configured.
         self.model.generation_config = GenerationConfig()
 
     @property
@@ -60,20 +60,20 @@ class TransformersSampler(BaseSampler):
 
     def _sample(self, requests: Sequence[SampleRequest], decoding: Decoding, progress: Progress) -> list[Completion]:
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         while order:
             batch = order[: self.batch_size]
             try:
-                found |= zip(batch, self._generate([requests[i] for i in batch], decoding), strict=True)
+                completions |= zip(batch, self._generate([requests[i] for i in batch], decoding), strict=True)
             except (RuntimeError, MemoryError) as e:
                 self._halve(len(batch), e, progress)
                 continue
             del order[: len(batch)]
             progress.advance(len(batch))
-        return [found[i] for i in range(len(requests))]
+        return [completions[i] for i in range(len(requests))]
 
     def _halve(self, tried: int, error: RuntimeError | MemoryError, progress: Progress) -> None:
-        """Go on with half the batch after one of `tried` sequences ran out of memory."""
+        """Halve the batch size after a batch of `tried` sequences ran out of memory."""
         if not out_of_memory(error):
             raise error
         if tried == 1:
@@ -87,25 +87,26 @@ class TransformersSampler(BaseSampler):
 
     @torch.inference_mode()
     def _generate(self, requests: list[SampleRequest], decoding: Decoding) -> list[Completion]:
-        """Decode all; rows that have ended are taken out of the batch whenever they are a quarter of it."""
+        """Decode all requests. Rows that have ended leave the batch whenever they are a quarter of it."""
         inputs = self.tokenizer.pad({"input_ids": [list(r.prompt_ids) for r in requests]}, return_tensors="pt")
         ids_BS, mask_BS = (inputs[name].to(self.model.device) for name in ("input_ids", "attention_mask"))
         width, cache = ids_BS.shape[1], self._prefilled(ids_BS[:, :-1], mask_BS[:, :-1], requests)
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         rows = list(range(len(requests)))
         while rows:
             ids_BS, cache = self._decode(ids_BS, mask_BS, cache, [requests[i] for i in rows], decoding, width)
             ended_B = self._ended(ids_BS[:, width:]) | (ids_BS.shape[1] == width + decoding.max_new_tokens)
-            found |= {rows[i]: self._completion(ids_BS[i, width:].tolist()) for i in ended_B.nonzero()[:, 0].tolist()}
-            left_R = (~ended_B).nonzero()[:, 0]
-            rows = [rows[i] for i in left_R.tolist()]
-            cache.batch_select_indices(left_R)
-            ids_BS = ids_BS[left_R]
-            mask_BS = torch.nn.functional.pad(mask_BS[left_R], (0, ids_BS.shape[1] - mask_BS.shape[1]), value=1)
-        return [found[i] for i in range(len(requests))]
+            for i in ended_B.nonzero()[:, 0].tolist():
+                completions[rows[i]] = self._completion(ids_BS[i, width:].tolist())
+            running_R = (~ended_B).nonzero()[:, 0]
+            rows = [rows[i] for i in running_R.tolist()]
+            cache.batch_select_indices(running_R)
+            ids_BS = ids_BS[running_R]
+            mask_BS = torch.nn.functional.pad(mask_BS[running_R], (0, ids_BS.shape[1] - mask_BS.shape[1]), value=1)
+        return [completions[i] for i in range(len(requests))]
 
     def _prefilled(self, ids_BS: torch.Tensor, mask_BS: torch.Tensor, requests: Sequence[SampleRequest]) -> Any:
-        """The cache of all rows; a prompt that several rows share is computed once."""
+        """The key-value cache of all rows. A prompt that several rows share is computed once."""
         row_of: dict[tuple[int, ...], int] = {}
         for row, request in enumerate(requests):
             row_of.setdefault(request.prompt_ids, row)
@@ -129,14 +130,14 @@ class TransformersSampler(BaseSampler):
         decoding: Decoding,
         width: int,
     ) -> tuple[torch.Tensor, Any]:
-        """Go on until a quarter of the rows has ended; the longer rows, and the cache behind them."""
+        """Decode until a quarter of the rows has ended. Returns the longer ids (B, S) and their cache."""
         draw = [] if decoding.temperature == 0 else [SeededDraw([r.seed for r in requests], decoding, width)]
         out = self.model.generate(
             input_ids=ids_BS,
             attention_mask=mask_BS,
             past_key_values=cache,
             generation_config=GenerationConfig(
-                do_sample=False,  # the draw leaves one candidate
+                do_sample=False,  # the seeded draw leaves one candidate
                 max_length=width + decoding.max_new_tokens,
                 eos_token_id=list(self.stop_ids),
                 pad_token_id=self.tokenizer.pad_token_id,
@@ -148,12 +149,12 @@ class TransformersSampler(BaseSampler):
         return out.sequences, out.past_key_values
 
     def _enough_ended(self, width: int, ids_BS: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Whether to stop all rows: one in four has ended, and there are enough for that to matter."""
+        """(B,) whether to stop all rows: one in four has ended, and the batch is large enough to shrink."""
         ended_B = self._ended(ids_BS[:, width:])
-        return torch.full_like(ended_B, len(ended_B) >= WORTH_SHRINKING and 4 * int(ended_B.sum()) >= len(ended_B))
+        return torch.full_like(ended_B, len(ended_B) >= MIN_SHRINKING_ROWS and 4 * int(ended_B.sum()) >= len(ended_B))
 
     def _ended(self, ids_BS: torch.Tensor) -> torch.Tensor:
-        """(B,) whether a row holds an end of turn."""
+        """(B,) whether a row contains an end-of-turn token."""
         return torch.isin(ids_BS, torch.tensor(self.stop_ids, device=ids_BS.device)).any(1)
 
     def _completion(self, row: list[int]) -> Completion:
@@ -164,7 +165,7 @@ class TransformersSampler(BaseSampler):
 
 
 class SeededDraw(LogitsProcessor):
-    """Leaves, in every row, only the token its own seeded stream draws (temperature and top-k applied)."""
+    """Leaves in every row only the token that its own seeded stream draws, with temperature and top-k applied."""
 
     def __init__(self, seeds: Sequence[int], decoding: Decoding, prompt_width: int) -> None:
         self.uniform_BS = torch.from_numpy(np.stack([uniforms(s, decoding.max_new_tokens) for s in seeds]))

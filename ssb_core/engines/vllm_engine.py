@@ -1,8 +1,8 @@
-"""Sampling with vLLM: continuous batching over several shards at once, prompts shared by prefix caching.
+"""Sampling with vLLM: continuous batching over several shards at once, with prefix caching of shared prompts.
 
-vLLM's own draw cannot be seeded for each request on a CPU, and is slow where it can. Here the engine is greedy, and a
-logits processor leaves each row the token that its own stream draws (see `draw`): the same streams as in the other
-engine, so that a run begun with one goes on with the other. vLLM sees token ids only, never a tokenizer.
+vLLM cannot seed its draw for each request on a CPU, and is slow at it elsewhere. Here vLLM samples greedily, and a
+logits processor leaves each row only the token that its own stream draws (see `draw`). The streams are those of the
+other engines, so a run that one engine began can continue with another. vLLM gets token ids only, never a tokenizer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ..errors import ConfigError, EngineError
 from ..models import ResolvedModel
 from ..progress import Progress
 from ..records import Completion
-from .async_loop import Loop, Tell
+from .async_loop import AsyncLoop, Note
 from .base import BaseSampler
 from .sampler import K, SampleRequest
 from .seeded_draw import draw, uniforms
 
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # read when vLLM is imported
-os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use here, and does not survive a fork
-os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # which, the default on CUDA, takes no processor like ours
+os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # torch may be in use, and it does not survive a fork
+os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # V2, the default on CUDA, takes no processor like ours
 
 import vllm
 from vllm import SamplingParams
@@ -51,7 +51,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.sample.logits_processor import LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-LORA_RANKS: tuple[int, ...] = get_args(MaxLoRARanks)  # there are kernels for these; others go into the next larger one
+LORA_RANKS: tuple[int, ...] = get_args(MaxLoRARanks)
+"""The ranks that vLLM has kernels for. An adapter of another rank uses the next larger one."""
 
 
 class VllmSampler(BaseSampler):
@@ -59,7 +60,7 @@ class VllmSampler(BaseSampler):
 
     def __init__(self, model: ResolvedModel, execution: Execution, adapter: Path | None) -> None:
         super().__init__(model)
-        self.loop = Loop("vllm")
+        self.loop = AsyncLoop("vllm")
         with contextlib.ExitStack() as until_loaded:
             if adapter and execution.vllm.merges_adapters(models.pick_device(execution.device)):  # see `_merged`
                 model, adapter = until_loaded.enter_context(_merged(model, adapter)), None
@@ -78,30 +79,30 @@ class VllmSampler(BaseSampler):
     def sample(
         self, groups: Iterable[tuple[K, Sequence[SampleRequest]]], decoding: Decoding, progress: Progress
     ) -> Iterator[tuple[K, list[Completion]]]:
-        async def complete(request: SampleRequest, tell: Tell) -> Completion:
+        async def complete_one(request: SampleRequest, note: Note) -> Completion:
             prompt = tokens_input(list(request.prompt_ids))
             params = sampling_params(request.seed, decoding, self.stop_ids)
             try:
                 outputs = self.engine.generate(prompt, params, str(next(self.names)), lora_request=self.adapter)
                 async for output in outputs:
-                    (done,) = output.outputs
+                    (result,) = output.outputs
             except VLLMServerError as e:
-                raise EngineError(f"vLLM failed ({type(e).__name__}); its own log says why") from e
-            ids = tuple(done.token_ids)
+                raise EngineError(f"vLLM failed ({type(e).__name__}); see its own log") from e
+            ids = tuple(result.token_ids)
             if ids[-1] not in self.stop_ids and len(ids) != decoding.max_new_tokens:
                 raise EngineError(f"vLLM cut a completion at {len(ids)} tokens, not at {decoding.max_new_tokens}")
             text = self.tokenizer.decode(ids, skip_special_tokens=True)
             return Completion(ids, text, "stop" if ids[-1] in self.stop_ids else "length")
 
-        return self.loop.sample(groups, complete, self.in_flight, progress)
+        return self.loop.sample(groups, complete_one, self.in_flight, progress)
 
     def close(self) -> None:
-        self.loop.close()  # before the engine, whose end its tasks would report as an error
+        self.loop.close()  # before the engine: running tasks would report its end as an error
         self.engine.shutdown()
 
 
 def _limiter(execution: Execution) -> str:
-    """What decides how many tokens vLLM takes, and what to do about it."""
+    """The setting or cause that limits how many tokens vLLM takes, and the remedy."""
     if execution.vllm.max_model_len is not None:
         return "execution.vllm.max_model_len: raise it, or leave it out"
     return (
@@ -112,10 +113,10 @@ def _limiter(execution: Execution) -> str:
 
 @contextlib.contextmanager
 def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
-    """The student as a model of its own, there until the engine has loaded it.
+    """The student as a model of its own in a temporary folder, until the engine has loaded it.
 
-    So it is on a CPU, where vLLM's LoRA copies the adapter for every token. It is computed with in float32: rounded to
-    16 bits, the sum of weights and adapter is another student.
+    On a CPU this is needed because vLLM's LoRA copies the adapter for every token. The dtype is float32: rounded to 16
+    bits, the sum of weights and adapter would be another student.
     """
     with tempfile.TemporaryDirectory(prefix="ssb-student-") as folder:
         models.load_merged(model, adapter).save_pretrained(folder)
@@ -127,12 +128,12 @@ async def _start(arguments: AsyncEngineArgs) -> AsyncLLM:
 
 
 def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None) -> AsyncEngineArgs:
-    """What vLLM is started with: the model as it is, none of its suggestions for sampling, no tokenizer."""
+    """The arguments of vLLM: the model without its suggestions for sampling, and no tokenizer."""
     options = execution.vllm.model_dump(exclude={"kv_cache_gib", "adapters"}, exclude_none=True)
-    options.setdefault("max_model_len", -1)  # as much of the model's context as the cache has room for
+    options.setdefault("max_model_len", -1)  # as much of the model's context as the cache can hold
     cache = execution.vllm.kv_cache_gib
     if cache is None and models.pick_device(execution.device) == "cpu":
-        cache = 4.0  # by itself vLLM would ask for nearly all memory, as if it were a GPU's
+        cache = 4.0  # by default vLLM would take nearly all memory, as it does on a GPU
     if cache is not None:
         options["kv_cache_memory_bytes"] = int(cache * 2**30)
     if adapter is not None:
@@ -149,7 +150,7 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
         revision=model.revision,
         hf_token=hub_token(),
         dtype=model.dtype,
-        load_format="safetensors",  # else it takes pickles where there are none, and Mistral's own file before them
+        load_format="safetensors",  # else vLLM reads pickles if there are none, and prefers Mistral's own file
         skip_tokenizer_init=True,
         generation_config="vllm",
         enable_prefix_caching=True,
@@ -160,11 +161,11 @@ def engine_args(model: ResolvedModel, execution: Execution, adapter: Path | None
 
 
 def sampling_params(seed: int, decoding: Decoding, stop_ids: Sequence[int]) -> SamplingParams:
-    """Greedy for vLLM; what the seeded draw needs to know travels beside."""
+    """Greedy sampling for vLLM, with the settings of the seeded draw in `extra_args`."""
     return SamplingParams(
         temperature=0.0,
         max_tokens=decoding.max_new_tokens,
-        ignore_eos=True,  # the stop tokens below are all there are, in either engine
+        ignore_eos=True,  # the stop tokens below are the only ones, as in the other engines
         stop_token_ids=list(stop_ids),
         detokenize=False,
         output_kind=RequestOutputKind.FINAL_ONLY,
@@ -174,7 +175,7 @@ def sampling_params(seed: int, decoding: Decoding, stop_ids: Sequence[int]) -> S
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One sequence of the running batch: how its tokens are drawn, and those it has so far (vLLM's own list)."""
+    """One sequence of the running batch: the settings of its draw, and the tokens so far (vLLM's own list)."""
 
     uniform_S: np.ndarray
     temperature: float
@@ -190,7 +191,7 @@ class _Row:
 
 
 class SeededDraw(LogitsProcessor):
-    """Makes the token that each sequence's own stream draws the greedy one."""
+    """Makes the token that each sequence's own stream draws the greedy choice."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         self.device = device
@@ -198,11 +199,11 @@ class SeededDraw(LogitsProcessor):
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
-        """Refuse what a client of a server with this processor may send in place of seed, temperature and top-k."""
-        asked = (sampling_params.extra_args or {}).get("ssb")
-        if asked is None:
+        """Refuse bad values for seed, temperature and top-k, which clients of a server with this processor may send."""
+        settings = (sampling_params.extra_args or {}).get("ssb")
+        if settings is None:
             return
-        match asked:
+        match settings:
             case [int(seed), int() | float() as temperature, int(top_k)]:
                 usable = 0 <= seed < 2**63 and 0 < temperature < 1e9 and 0 <= top_k < 2**31
             case _:
@@ -217,10 +218,10 @@ class SeededDraw(LogitsProcessor):
         process_dict_updates(self.rows, batch_update, _Row.of)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        alike: dict[tuple[float, int], list[int]] = defaultdict(list)
+        groups: dict[tuple[float, int], list[int]] = defaultdict(list)
         for index, row in self.rows.items():
-            alike[row.temperature, row.top_k].append(index)
-        for (temperature, top_k), indices in alike.items():
+            groups[row.temperature, row.top_k].append(index)
+        for (temperature, top_k), indices in groups.items():
             rows = [self.rows[i] for i in indices]
             uniform_B1 = torch.tensor([[r.uniform_S[len(r.sampled)]] for r in rows], device=self.device)
             index_B = torch.tensor(indices, device=self.device)

@@ -1,0 +1,1 @@
+"""The embedded model: its build script, and its weights in ``model/``."""

@@ -20,7 +20,7 @@ from ..store.audit import files_by_recipe
 from . import Run
 
 DAY = 86400.0
-LAST = (layout.RECIPE, layout.LOCK)  # they go with the last of a recipe's other files
+LAST = (layout.RECIPE, layout.LOCK)  # deleted only together with the last other file of a recipe
 LATELY = 600.0  # seconds within which a living holder renews its lock at a URL
 
 Place = tuple[str, str]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import StoreError
-from ..stages import BASELINES, Spec, evaluate, finished, rollouts, upstreams
+from ..stages import Spec, evaluate, finished, rollouts, upstreams
+from ..stages.directory import DirectorySpec
 from ..stages.execute import parts
 from ..stages.shards import shard_inputs
 from ..store import Store
@@ -70,7 +71,7 @@ def _shard_names(spec: Spec) -> list[str]:
     if isinstance(spec, evaluate.Spec):
         return [i.name for i in shard_inputs(spec.load_problem_set(), spec.execution.shard_size)]
     while not isinstance(spec, rollouts.Spec):
-        if spec.stage in ("distill", *BASELINES, "merge"):
+        if isinstance(spec, DirectorySpec):
             return []  # its result is one directory
         (spec,) = upstreams(spec)
     return [i.name for i in shard_inputs(spec.load_wave(), spec.execution.shard_size)]

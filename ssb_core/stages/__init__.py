@@ -7,10 +7,9 @@ is written last.
 
 from .execute import Outcome, delete, execute, finished, required, sources
 from .runtime import Input, Runtime, ShardMaker, ShardPlan, make_here
-from .spec import BASELINES, STAGES, Spec, lineage, stage_module, upstreams
+from .spec import STAGES, Spec, lineage, stage_module, upstreams
 
 __all__ = (
-    "BASELINES",
     "STAGES",
     "Input",
     "Outcome",

@@ -34,6 +34,7 @@ from .spec import Spec
 
 
 def main(arguments: list[str]) -> int:
+    """Run a job from a file, or serve jobs; returns the exit code."""
     if arguments[:1] == ["--serve"] and len(arguments) == 2:
         serve(Path(arguments[1]))
         return 0

@@ -28,10 +28,7 @@ def finished(spec: Spec, store: Store) -> Manifest | None:
     if manifest is None:
         return None
     upstream = (finished(u, store) for u in upstreams(spec))
-    if manifest.sources == tuple(m.key if m else "" for m in upstream):
-        return manifest
-    store.forget(manifest)  # it will be made again, perhaps by another process
-    return None
+    return manifest if manifest.sources == tuple(m.key if m else "" for m in upstream) else None
 
 
 def required(spec: Spec, store: Store) -> Manifest:

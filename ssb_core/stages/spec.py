@@ -13,13 +13,14 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from ..config.execution import Execution, StageName
 from ..config.frozen import Frozen
+from ..config.settings import Baseline
 from ..store import Recipe, digest
 
-BASELINES = ("sft", "rft", "ssb-no-wrong", "grpo")
+BASELINES = get_args(Baseline)
 STAGES = tuple(s.value for s in StageName)
 
 _kinds: dict[tuple[str, str], type[Spec]] = {}

@@ -214,10 +214,6 @@ class Store:
         for stage, recipe in {p.relative_to(self.root).parts[:2] for p in paths}:
             self._memory.manifests.pop((stage, recipe), None)
 
-    def forget(self, manifest: Manifest) -> None:
-        """Check a manifest again when it is looked up next, within `looking_once` too."""
-        self._memory.manifests.pop((manifest.stage, manifest.recipe), None)
-
     def manifest(self, recipe: Recipe, fingerprint: str) -> Manifest | None:
         """The manifest of a finished request, if every file that it lists has its size and every sidecar agrees."""
         return self.manifest_by_name(recipe.stage, recipe.hash, fingerprint)

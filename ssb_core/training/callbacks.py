@@ -1,4 +1,4 @@
-"""What listens to a training: progress, its speed, and the order of each epoch."""
+"""Callbacks of a training: its progress, its speed, and the order of each epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .order import Order
 
 
 class EpochOrder(TrainerCallback):
-    """Tells the order which epoch begins: transformers does not where several processes go on within one."""
+    """Sets the epoch of the order. transformers does not if several processes resume within an epoch."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -26,7 +26,7 @@ class EpochOrder(TrainerCallback):
 
 
 class Speed:
-    """Tokens and seconds of training, gone on with from `path` where a killed process left them."""
+    """Tokens and seconds of training, counted on from the numbers that a killed process left in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,7 +44,7 @@ class Speed:
 
 
 class Report(TrainerCallback):
-    """Tells of every step, under the name `label`, and keeps the speed beside every checkpoint."""
+    """Reports every step under the name `label`, and saves the speed beside every checkpoint."""
 
     def __init__(self, progress: Progress, label: str, speed: Speed) -> None:
         self.progress = progress

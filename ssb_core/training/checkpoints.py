@@ -1,6 +1,6 @@
-"""Checkpoints of training: one counts only with the checksums of all its files, which are written last.
+"""Checkpoints of a training. A checkpoint counts only with the checksums of its files, which are written last.
 
-A checkpoint holds the student, its optimiser and random states. A damaged one is set aside, and training goes on from
+It holds the student, the optimiser and the random states. A damaged checkpoint is set aside, and training goes on from
 the one before.
 """
 
@@ -18,12 +18,12 @@ from ..store import sha256_file, write_json
 log = logging.getLogger(__name__)
 
 SEAL = "checksums.json"
-ASIDE = "damaged-"  # in front of the name: transformers takes whatever begins with "checkpoint-" for one
+ASIDE = "damaged-"  # a prefix: transformers uses every folder whose name begins with "checkpoint-"
 
 
-def last(work: Path) -> Path | None:
+def last(work_dir: Path) -> Path | None:
     """The newest whole checkpoint in `work`; work ones are deleted, damaged ones set aside."""
-    for path in sorted(work.glob("checkpoint-*"), key=step, reverse=True):
+    for path in sorted(work_dir.glob("checkpoint-*"), key=step, reverse=True):
         if not (path / SEAL).exists():
             shutil.rmtree(path, ignore_errors=True)
         elif wrong := _difference(path):
@@ -36,17 +36,17 @@ def last(work: Path) -> Path | None:
 
 
 def step(checkpoint: Path | None) -> int:
-    """Optimiser steps that a checkpoint was written after."""
+    """The optimiser steps before a checkpoint; 0 without one."""
     return int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
 
 
 def seal(checkpoint: Path) -> None:
-    """Note the checksums of a finished checkpoint's files: from here on it counts."""
+    """Write the checksums of a finished checkpoint's files. From then on it counts."""
     write_json(checkpoint / SEAL, {p.name: sha256_file(p) for p in sorted(checkpoint.iterdir()) if p.is_file()})
 
 
 def _difference(checkpoint: Path) -> str | None:
-    """The first file of a checkpoint that is not what was written."""
+    """The first file of a checkpoint that differs from what was written."""
     try:
         sums = dict(json.loads((checkpoint / SEAL).read_bytes()))
         there = {p.name for p in checkpoint.iterdir() if p.is_file()} - {SEAL}
@@ -58,7 +58,7 @@ def _difference(checkpoint: Path) -> str | None:
 
 
 class Sealing:
-    """A `transformers.Trainer` whose checkpoints are sealed, and then given to `keep`."""
+    """A `transformers.Trainer` that seals its checkpoints, and then calls `keep` with each."""
 
     keep: Callable[[Path], None]
 

@@ -15,10 +15,10 @@ from .dataset import Traces
 
 
 class Order(Sampler[int]):
-    """The order in which traces are read; with `config` another one in every epoch, else their own.
+    """The order in which traces are read. With `config` it differs in every epoch; without, it is their own order.
 
-    It depends on the seed and the epoch alone, so that a resumed epoch goes on in its order. Several processes need
-    whole passes: the last one is filled up with empty traces, where accelerate would take some a second time.
+    It depends on the seed and the epoch alone, so a resumed epoch keeps its order. With several processes the last
+    batch is padded with empty traces; accelerate would repeat real ones.
     """
 
     def __init__(self, traces: Traces, config: DistillConfig | None, passed: int) -> None:

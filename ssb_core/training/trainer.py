@@ -1,4 +1,4 @@
-"""The student's `Trainer`: everything is Hugging Face's but the loss, which is read from hidden states."""
+"""The student's `Trainer`. It is Hugging Face's, except that the loss is computed from hidden states."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from .order import Order
 class DistillTrainer(checkpoints.Sealing, Trainer):
     """Minimises the mean of the `Objective` over solution tokens.
 
-    `speed` counts the solution tokens trained on and the seconds that took, over all processes that trained so far;
-    it is kept beside every checkpoint.
+    `speed` counts solution tokens and seconds of training, over all processes that trained so far. It is saved beside
+    every checkpoint.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         self.remove_callback(ProgressCallback)
 
     def draw_curves(self, directory: Path, step: int) -> None:
-        """Write what is logged to `directory` for TensorBoard, too; what is there of steps after `step` is void."""
+        """Write the log for TensorBoard to `directory` too. Entries there of steps after `step` become void."""
         from torch.utils.tensorboard import SummaryWriter
 
         if self.is_world_process_zero():
             self.add_callback(TensorBoardCallback(SummaryWriter(str(directory), purge_step=step + 1)))
 
     def had_stopped(self, checkpoint: Path) -> bool:
-        """Whether training ended early at `checkpoint`; transformers would go on from there."""
+        """Whether training stopped early at `checkpoint`. transformers would go on from there."""
         saved = TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).stateful_callbacks
         counted = saved.get("EarlyStoppingCallback", {}).get("attributes", {})
         return 0 < self.config.patience <= int(counted.get("early_stopping_patience_counter", 0))
 
     def take_best(self, checkpoint: Path) -> None:
-        """End as training did at `checkpoint`: with its log, and the best student of all checkpoints."""
+        """Finish as training did at `checkpoint`: with its log, and the best student of all checkpoints."""
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         self._load_best_model()
 
@@ -96,7 +96,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         return total * self.accelerator.num_processes / num_items_in_batch  # gradients are averaged over processes
 
     def _divergence(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        """The objective, summed over the batch's solution tokens, and their number."""
+        """The sum of the objective over the batch's solution tokens, and the number of these tokens."""
         predicts_BS = inputs["labels"][:, 1:] != -100  # the state at position s predicts token s + 1
         hidden_BSH = self._hidden_states(model, inputs)
         student_NH, token_N = hidden_BSH[:, :-1][predicts_BS], inputs["labels"][:, 1:][predicts_BS]
@@ -114,8 +114,8 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
     def _hidden_states(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """The student's states (B, S, H) after the final norm.
 
-        The whole model is called, as the wrapper that averages gradients over processes wants it, but with the head at
-        no position.
+        The whole model is called, because the wrapper that averages gradients over processes requires it, but the head
+        is computed at no position.
         """
         kept: list[torch.Tensor] = []
         backbone = models.backbone(self.accelerator.unwrap_model(model))
@@ -126,7 +126,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         return kept[0]
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The objective's mean over the held-out solution tokens."""
+        """The mean of the objective over the held-out solution tokens."""
         student: Any = self.model
         student.eval()
         sums_2 = torch.zeros(2, dtype=torch.float64, device=self.args.device)
@@ -143,7 +143,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         return metrics
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
-        """Of a model in parts, which accelerate does not take, only the adapter is kept the same in all processes."""
+        """Wrap a sharded model, which accelerate refuses, so that only its adapter is kept equal in all processes."""
         if not models.fsdp_modules(model) or isinstance(model, DistributedDataParallel):
             return super()._wrap_model(model, training, dataloader)
         frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]

@@ -17,10 +17,10 @@ from typing import Any
 
 from ssb_core import models, stages
 from ssb_core.config import RunConfig, presets
-from ssb_core.engines import SampleRequest, keeping, open_sampler
+from ssb_core.engines import LoadedEngine, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages import rollouts
+from ssb_core.stages import Runtime, rollouts
 from ssb_core.store import Store
 
 LOOPED = 12  # sequences of the slow way
@@ -48,12 +48,12 @@ def request(c: RunConfig, root: Path) -> rollouts.Spec:
 
 def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
     spec, store = request(c, root), Store(root)
-    with keeping():
-        with open_sampler(spec.model, spec.execution) as sampler:  # loaded, and kept for the stage
+    with LoadedEngine() as engines:
+        with engines.open(spec.model, spec.execution) as sampler:  # it stays loaded for the stage
             first = SampleRequest(tuple(prompts_of(spec)[0]), 0)
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
-        outcome = stages.execute(spec, store, Runtime())
+        outcome = stages.execute(spec, store, Runtime(engines=engines))
         return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 

@@ -24,6 +24,7 @@ from ssb_core.runs.plan import plan
 from ssb_core.stages import finished, rollouts, select
 from ssb_core.stages.shards import Input, run_shards
 from ssb_core.store import Manifest, Sidecar, Store
+from tests.support.problem_files import write_problems
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,32 +33,6 @@ TOKENS, CHARACTERS = 200, 600  # of a synthetic rollout
 BATCH = 10_000
 WRITTEN = 100  # shards that are committed as a stage does it, for their time
 T = TypeVar("T")
-
-
-def write_problems(path: Path, n: int) -> Path:
-    """`n` problems of about 200 characters each, as JSON lines or Parquet, whichever `path` ends with."""
-    if path.suffix == ".jsonl":
-        with path.open("w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in _rows(range(n)))
-        return path
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pa.schema([(name, pa.string()) for name in ("id", "question", "answer")])
-    with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, n, BATCH):
-            writer.write_table(pa.Table.from_pylist(list(_rows(range(start, min(start + BATCH, n)))), schema))
-    return path
-
-
-def _rows(numbers: Sequence[int]) -> Iterator[dict[str, str]]:
-    for i in numbers:
-        boxes, each, given = i % 97 + 3, i % 13 + 2, i % 7
-        question = (
-            f"Shop number {i} sells {boxes} boxes of {each} pencils each, and gives away {given} pencils to the "
-            "children who come by. How many pencils does it part with by the end of that day, if none is ever returned?"
-        )
-        yield {"id": f"syn-{i:07d}", "question": question, "answer": str(boxes * each + given)}
 
 
 def pipeline(source: Path, n: int, *settings: str) -> Pipeline:

@@ -12,14 +12,14 @@ import pytest
 
 from ssb_core.verify import Verifier
 from tests.bench.conftest import Figures
-from tests.verify.test_verify_data import differently, golds
+from tests.support.golds import golds, rewritten
 
 pytestmark = pytest.mark.bench
-FAST, THROUGH_WORKERS = 2000, 300  # verdicts a second on 2 cores
+FAST, IN_SANDBOX = 2000, 300  # verdicts a second on 2 cores
 
 
 def ours(pairs: Sequence[tuple[str, str]], warm: Sequence[tuple[str, str]]) -> tuple[float, int]:
-    """Verdicts a second once the workers run, and how many of them were correct."""
+    """Verdicts per second once the sandbox runs, and how many of them were correct."""
     with Verifier() as verifier:
         list(verifier.grade(warm))
         started = time.perf_counter()
@@ -61,14 +61,14 @@ def test_gsm8k_like_answers_take_the_fast_path(data: Path, figures: Figures) -> 
     assert fast[1] == shifts.count(0)
 
 
-def test_math500_golds_written_differently_go_through_the_workers(data: Path, figures: Figures) -> None:
+def test_math500_golds_written_differently_go_through_the_sandbox(data: Path, figures: Figures) -> None:
     warm = [(rf"\boxed{{\sqrt{{{n}}}+1}}", "1") for n in range(200)]
     pairs = [
         (rf"So it is \boxed{{{written}}}.", gold)
         for gold in golds(data / "math500.jsonl", "boxed")
-        if (written := differently(gold))
+        if (written := rewritten(gold))
     ]
     found = ours(pairs, warm)
     figures("verdicts on MATH500 answers written differently", rows(found, len(pairs), raw(pairs), len(pairs)))
-    assert found[0] > THROUGH_WORKERS
+    assert found[0] > IN_SANDBOX
     assert found[1] == len(pairs)

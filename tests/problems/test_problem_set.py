@@ -1,4 +1,4 @@
-"""Problem sets lie in a file: what they hold, how it is named, and how little of it is in memory."""
+"""A problem set: its order, its digests, and how little memory it needs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ssb_core.records import Problem
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages.shards import shard_inputs
 from ssb_core.store import digest
-from tests.bench.scale import write_problems
+from tests.support.problem_files import write_problems
 
 MANY, MOST = 8_000, 150
-"""Problems, and bytes of memory that each may take; as objects they took more than 1,000."""
+"""Number of problems, and bytes of memory per problem; as objects they took more than 1,000 bytes."""
 
 FIELDS = {"id": "n", "question": "q", "answer": "a", "subject": "s", "level": "l"}
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> str:
-    """40 problems; one has no answer, two ask again what others ask."""
+    """40 problems. One has no answer, and two repeat the questions of others."""
     rows = [
         {
             "n": f"p{i}",
@@ -68,66 +68,66 @@ def load(source: str, **fields: Any) -> ProblemSet:
         ),
     ],
 )
-def test_orders_and_names_are_those_of_the_stores_that_are_there(
+def test_orders_and_digests_are_those_of_existing_stores(
     source: str, fields: dict[str, Any], first: str, whole: str, shards: list[str]
 ) -> None:
-    """The values were computed while sets were tuples of records."""
-    found = load(source, **fields)
-    assert " ".join(p.id for p in islice(found, 5)) == first
-    assert problems.content_digest(found) == whole
-    assert [i.name for i in shard_inputs(found, 4)][:2] == shards
+    """The values were computed when sets were tuples of records."""
+    loaded = load(source, **fields)
+    assert " ".join(p.id for p in islice(loaded, 5)) == first
+    assert problems.content_digest(loaded) == whole
+    assert [i.name for i in shard_inputs(loaded, 4)][:2] == shards
 
 
-def test_requests_have_the_fingerprints_they_always_had(tmp_path: Path) -> None:
+def test_rollouts_have_the_inputs_of_existing_stores(tmp_path: Path) -> None:
     wave = Pipeline.of(presets.load_config("quickstart"), tmp_path).wave(0, 64)
     assert wave.rollouts.inputs() == ["c682f28a398de661"]
 
 
-def test_a_digest_is_that_of_the_contents_as_json(source: str) -> None:
-    found = load(source, shuffle_seed=1)
-    contents = [[p.id, p.question, p.answer] for p in found]
-    assert found.digest == digest(contents) == problems.content_digest(list(found))
-    assert found[3:17:2].digest == digest(contents[3:17:2]) and found[:0].digest == digest([])
+def test_the_digest_is_that_of_the_contents_as_json(source: str) -> None:
+    loaded = load(source, shuffle_seed=1)
+    contents = [[p.id, p.question, p.answer] for p in loaded]
+    assert loaded.digest == digest(contents) == problems.content_digest(list(loaded))
+    assert loaded[3:17:2].digest == digest(contents[3:17:2]) and loaded[:0].digest == digest([])
 
 
 def test_a_set_is_a_sequence_like_any_other(source: str) -> None:
-    found = load(source)
-    every = list(found)
-    assert len(found) == len(every) == 39 and found[-1] == every[-1] and found[5:9] == every[5:9]
-    assert found[10:][2:4] == every[12:14] and every[7] in found and found != every[:-1]
+    loaded = load(source)
+    every = list(loaded)
+    assert len(loaded) == len(every) == 39 and loaded[-1] == every[-1] and loaded[5:9] == every[5:9]
+    assert loaded[10:][2:4] == every[12:14] and every[7] in loaded and loaded != every[:-1]
     assert every[0].subject == "Zahlen" and every[0].level == "1"
-    assert [list(c) for c in found.chunks(20)] == [every[:20], every[20:]]
+    assert [list(c) for c in loaded.chunks(20)] == [every[:20], every[20:]]
     with pytest.raises(IndexError):
-        found[39]
+        loaded[39]
 
 
-def test_a_set_can_be_sent_to_another_process_with_its_problems(source: str) -> None:
-    found = load(source)[3:7]
-    sent = pickle.loads(pickle.dumps(found))
-    assert sent == found and sent.digest == found.digest
+def test_a_pickled_set_contains_its_problems(source: str) -> None:
+    loaded = load(source)[3:7]
+    copy = pickle.loads(pickle.dumps(loaded))
+    assert copy == loaded and copy.digest == loaded.digest
 
 
 @pytest.mark.parametrize("ids", ["aab", "aba", "baa"])
-def test_a_repeated_id_is_named_wherever_it_stands(tmp_path: Path, ids: str) -> None:
+def test_a_repeated_id_is_named_in_any_order(tmp_path: Path, ids: str) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text("".join(json.dumps({"id": i, "question": "?", "answer": "1"}) + "\n" for i in ids))
     with pytest.raises(ConfigError, match=r"the id 'a' is already used in line \d"):
         problems.load_problems(ProblemsConfig(source=str(path), id="id"))
 
 
-def test_a_part_is_one_object_so_that_it_is_digested_once(source: str) -> None:
+def test_the_same_part_is_the_same_object(source: str) -> None:
     part = load(source).part(4, 20)
     assert part is load(source).part(4, 20) and part == load(source)[4:20]
     assert all(a is b for a, b in zip(part.chunks(8), part.chunks(8), strict=True))
 
 
-def test_several_threads_may_read_one_set_and_forked_processes_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(problem_set, "IN_MEMORY", 1000)  # so that it lies in a file
-    wanted = [Problem(f"p{i}", f"{i}" * 50, str(i)) for i in range(200)]
-    found = ProblemSet.of(wanted)
+def test_threads_and_forked_processes_may_read_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problem_set, "IN_MEMORY", 1000)  # so that the set is in a file
+    expected = [Problem(f"p{i}", f"{i}" * 50, str(i)) for i in range(200)]
+    loaded = ProblemSet.of(expected)
     with ThreadPoolExecutor(8) as threads:
-        assert all(read == wanted for read in threads.map(lambda _: list(found), range(40)))
-    children = [multiprocessing.get_context("fork").Process(target=_expect, args=(found, wanted)) for _ in range(2)]
+        assert all(read == expected for read in threads.map(lambda _: list(loaded), range(40)))
+    children = [multiprocessing.get_context("fork").Process(target=_expect, args=(loaded, expected)) for _ in range(2)]
     for child in children:
         child.start()
     for child in children:
@@ -135,13 +135,13 @@ def test_several_threads_may_read_one_set_and_forked_processes_too(monkeypatch: 
     assert [child.exitcode for child in children] == [0, 0]
 
 
-def _expect(found: ProblemSet, wanted: list[Problem]) -> None:
-    assert all(list(found) == wanted for _ in range(20))
+def _expect(loaded: ProblemSet, expected: list[Problem]) -> None:
+    assert all(list(loaded) == expected for _ in range(20))
 
 
 @pytest.mark.parametrize("characters", [10_000, 10])
-def test_no_room_for_the_problems_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
-    """Of many the writing fails, of few what was held back to the end."""
+def test_a_full_disk_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch, characters: int) -> None:
+    """With many characters a write fails, with few the final flush does."""
     monkeypatch.setattr(problem_set, "IN_MEMORY", 100)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
@@ -159,7 +159,7 @@ def test_a_set_takes_little_more_memory_than_its_order(
     monkeypatch.setattr(problem_set, "IN_MEMORY", 2**16)
     path = write_problems(tmp_path / f"many.{ending}", MANY)
     config = ProblemsConfig(source=str(path), id="id", shuffle_seed=1, distinct=True)
-    write_problems(tmp_path / f"few.{ending}", 10)  # what is loaded once is no part of it
+    write_problems(tmp_path / f"few.{ending}", 10)  # modules that load once are not measured
     problems.load_problems(config.model_copy(update={"source": str(tmp_path / f"few.{ending}")}))
     tracemalloc.start()
     wave = problems.load_problems(config)[: MANY - 1]

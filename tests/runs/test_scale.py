@@ -13,6 +13,7 @@ from ssb_core.stages import finished, rollouts
 from ssb_core.stages.shards import downstream_inputs, shard_inputs
 from ssb_core.store import Manifest, Recipe, Store
 from tests.bench import scale
+from tests.support.problem_files import write_problems
 
 RECIPE = Recipe("rollouts", {})
 
@@ -52,7 +53,7 @@ def test_only_whole_pairs_of_files_count_as_shards(tmp_path: Path) -> None:
 
 
 def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> None:
-    source, store = scale.write_problems(tmp_path / "problems.jsonl", 2), Store(tmp_path / "store")
+    source, store = write_problems(tmp_path / "problems.jsonl", 2), Store(tmp_path / "store")
     wave = scale.pipeline(source, 2, "execution.shard_size=1").wave(0, 2)
     spec = wave.rollouts
     work = rollouts.work(spec, store, Progress())

@@ -1,7 +1,7 @@
-r"""What the verifier must call equal and what it must not: (gold, answer, reason), grouped by MATH's answer forms.
+r"""Answers that must be equal and answers that must not: (gold, answer, reason), grouped by MATH's answer forms.
 
-`EQUAL` and `DIFFERENT` hold in both directions. A unit is read in the gold's context, so cases whose verdict depends on
-one have tables of their own and hold in the direction given.
+`EQUAL` and `DIFFERENT` hold in both directions. The gold answer decides whether a unit matters, so cases that depend on
+a unit have their own tables, which hold only in the given direction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""Hostile completions: (name, completion, the status it gets), with the gold answer "6".
 
-None is correct and none may crash anything. The policy bounds an answer to 1000 characters, 20 nested brackets, 400
-digits in a run, 4 in an exponent, 100 matrix cells, 64 elements, 6 plus-minus signs; what cannot be computed within
-bounds of its own is rejected too, and only what would take forever times out.
+None is correct, and none may crash anything. An answer may have at most 1000 characters, 20 nested brackets, 400
+digits in a run, 4 digits in an exponent, 100 matrix cells, 64 elements and 6 plus-minus signs. An answer whose
+computation exceeds a bound is rejected too, and only an endless computation times out.
 """
 
 from __future__ import annotations

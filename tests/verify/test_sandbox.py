@@ -1,4 +1,4 @@
-"""The verifier under attack: every text gets an answer in time, and nothing is left behind."""
+"""The sandbox under attack: every text gets a verdict in time, and no process is left behind."""
 
 import gc
 import json

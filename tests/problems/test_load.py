@@ -1,4 +1,4 @@
-"""Problem sets: local files are read as they are, and refused with file, row and remedy."""
+"""Loading problem sets: files are read as they are, and errors name file, row and remedy."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def load(path: Path, **fields: object) -> problems.ProblemSet:
 
 
 def lines(path: Path, *answers: object) -> Path:
-    """A problem file with these answers."""
+    """Write a problem file with these answers."""
     path.write_text("".join(json.dumps({"question": "x", "answer": a}) + "\n" for a in answers))
     return path
 
 
-def test_json_lines_and_parquet_hold_the_same_problems(tmp_path: Path) -> None:
+def test_json_lines_and_parquet_give_the_same_problems(tmp_path: Path) -> None:
     rows = [{"q": "1+1?", "a": "2"}, {"q": "2+2?", "a": 4}]
     lines = tmp_path / "set.jsonl"
     lines.write_text('{"q": "1+1?", "a": "2"}\r\n\n{"q": "2+2?", "a": 4}\n', encoding="utf-8-sig")
     table = tmp_path / "set.parquet"
     pq.write_table(pa.Table.from_pylist([{k: str(v) for k, v in r.items()} for r in rows]), table)
     read = [load(p, question="q", answer="a") for p in (lines, table)]
-    assert [[(p.question, p.answer) for p in found] for found in read] == [[("1+1?", "2"), ("2+2?", "4")]] * 2
+    assert [[(p.question, p.answer) for p in loaded] for loaded in read] == [[("1+1?", "2"), ("2+2?", "4")]] * 2
 
 
 def test_gsm8k_and_aime_answers_are_read(data: Path) -> None:
@@ -63,7 +63,7 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "contains no problems"),
         ("\n\n", "contains no problems"),
@@ -97,16 +97,16 @@ def test_limit_and_shuffle_are_seeded(data: Path) -> None:
     ],
     ids=lambda text: text[:40],
 )
-def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str) -> None:
+def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text)
     with pytest.raises(ConfigError) as refused:
         load(path)
-    assert said in str(refused.value) and "bad.jsonl" in str(refused.value)
+    assert message in str(refused.value) and "bad.jsonl" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("id", "said"),
+    ("id", "message"),
     [
         ("", "is empty"),
         ("a\nb", "contains characters that cannot be displayed"),
@@ -117,12 +117,12 @@ def test_bad_files_are_refused_with_the_row(tmp_path: Path, text: str, said: str
         ([1], "must be text or a finite number"),
     ],
 )
-def test_an_id_that_cannot_be_shown_is_refused(id: object, said: str, tmp_path: Path) -> None:
+def test_an_id_that_cannot_be_shown_is_refused(id: object, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(json.dumps({"id": id, "question": "x", "answer": "1"}))
     with pytest.raises(ConfigError) as refused:
         load(path, id="id")
-    assert said in str(refused.value) and "line 1" in str(refused.value)
+    assert message in str(refused.value) and "line 1" in str(refused.value)
     assert all(c.isprintable() or c == "\n" for c in str(refused.value))
 
 
@@ -139,7 +139,7 @@ def test_a_label_is_text_or_a_number_or_missing(label: str, tmp_path: Path) -> N
             labelled(value)
 
 
-def test_a_file_that_is_no_parquet_whole_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     whole = tmp_path / "whole.parquet"
     table = pa.table({"question": [f"What is {i}?" for i in range(500)], "answer": [str(i) for i in range(500)]})
     pq.write_table(table, whole)
@@ -153,8 +153,8 @@ def test_a_file_that_is_no_parquet_whole_is_refused(tmp_path: Path) -> None:
         "changed": content[:300] + b"\xff" * 200 + content[500:],
         "shortened": content[:middle] + content[middle + 100 :],
     }
-    for name, held in damaged.items():
-        (tmp_path / f"{name}.parquet").write_bytes(held)
+    for name, damaged_content in damaged.items():
+        (tmp_path / f"{name}.parquet").write_bytes(damaged_content)
         with pytest.raises(ConfigError, match=f"{name}.parquet is not a readable Parquet file"):
             load(tmp_path / f"{name}.parquet")
 
@@ -165,10 +165,10 @@ def test_parquet_fields_of_other_types_are_refused_by_row(tmp_path: Path) -> Non
         "field 'answer' must be text": [b"1", [1], {"a": 1}, True, float("nan"), datetime(2024, 1, 1)],
         "no field 'answer'": [None],
     }
-    for said, answers in values.items():
+    for message, answers in values.items():
         for answer in answers:
             pq.write_table(pa.table({"question": ["x", "y"], "answer": pa.array([answer, answer])}), path)
-            with pytest.raises(ConfigError, match=f"set.parquet row 1: {said}"):
+            with pytest.raises(ConfigError, match=f"set.parquet row 1: {message}"):
                 load(path)
     text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\x01\0\0\0"), pa.py_buffer(b"\xff"))
     pq.write_table(pa.table({"question": text, "answer": ["1"]}), path)
@@ -176,24 +176,24 @@ def test_parquet_fields_of_other_types_are_refused_by_row(tmp_path: Path) -> Non
         load(path)
 
 
-def test_a_folder_is_no_problem_file(tmp_path: Path) -> None:
-    for name, said in (("set.jsonl", "set.jsonl is not a file"), ("set", "set is not a problem file")):
+def test_a_folder_is_not_a_problem_file(tmp_path: Path) -> None:
+    for name, message in (("set.jsonl", "set.jsonl is not a file"), ("set", "set is not a problem file")):
         (tmp_path / name).mkdir()
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             load(tmp_path / name)
 
 
-def test_what_is_odd_but_valid_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_odd_but_valid_text_is_read_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "odd.jsonl"
     questions = ["a\0b", "\u2028", "<script>alert(1)</script>", "{question}", "\U0001f600"]
     rows = "\r\n".join(json.dumps({"question": q + "?", "answer": "1", "more": {"a": [None]}}) for q in questions)
     path.write_text("\n \n" + rows, encoding="utf-8-sig")
-    found = load(path)
-    assert [p.question for p in found] == [q + "?" for q in questions]
-    assert [p.id for p in found] == [f"odd-0000{i}" for i in range(3, 8)]
+    loaded = load(path)
+    assert [p.question for p in loaded] == [q + "?" for q in questions]
+    assert [p.id for p in loaded] == [f"odd-0000{i}" for i in range(3, 8)]
 
 
-def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path) -> None:
+def test_an_unverifiable_problem_is_left_out_with_its_reason(tmp_path: Path) -> None:
     path = lines(tmp_path / "set.jsonl", "1", " ", "2", "9" * 2000, "3", "\\boxed{}")
     assert [p.id for p in load(path)] == ["set-00001", "set-00003", "set-00005"]
     rejected = problems.rejections(config(path))
@@ -203,7 +203,7 @@ def test_a_bad_gold_is_left_out_with_its_reason_and_stops_nothing(tmp_path: Path
     assert [p.answer for p in problems.unverifiable(config(path))] == [" ", "9" * 2000, "\\boxed{}"]
 
 
-def test_limit_and_shuffle_apply_to_the_usable_problems(tmp_path: Path) -> None:
+def test_limit_and_shuffle_apply_to_the_verifiable_problems(tmp_path: Path) -> None:
     path = lines(tmp_path / "set.jsonl", " ", "1", " ", "2", "3")
     assert [p.answer for p in load(path, limit=2)] == ["1", "2"]
     assert len(problems.rejections(config(path, limit=2))) == 2
@@ -212,35 +212,35 @@ def test_limit_and_shuffle_apply_to_the_usable_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["hash", "choice"])
-def test_a_set_whose_every_gold_is_bad_is_refused_with_the_first_and_the_remedy(tmp_path: Path, form: str) -> None:
+def test_a_set_without_verifiable_problems_is_refused_with_the_remedy(tmp_path: Path, form: str) -> None:
     path = lines(tmp_path / "set.jsonl", "12 apples", "13")
     with pytest.raises(ConfigError) as refused:
         load(path, form=form)
-    for said in (str(path), "2 of 2 problems are", "'set-00001'", "problems.answer, now 'answer'", f"now '{form}'"):
-        assert said in str(refused.value)
+    for part in (str(path), "2 of 2 problems are", "'set-00001'", "problems.answer, now 'answer'", f"now '{form}'"):
+        assert part in str(refused.value)
 
 
-def test_choice_sets_hold_letters_and_anything_else_is_left_out(tmp_path: Path) -> None:
+def test_choice_sets_keep_only_letters(tmp_path: Path) -> None:
     path = lines(tmp_path / "set.jsonl", "B", "(C)", "\\boxed{A}", "42", "F")
     assert [p.answer for p in load(path, form="choice")] == ["B", "(C)", "A"]
     assert [r.problem_id for r in problems.rejections(config(path, form="choice"))] == ["set-00004", "set-00005"]
 
 
-def test_a_benchmark_rejects_as_a_training_set_does(tmp_path: Path) -> None:
+def test_a_benchmark_rejects_like_a_training_set(tmp_path: Path) -> None:
     path = lines(tmp_path / "set.jsonl", "1", "")
     benchmark = Benchmark(name="mine", source=str(path))
     assert [p.answer for p in problems.load_problems(benchmark)] == ["1"]
     assert problems.rejections(benchmark) == (Rejection("set-00002", "load", "it is empty"),)
 
 
-def test_no_gold_of_the_public_sets_is_bad(data: Path) -> None:
+def test_no_gold_of_the_public_sets_is_unverifiable(data: Path) -> None:
     gsm8k = config(data / "gsm8k_test.jsonl", form="hash")
     math = config(data / "math500.jsonl", question="problem", id="unique_id")
     aime = config(data / "aime24.jsonl", question="problem", id="id")
     assert [problems.rejections(c) for c in (gsm8k, math, aime)] == [(), (), ()]
 
 
-def test_an_id_that_stands_twice_is_refused_though_one_is_left_out(tmp_path: Path) -> None:
+def test_a_repeated_id_is_refused_even_if_one_is_unverifiable(tmp_path: Path) -> None:
     path = tmp_path / "twice.jsonl"
     path.write_text('{"n": 1, "question": "x", "answer": "1"}\n{"n": 1, "question": "y", "answer": ""}\n')
     with pytest.raises(ConfigError, match="line 2: the id '1' is already used in line 1"):
@@ -261,18 +261,18 @@ def test_invalid_utf8_and_missing_files_are_refused(tmp_path: Path) -> None:
 
 def test_embedded_sets_have_the_promised_sizes_and_unique_ids() -> None:
     for name, size in (("nano-train", 4096), ("nano-test", 512), ("nano-hard", 256)):
-        found = problems.load_problems(ProblemsConfig(source=name))
-        assert len(found) == len({p.id for p in found}) == len({p.question for p in found}) == size
+        loaded = problems.load_problems(ProblemsConfig(source=name))
+        assert len(loaded) == len({p.id for p in loaded}) == len({p.question for p in loaded}) == size
 
 
-def test_distinct_questions_are_asked_once_and_held_out_ones_are_new(tmp_path: Path) -> None:
-    """Whatever is drawn for training, no question of it stands among those behind `skip`."""
+def test_distinct_sets_split_by_skip_share_no_question(tmp_path: Path) -> None:
+    """No question of the training part is among the problems after `skip`, and no question repeats."""
     path = tmp_path / "many.jsonl"
-    asked = [f"How many are {i % 30} and {i % 7}?" for i in range(60)] + ["how many  are 3 and 3?"]
-    path.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in asked))
+    questions = [f"How many are {i % 30} and {i % 7}?" for i in range(60)] + ["how many  are 3 and 3?"]
+    path.write_text("".join(json.dumps({"question": q, "answer": "1"}) + "\n" for q in questions))
     whole = ProblemsConfig(source=str(path), form="exact", shuffle_seed=1, distinct=True)
     train = problems.load_problems(whole.model_copy(update={"limit": 20}))
     rest = problems.load_problems(whole.model_copy(update={"skip": 20}))
     words = [" ".join(p.question.lower().split()) for p in (*train, *rest)]
-    assert len(words) == len(set(words)) == len({" ".join(q.lower().split()) for q in asked})
+    assert len(words) == len(set(words)) == len({" ".join(q.lower().split()) for q in questions})
     assert len(problems.load_problems(whole.model_copy(update={"distinct": False}))) == 61

@@ -1,4 +1,4 @@
-"""The verifier on public problem sets: golds verify against themselves, near misses never do."""
+"""The verifier on public problem sets: every gold equals itself, and near misses never do."""
 
 import itertools
 import json
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.records import AnswerForm
 from ssb_core.verify import Verifier, unverifiable
-from ssb_core.verify.extract import gold_answer
+from tests.support.golds import golds, rewritten
 
 REVIEWED = Path(__file__).with_name("math500_equal_golds.jsonl")
 
@@ -21,41 +20,23 @@ def verifier() -> Iterator[Verifier]:
         yield shared
 
 
-def golds(path: Path, form: AnswerForm) -> list[str]:
-    with path.open(encoding="utf-8") as lines:  # not splitlines(): questions hold U+2028
-        found = [gold_answer(json.loads(line)["answer"], form) for line in lines]
-    assert None not in found
-    return [gold for gold in found if gold]
-
-
-def differently(gold: str) -> str | None:
-    """The same answer with every whole number n written as the sum (n-1)+1; None where that is not possible."""
-    gold = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", gold)
-    if re.search(r"\d,(\\!)?\s*\d{3}|\d?\.\d|_|\\text|\\mbox|\\frac\s*\d|\d\s*\\frac|-?\d+\s*\\%", gold):
-        return None
-    written = re.sub(r"\d+", lambda n: f"{{({int(n[0]) - 1}+1)}}", gold)
-    return written if written != gold else None
-
-
-def test_every_math500_and_aime_gold_is_read_as_mathematics_and_verifies_against_itself(
-    verifier: Verifier, data: Path
-) -> None:
+def test_every_math500_and_aime_gold_is_read_and_equals_itself(verifier: Verifier, data: Path) -> None:
     found = golds(data / "math500.jsonl", "boxed") + golds(data / "aime24.jsonl", "exact")
     assert len(found) == 530
     assert {v.status for v in verifier.grade((rf"\boxed{{{gold}}}", gold) for gold in found)} == {"correct"}
     texts = {gold for gold in found if (verifier.key(gold) or "").startswith("s:")}
-    assert not {t for t in texts if not re.fullmatch(r"\\text\{\(?\w+\)?\}|\d+_\{?\d\}?", t)}  # words and bases only
+    assert not {t for t in texts if not re.fullmatch(r"\\text\{\(?\w+\)?\}|\d+_\{?\d\}?", t)}  # only words and bases
 
 
 def test_math500_golds_written_differently_are_correct(verifier: Verifier, data: Path) -> None:
-    pairs = [(written, gold) for gold in golds(data / "math500.jsonl", "boxed") if (written := differently(gold))]
+    pairs = [(written, gold) for gold in golds(data / "math500.jsonl", "boxed") if (written := rewritten(gold))]
     assert len(pairs) > 440
     graded = verifier.grade((rf"\boxed{{{written}}}", gold) for written, gold in pairs)
     assert [pair for pair, v in zip(pairs, graded, strict=True) if v.status != "correct"] == []
 
 
-def test_all_pairs_of_math500_golds_that_are_judged_equal_have_been_reviewed(verifier: Verifier, data: Path) -> None:
-    """All 124,750 pairs, both ways; those with different texts that are judged equal are in a file with the reason."""
+def test_all_math500_golds_that_are_judged_equal_have_been_reviewed(verifier: Verifier, data: Path) -> None:
+    """All 124,750 pairs, both ways. A file has the pairs with different texts that are equal, with the reason."""
     found = golds(data / "math500.jsonl", "boxed")
     assert len(list(itertools.combinations(found, 2))) == 124_750
     pairs = list(itertools.permutations(sorted(set(found)), 2))
