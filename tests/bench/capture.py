@@ -23,27 +23,26 @@ from ssb_core import models, prompts, stages
 from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict, to_table
-from ssb_core.runs.pipeline import Pipeline, Wave
+from ssb_core.runs.pipeline import Pipeline, WaveSpecs
 from ssb_core.signal import capture
-from ssb_core.stages import shards as sharded
-from ssb_core.stages import teach
-from ssb_core.store import Manifest, Store
-from ssb_core.store import work as unfinished
+from ssb_core.stages import Input, Runtime, ShardPlan, solutions
+from ssb_core.stages.shards import run_shards, shard_inputs
+from ssb_core.store import Manifest, Store, work
 from tests.bench.sampling import settings
 
 
 class Clock(Progress):
-    """When the phase began: the model is loaded by then."""
+    """Notes when the phase began. The model is loaded by then."""
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.started = time.perf_counter()
 
 
-def made_up(wave: Wave) -> list[TeacherTrace]:
+def made_up(wave: WaveSpecs) -> list[TeacherTrace]:
     """A trace for every problem of the wave, none dropped."""
     tokenizer, slip = models.load_tokenizer(wave.rollouts.model), random.Random(0)
     found = []
-    for problem, chain in zip(wave.rollouts.wave, problems.stream("train", 0), strict=False):
+    for problem, chain in zip(wave.rollouts.load_wave(), problems.stream("train", 0), strict=False):
         right, wrong = problems.solution(chain), problems.solution(chain, slip)
         student = prompts.encode(tokenizer, prompts.tutor_messages(chain.question))
         shown = prompts.hinted_messages(chain.question, right, wrong, wave.teach.solutions.few_shot)
@@ -67,7 +66,7 @@ def made_up(wave: Wave) -> list[TeacherTrace]:
     return found
 
 
-def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
+def taught(wave: WaveSpecs, store: Store) -> list[list[TeacherTrace]]:
     """The traces of each shard, in the store as if the stages before had written them."""
     for spec in (wave.rollouts, wave.select):
         store.prepare(spec.recipe)
@@ -75,22 +74,23 @@ def taught(wave: Wave, store: Store) -> list[list[TeacherTrace]]:
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
     spec = wave.teach.solutions
-    inputs = sharded.shard_inputs(wave.rollouts.wave, spec.execution.shard_size)
+    inputs = shard_inputs(wave.rollouts.load_wave(), spec.execution.shard_size)
 
-    def make(missing: Iterable[sharded.Input]) -> Iterator[tuple[sharded.Input, pa.Table]]:
+    def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    work = sharded.Work(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], teach.counts)
-    sharded.run_shards(spec, store, work, Progress())
+    columns = ["dropped", "completion_ids"]
+    plan = ShardPlan(inputs, make, "teach", "shards", lambda i: 1, columns, solutions.count)
+    run_shards(spec, store, plan, Runtime())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
 
-def stage(wave: Wave, store: Store) -> float:
+def stage(wave: WaveSpecs, store: Store) -> float:
     clock = Clock()
-    manifest = stages.execute(wave.teach, store, clock).manifest
+    manifest = stages.execute(wave.teach, store, Runtime(clock)).manifest
     seconds = time.perf_counter() - clock.started
-    unfinished.delete_request(store, manifest)
+    work.delete_request(store, manifest)
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""Problem files and stores of any size, made on the fly, and what they cost the process that runs the pipeline.
+"""Stores of any size, made on the fly, and what they cost the process that runs the pipeline.
 
 ``python -m tests.bench.scale memory N`` and ``... store N`` print figures as JSON; each size needs its own process.
 """
@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssb_core.config import presets
-from ssb_core.progress import Progress
 from ssb_core.records import Rollout, to_table
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import finished, rollouts, select
-from ssb_core.stages.shards import Input, run_shards
+from ssb_core.stages import Input, Runtime, finished, rollouts, select
+from ssb_core.stages.shards import run_shards
 from ssb_core.store import Manifest, Sidecar, Store
 from tests.support.problem_files import write_problems
 
@@ -36,7 +35,7 @@ T = TypeVar("T")
 
 
 def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
-    """All of `n` problems as one wave of the embedded model; the store lies beside them."""
+    """All of `n` problems as one wave of the embedded model, with a store beside their file."""
     own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
     overrides = [*own, f"target_traces={n}", *settings]
     return Pipeline.of(presets.load_config("quickstart", overrides=overrides), source.with_name("store"))
@@ -45,36 +44,36 @@ def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
 def memory(folder: Path, n: int) -> dict[str, Any]:
     """Seconds and memory until the first of `n` problems could be sampled."""
     source, store, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    asked = seconds.of("read", lambda: pipeline(source, n))
-    planned = seconds.of("plan", lambda: plan(asked, store))
-    wave = asked.wave(0, n)
-    work = seconds.of("work", lambda: rollouts.work(wave.rollouts, store, Progress()))
-    assert planned[0].status == "missing" and sum(len(i.problems) for i in work.inputs) == n
+    whole = seconds.of("read", lambda: pipeline(source, n))
+    planned = seconds.of("plan", lambda: plan(whole, store))
+    wave = whole.wave(0, n)
+    shards = seconds.of("work", lambda: rollouts.plan_shards(wave.rollouts, store, Runtime()))
+    assert planned[0].status == "missing" and sum(len(i.problems) for i in shards.inputs) == n
     used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
-    return {"problems": n, "shards": len(work.inputs)} | seconds.wall | used
+    return {"problems": n, "shards": len(shards.inputs)} | seconds.wall | used
 
 
 def store(folder: Path, n: int) -> dict[str, Any]:
-    """Seconds of what is done with a store of `n` shards of rollouts, of one problem each, and memory."""
+    """Seconds of every operation on a store of `n` shards of rollouts, of one problem each, and memory."""
     source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    asked = pipeline(source, n, "execution.shard_size=1")
-    wave = asked.wave(0, n)
-    spec, work = wave.rollouts, rollouts.work(wave.rollouts, held, Progress())
+    whole = pipeline(source, n, "execution.shard_size=1")
+    wave = whole.wave(0, n)
+    spec, shards = wave.rollouts, rollouts.plan_shards(wave.rollouts, held, Runtime())
     written = min(n, WRITTEN)
-    seconds.of("write", lambda: write(held, spec, work.inputs[:written]))
-    manifest = fill(held, spec, work.inputs)
+    seconds.of("write", lambda: write(held, spec, shards.inputs[:written]))
+    manifest = fill(held, spec, shards.inputs)
     seconds.of("commit", lambda: held.commit(spec.recipe, manifest))
     assert seconds.of("check", lambda: finished(spec, held)) == manifest
-    assert seconds.of("plan", lambda: plan(asked, held))[0].status == "cached"
-    following = seconds.of("next stage", lambda: select.work(wave.select, held, Progress()))
-    assert [i.name for i in following.inputs] == [i.name for i in work.inputs]
+    assert seconds.of("plan", lambda: plan(whole, held))[0].status == "cached"
+    following = seconds.of("next stage", lambda: select.plan_shards(wave.select, held, Runtime()))
+    assert [i.name for i in following.inputs] == [i.name for i in shards.inputs]
 
     def resume(missing: int) -> None:
-        outcome = run_shards(spec, held, replace(work, make=remake), Progress())
+        outcome = run_shards(spec, held, replace(shards, make=remake), Runtime())
         assert (outcome.made, outcome.reused) == (missing, n - missing)
 
     seconds.of("resume", lambda: resume(0))
-    (held.directory(spec.recipe) / "shards" / f"{work.inputs[n // 2].name}.json").unlink()
+    (held.directory(spec.recipe) / "shards" / f"{shards.inputs[n // 2].name}.json").unlink()
     seconds.of("remake one", lambda: resume(1))
     kept = sum(e.bytes for e in manifest.files) / n
     each = seconds.wall.pop("write") / written
@@ -89,7 +88,7 @@ def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
 
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
-    """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
+    """Link a shard for every input to the first one's rows, because writing them all would take an hour."""
     found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
@@ -138,7 +137,7 @@ def peak() -> int:
 
 
 class Seconds:
-    """What steps take: by the clock, and of the processor, which other processes do not slow down."""
+    """The time of every step: by the clock, and of the processor, which other processes do not slow down."""
 
     def __init__(self) -> None:
         self.wall: dict[str, float] = {}

@@ -20,7 +20,7 @@ def test_the_student_gains_twenty_points_on_each_of_three_training_seeds(tmp_pat
     gains, rows = [], []
     for seed in range(3):
         settings = presets.load_config("quickstart", overrides=[f"distill.seed={seed}"])
-        result = run_stages(settings, store, tmp_path / str(seed)).summary["benchmarks"]["nano-test"]
+        result = run_stages(settings, store, tmp_path / str(seed)).load_summary()["benchmarks"]["nano-test"]
         paired, models = result["paired"]["ssb-base"], result["models"]
         low, high = paired["ci95"]
         accuracies = {f"{name}, %": 100 * models[name]["accuracy"] for name in ("base", "ssb")}

@@ -14,7 +14,7 @@ import torch
 
 from ssb_core.signal import codecs, layout
 from ssb_core.store import Manifest, Recipe, Store
-from ssb_core.training.dataset import Traces, collate, lay_out
+from ssb_core.training.dataset import Traces, collate, write_dataset
 from tests.bench.conftest import Figures, measured
 from tests.bench.training import WAYS
 
@@ -60,7 +60,7 @@ def stored(store: Store) -> Manifest:
 def test_a_batch_is_loaded_in_a_twentieth_of_the_references_time(tmp_path: Path, figures: Figures) -> None:
     """Both with files that the operating system has in memory."""
     store = Store(tmp_path / "store")
-    lay_out(store, [stored(store)], TRACES, tmp_path / "traces.arrow")
+    write_dataset(store, [stored(store)], TRACES, tmp_path / "traces.arrow")
     traces = Traces(tmp_path / "traces.arrow")
     for i in range(TRACES):
         np.savez(

@@ -29,7 +29,7 @@ from ssb_core.engines.server_engine import ServerSampler
 from ssb_core.errors import ConfigError, EngineError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
-from ssb_core.stages import rollouts
+from ssb_core.stages import Runtime, rollouts
 from ssb_core.store import Store
 from tests.support.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.support.processes import ROOT, wait_until_healthy
@@ -441,11 +441,13 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
 
 
 def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12) -> rollouts.Spec:
+    problem_set = ProblemsConfig(source="nano-train", limit=n)
     return rollouts.Spec(
         model=nano,
-        problems=ProblemsConfig(source="nano-train", limit=n),
+        problems=problem_set,
         start=0,
         stop=n,
+        problems_digest=problems.load_problems(problem_set).part(0, n).digest,
         rollouts=RolloutsConfig(samples=2, max_new_tokens=160),
         execution=execution,
     )
