@@ -61,7 +61,7 @@ class Storyteller:
         """What the last of the finished requests brought; of cached ones later, together with what comes next."""
         run, last = self.run, specs[-1]
         if last.stage == "evaluate":
-            self.untold[results.page] = lambda: results.page(summary.results(run.store, specs), {})
+            self.untold[results.page] = lambda: results.page(summary.benchmark_results(run.store, specs), {})
         elif last.round == 1:  # later rounds are told with the results
             self.untold |= {page: partial(page, run) for page in CHAPTERS.get(last.stage, ())}
         if ran[-1].status != "cached":

@@ -15,7 +15,7 @@ from .options import RunsOption, StoreOption, open_store
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ssb_core.results.compare import Answered, Compared, Comparison, Flip
+    from ssb_core.results.compare import BenchmarkComparison, Comparison, Flip, ProblemSamples
 
 LABEL_WIDTH = 8
 WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # these fit 100 columns
@@ -57,7 +57,7 @@ def compare(
         from ssb_core.results import compare as comparisons
 
         opened = open_store(store)
-        sides = [comparisons.side(runs, text, model, opened) for text in (first, second)]
+        sides = [comparisons.load_side(runs, text, model, opened) for text in (first, second)]
         print_comparison(comparisons.compare(*sides), top, as_json, out)
 
 
@@ -80,7 +80,7 @@ def print_comparison(comparison: Comparison, top: int, as_json: bool, out: Path 
     else:
         for part in _parts(comparison, top):
             console.print(part)
-    path = out or (None if as_json else compare_html.place(comparison))
+    path = out or (None if as_json else compare_html.default_path(comparison))
     if path:
         compare_html.write(comparison, path)
     if path and not as_json:
@@ -91,18 +91,18 @@ def _parts(comparison: Comparison, top: int) -> Iterator[Table | str]:
     """The two sides, then each benchmark with up to `top` flipped problems of each kind."""
     from rich.table import Table
 
-    from ssb_core.report import compare_html
+    from ssb_core.report.verdict import comparison_in_words
 
     sides = Table.grid(padding=(0, 2, 0, 0))
     sides.add_column(width=LABEL_WIDTH - 1)
     for name, side in (("first", comparison.first), ("second", comparison.second)):
-        sides.add_row(name, side.label, side.described)
+        sides.add_row(name, side.label, side.describe())
     yield sides
     yield from _notes(comparison.notes)
     for compared in comparison.benchmarks:
         yield f"\n{compared.benchmark}{' (partial)' if compared.partial else ''}"
         yield _paired_table(comparison, compared)
-        yield compare_html.in_words(compared, comparison.first, comparison.second)
+        yield comparison_in_words(compared, comparison.first, comparison.second)
         yield from _notes(compared.notes)
         for title, flips in (("Better", compared.improved), ("Worse", compared.worsened)):
             if flips and top:
@@ -115,13 +115,13 @@ def _notes(notes: Sequence[str]) -> Iterator[str]:
     yield from (f"note: {note}" for note in notes)
 
 
-def _paired_table(comparison: Comparison, compared: Compared) -> Table:
+def _paired_table(comparison: Comparison, compared: BenchmarkComparison) -> Table:
     from rich import box
     from rich.table import Table
 
-    from ssb_core.report import compare_html
+    from ssb_core.report.tables import comparison_table
 
-    rows = compare_html.rows(compared, comparison.first, comparison.second)
+    rows = comparison_table(compared, comparison.first, comparison.second)
     table = Table(box=box.SIMPLE_HEAD)
     for name in rows[0]:
         side = name == "model"
@@ -153,7 +153,7 @@ def _flips_table(flips: Sequence[Flip]) -> Table:
     return table
 
 
-def _outcome(answered: Answered) -> str:
+def _outcome(answered: ProblemSamples) -> str:
     """``3/4  17``: correct samples and the most common answer; or ``right  17`` for a single sample."""
     n = len(answered.samples)
     verdict = f"{answered.correct}/{n}" if n > 1 else "right" if answered.correct else "wrong"

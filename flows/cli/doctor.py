@@ -16,7 +16,7 @@ from .options import ConfigOption, PresetOption, SetOption, StoreOption, load, o
 
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
-    from ssb_core.doctor import Check, Status
+    from ssb_core.doctor import Check, CheckStatus
     from ssb_core.store import Store
 
 TIMEOUT = 5.0  # seconds for one answer
@@ -63,7 +63,7 @@ def run_checks(store: Store, load_config: Callable[[], RunConfig] | None = None)
     return all(c.status != "problem" for c in made)
 
 
-def conclusion(statuses: Sequence[Status]) -> str:
+def conclusion(statuses: Sequence[CheckStatus]) -> str:
     """The last line: how many problems and warnings there are."""
     from ssb_core.results.wording import count
 

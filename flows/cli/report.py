@@ -50,10 +50,12 @@ def show(
       ssb show nano-train-0007
     """
     with clean_errors():
-        from ssb_core.results import problem_history
+        from ssb_core.report import problem_history
+        from ssb_core.results import load_history
         from ssb_core.runs import Run
 
-        print(problem_history.render(problem_history.tell(Run.named(runs, run_name, open_store(store)), problem_id)))
+        run = Run.named(runs, run_name, open_store(store))
+        print(problem_history.render(load_history(run, problem_id)))
 
 
 def print_summary(summary: dict[str, Any], directory: Path) -> None:

@@ -18,7 +18,7 @@ from .options import RunArgument, RunsOption, StoreOption, open_store
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ssb_core.results.hint_effect import At, Certificates, Moment, Storage, Survey
+    from ssb_core.results.hint_effect import Certificates, EffectAtTemperature, HintEffectStats, Storage, TokenInContext
     from ssb_core.runs import Run
     from ssb_core.signal.marks import Shift
 
@@ -63,11 +63,11 @@ def print_signal(run: Run, traces: int, top: int, as_json: bool) -> None:
 
     from . import console
 
-    storage, certificates = hint_effect.storage(run), hint_effect.certificates(run)
+    storage, certificates = hint_effect.load_storage(run), hint_effect.load_certificates(run)
     if not as_json:
         console.console.print(storage_table(storage, certificates))
     with console.progress(PlainProgress()) as progress:
-        survey = hint_effect.survey(run, traces, top, progress)
+        survey = hint_effect.measure(run, traces, top, progress)
     if as_json:
         sizes = asdict(storage) | {"ratio": storage.ratio}
         figures = {"run": run.name, "storage": sizes, "certificates": asdict(certificates), "survey": asdict(survey)}
@@ -114,7 +114,7 @@ def storage_table(storage: Storage, certificates: Certificates) -> Table:
     return table
 
 
-def effect(survey: Survey, codec: str) -> list[Table | str]:
+def effect(survey: HintEffectStats, codec: str) -> list[Table | str]:
     """What the hint changed, as distributions over all tokens and as the most changed tokens."""
     from ssb_core.results import hint_effect
     from ssb_core.results.wording import count
@@ -138,7 +138,7 @@ def effect(survey: Survey, codec: str) -> list[Table | str]:
     return parts
 
 
-def _spread_table(at: Sequence[At]) -> Table:
+def _spread_table(at: Sequence[EffectAtTemperature]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -153,7 +153,7 @@ def _spread_table(at: Sequence[At]) -> Table:
     return table
 
 
-def _token_table(moments: Sequence[Moment]) -> Table:
+def _token_table(moments: Sequence[TokenInContext]) -> Table:
     from rich import box
     from rich.table import Table
 

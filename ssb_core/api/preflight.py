@@ -82,7 +82,7 @@ def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str
             yield f"note: {_unverifiable(name, rejections, where)}"
     for b in limited:
         overlap = {"overlap": benchmarks.contaminated_ids(config.problems, b)}
-        if warning := wording.contaminated(b.name, overlap):
+        if warning := wording.contamination_warning(b.name, overlap):
             yield f"warning: {warning} {where} lists all"
 
 

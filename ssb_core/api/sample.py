@@ -47,7 +47,7 @@ def sample(
         StoreError: the store no longer holds the student.
         EngineError: the engine could not sample.
     """
-    config = queries.configuration(run)
+    config = queries.load_config(run)
     pipeline = Pipeline.of(config, run.store.root)
     student = None if model == "base" else _student(run, pipeline, model)
     decoding, progress = decoding or Decoding.model_validate(config.evaluate.recipe), progress or Progress()

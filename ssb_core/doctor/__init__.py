@@ -1,27 +1,13 @@
-"""ssb_core.doctor."""
+"""Checks what could prevent a run before it starts: installation, machine, engine, data, model, store."""
 
-from .examine import (
-    Check,
-    Examination,
-    Status,
-    examinations,
-    examine,
-    failure,
-    installation,
-    machine,
-    model,
-    problems,
-)
+from .checks import Check, CheckStatus, Examination
+from .examine import examinations, examine, failure
 
 __all__ = (
     "Check",
+    "CheckStatus",
     "Examination",
-    "Status",
     "examinations",
     "examine",
     "failure",
-    "installation",
-    "machine",
-    "model",
-    "problems",
 )

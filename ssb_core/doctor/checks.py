@@ -1,4 +1,4 @@
-"""What examinations are made of."""
+"""The records of an examination, and helpers that several examinations share."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Status = Literal["ok", "warning", "problem"]
+CheckStatus = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what was found, and what to do if that is not as it should be."""
+    """The result of checking one thing: what was found, and what to do if it is not as it should be."""
 
     name: str
-    status: Status
+    status: CheckStatus
     found: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A look at one thing, which may take `seconds` at most. `name` tells what it was about if it fails."""
+    """Something to check, in at most `seconds`. If `check` itself fails, the failure is reported under `name`."""
 
     group: str
     name: str
-    look: Callable[[], Iterable[Check]]
+    check: Callable[[], Iterable[Check]]
     seconds: float = 60
 
 
 def nearest(path: Path) -> Path:
-    """The path itself, or else the first above it that is there."""
+    """The path itself if it exists, otherwise the nearest folder above it that exists."""
     whole = path.expanduser().absolute()
     return next(p for p in (whole, *whole.parents) if os.path.lexists(p))

@@ -1,4 +1,4 @@
-"""A configuration under examination, and what was found out about it so far."""
+"""The configuration under examination, and what earlier examinations found out about it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from ..runs.pipeline import Pipeline
     from ..store import Store
 
-TRAINING = "to learn from"  # the name of the set beside those of benchmarks, none of which has a space
+TRAINING = "to learn from"  # the training set's name beside the names of benchmarks, which contain no space
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of one number by dtype."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a model's architecture decides memory and disk."""
+    """The parts of a model's architecture that decide how much memory and disk it needs.
+
+    `lora_width` sums the inputs and outputs of all layers that get an adapter.
+    """
 
     parameters: int
     hidden_size: int
@@ -27,25 +31,28 @@ class Shape:
 
 
 @dataclass(slots=True)
-class Patient:
-    """What is examined, and what was found out that later examinations need."""
+class DoctorContext:
+    """The configuration under examination, and the findings that later examinations need.
+
+    An examination fills in `model`, `shape` and `problem_counts` (by name of the set) if it succeeds.
+    """
 
     store: Store
     config: RunConfig
     model: ResolvedModel | None = None
     shape: Shape | None = None
-    sets: dict[str, int] = field(default_factory=dict)
+    problem_counts: dict[str, int] = field(default_factory=dict)
 
     @property
-    def wanted(self) -> dict[str, ProblemsConfig]:
+    def problem_sets(self) -> dict[str, ProblemsConfig]:
         """Every problem set of the configuration by its name."""
         return {TRAINING: self.config.problems} | {b.name: b for b in self.config.evaluate.limited_benchmarks()}
 
-    def pipeline(self) -> Pipeline | None:
-        """The run's requests, if the model and every problem set are there."""
+    def load_pipeline(self) -> Pipeline | None:
+        """The run's requests, or None if the model or a problem set is missing."""
         from .. import problems
         from ..runs.pipeline import Pipeline
 
-        if self.model is None or self.wanted.keys() - self.sets:
+        if self.model is None or self.problem_sets.keys() - self.problem_counts:
             return None
         return Pipeline(self.config, self.model, problems.load_problems(self.config.problems))

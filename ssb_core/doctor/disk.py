@@ -1,4 +1,4 @@
-"""The store of a run: can it be written to, and is there room for what the configuration makes."""
+"""Checks of the store: can it be written to, and does the disk have enough space for a run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..results.wording import size
-from .checks import Check, Status, nearest
-from .context import TRAINING, WIDTHS, Patient, Shape
+from .checks import Check, CheckStatus, nearest
+from .context import TRAINING, WIDTHS, DoctorContext, Shape
 
 if TYPE_CHECKING:
     from ..models import ResolvedModel
@@ -20,64 +20,64 @@ if TYPE_CHECKING:
     from ..runs.pipeline import Pipeline
     from ..store import Store
 
-QUESTION = 1000  # bytes of a question where none is here; GSM8K's and MATH's are shorter on average
+QUESTION = 1000  # bytes of a question if no problem is here; those of GSM8K and MATH are shorter on average
 
 
 def directory(store: Store) -> Iterator[Check]:
-    """Whether results can be written to the store, or a store be made; at a URL, to its cache here."""
+    """Whether the store can be written to, or created. For a store at a URL, this also checks its cache here."""
     if store.remote:
         store.check()
         yield Check("store", "ok", f"{store.remote.url} can be read; its cache on this machine follows")
     root = store.root.absolute()
-    there = nearest(root)
-    where = f"{root}" + ("" if there == root else " (to be made)")
-    free = shutil.disk_usage(there).free
-    if not there.is_dir():
+    existing = nearest(root)
+    where = f"{root}" + ("" if existing == root else " (to be created)")
+    free = shutil.disk_usage(existing).free
+    if not existing.is_dir():
         yield Check(
-            "store", "problem", f"{there} is a file; results need a directory", "choose another with --store DIR"
+            "store", "problem", f"{existing} is a file; results need a directory", "choose another with --store DIR"
         )
-    elif not os.access(there, os.W_OK | os.X_OK):
-        remedy = f"chmod u+w {shlex.quote(str(there))}, or choose another with --store DIR"
-        yield Check("store", "problem", f"{there} cannot be written to by this user", remedy)
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        remedy = f"chmod u+w {shlex.quote(str(existing))}, or choose another with --store DIR"
+        yield Check("store", "problem", f"this user cannot write to {existing}", remedy)
     else:
         yield Check("store", "ok", f"{where}, {size(free)} free")
 
 
-def disk(patient: Patient) -> Iterator[Check]:
-    """What the run may take in the store against what is free there."""
+def space(context: DoctorContext) -> Iterator[Check]:
+    """The space that the run needs in the store, compared with what is free."""
     from ..runs import disk_estimate
 
-    counts = {name: patient.sets.get(name, wanted.limit) for name, wanted in patient.wanted.items()}
+    counts = {name: context.problem_counts.get(name, config.limit) for name, config in context.problem_sets.items()}
     known = {name: count for name, count in counts.items() if count is not None}
-    if patient.model is None or patient.shape is None or len(known) < len(counts):
-        why = "no estimate without the model, and every problem set or its limit"
-        yield Check("disk", "warning", why, "see data and model")
+    if context.model is None or context.shape is None or len(known) < len(counts):
+        message = "an estimate needs the model, and every problem set or its limit"
+        yield Check("disk", "warning", message, "see data and model")
         return
-    store, pipeline = patient.store, patient.pipeline()
-    kept, whole = _kept(pipeline, store) if pipeline else (0, False)
-    if whole:
+    store, pipeline = context.store, context.load_pipeline()
+    kept, complete = _kept(pipeline, store) if pipeline else (0, False)
+    if complete:
         yield Check("disk", "ok", f"nothing more is needed: the whole run is in the store ({size(kept)})")
         return
-    sizes = _sizes(patient, patient.model, patient.shape, known)
-    bound = disk_estimate.estimate(patient.config, sizes)
-    lengths = disk_estimate.measured(store, patient.model.identity, patient.config)
-    usual = disk_estimate.estimate(patient.config, sizes, lengths) if lengths else None
-    check = room(bound, usual, kept, shutil.disk_usage(nearest(store.root)).free)
+    sizes = _sizes(context, context.model, context.shape, known)
+    bound = disk_estimate.estimate(context.config, sizes)
+    lengths = disk_estimate.measured(store, context.model.identity, context.config)
+    usual = disk_estimate.estimate(context.config, sizes, lengths) if lengths else None
+    check = compare_with_free(bound, usual, kept, shutil.disk_usage(nearest(store.root)).free)
     by_limit = "" if pipeline else "; problem sets that are not here are counted by their limit"
     yield replace(check, found=check.found + by_limit)
 
 
-def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping[str, int]) -> Sizes:
-    """What decides the store's size; problems that are not here count with a usual question."""
+def _sizes(context: DoctorContext, model: ResolvedModel, shape: Shape, counts: Mapping[str, int]) -> Sizes:
+    """The numbers that decide the store's size. If the training problems are not here, a typical length is assumed."""
     from .. import problems
     from ..models import gguf
     from ..prompts import tutor_messages
     from ..runs.disk_estimate import Sizes
 
-    config, here = patient.config, TRAINING in patient.sets
+    config, here = context.config, TRAINING in context.problem_counts
     questions = (p.question for p in problems.load_problems(config.problems)) if here else ("?" * QUESTION,)
-    asked = (tutor_messages(question, config.prompts.few_shot) for question in questions)
-    lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in asked]
+    prompts = (tutor_messages(question, config.prompts.few_shot) for question in questions)
+    lengths = [sum(len(m["content"].encode()) for m in prompt) for prompt in prompts]
     to_convert = model.gguf is not None and not gguf.is_complete(Path(model.source))
     return Sizes(
         problems=counts[TRAINING],
@@ -93,31 +93,37 @@ def _sizes(patient: Patient, model: ResolvedModel, shape: Shape, counts: Mapping
 
 
 def _kept(pipeline: Pipeline, store: Store) -> tuple[int, bool]:
-    """Bytes of the run's finished requests, and whether those are all there is to do."""
+    """Bytes of the run's finished requests, and whether all of its requests are finished."""
     from ..errors import StoreError
     from ..stages import finished
 
-    kept, whole = 0, True
+    kept, complete = 0, True
     try:
         with store.looking_once():
             for step in pipeline.walk(store):
                 manifest = finished(step.spec, store)
                 kept += sum(entry.bytes for entry in manifest.files) if manifest else 0
-                whole = whole and manifest is not None
-    except StoreError:  # the last wave is not taught yet, so what follows is not known
-        whole = False
-    return kept, whole
+                complete = complete and manifest is not None
+    except StoreError:  # the last wave is not taught yet, so the requests after it are unknown
+        complete = False
+    return kept, complete
 
 
-def room(bound: StoreEstimate, usual: StoreEstimate | None, kept: int, free: int) -> Check:
-    """The estimate beside what is free; what is usual here decides whether too little is sure or only possible."""
+def compare_with_free(bound: StoreEstimate, usual: StoreEstimate | None, kept: int, free: int) -> Check:
+    """Compare the estimates with the `free` bytes.
+
+    Too little space for the upper bound is only a warning if it is enough for the `usual` lengths of this store.
+    """
     parts = ", ".join(f"{name} {size(n)}" for name, n in bound.parts.items())
     found = f"at most {size(bound.peak)} ({parts})"
-    found += f", about {size(usual.peak)} with the completions usual here" if usual else ""
-    found += f"; {size(kept)} of it are there" if kept else ""
+    found += f", about {size(usual.peak)} with completions of the usual length" if usual else ""
+    found += f"; {size(kept)} of it exist already" if kept else ""
     if bound.peak - kept < free:
         return Check("disk", "ok", found)
-    status: Status = "warning" if usual and usual.peak - kept < free else "problem"
+    status: CheckStatus = "warning" if usual and usual.peak - kept < free else "problem"
     return Check(
-        "disk", status, f"{found}; only {size(free)} are free", "make room, or choose another with --store DIR"
+        "disk",
+        status,
+        f"{found}; only {size(free)} are free",
+        "free some space, or choose another disk with --store DIR",
     )

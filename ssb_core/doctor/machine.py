@@ -1,4 +1,4 @@
-"""Processor, memory, GPUs, limits, and the device and engine that are taken here."""
+"""Checks of the machine: processor, memory, GPUs and limits, and the device and engine that a run would use."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from pathlib import Path
 from ..config import RunConfig, require_packages
 from ..config.execution import Execution
 from ..engines.choose import installed
-from ..results.wording import size
+from ..results.wording import count, size
 from .checks import Check
 from .installation import pip
 
-FILES_WANTED = 1024  # open files: shards, pipes of the verifier's workers, and 64 connections of a server's engine
+OPEN_FILES = 1024  # shards, pipes of the verifier's workers, and 64 connections of the server engine
 MEMORY = Path("/proc/meminfo")
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def processor() -> Iterator[Check]:
-    """Cores and memory that this process may use."""
+    """The cores and the memory that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     total, free = main_memory()
-    yield Check("processor", "ok", f"{cores} core{'s' * (cores > 1)}, {size(total)} of memory, {size(free)} available")
+    yield Check("processor", "ok", f"{count(cores, 'core')}, {size(total)} of memory, {size(free)} available")
 
 
 def main_memory() -> tuple[int, int]:
-    """Bytes of memory, all and available; no more than a container's limit."""
+    """Bytes of memory in total and available, both at most the limit of a container."""
     pages = os.sysconf("SC_PAGE_SIZE")
     total = free = pages * os.sysconf("SC_PHYS_PAGES")
     if MEMORY.exists():
         rows = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
         free = 1024 * int(rows["MemAvailable"].split()[0])
-    with contextlib.suppress(OSError, ValueError):  # no such limit, or the word "max"
+    with contextlib.suppress(OSError, ValueError):  # there is no such limit, or it is the word "max"
         total = min(total, int(LIMIT.read_text()))
     return total, min(free, total)
 
 
 def gpus(config: RunConfig | None) -> Iterator[Check]:
-    """Every GPU that torch sees: name, memory, capability, and whether it computes in bfloat16."""
+    """Every GPU that torch can use: name, memory, compute capability, and support of bfloat16."""
     import torch
 
     if not torch.cuda.is_available():
@@ -79,44 +79,44 @@ def _no_gpu(cuda: str | None) -> Check:
 
 
 def device(config: RunConfig | None) -> Iterator[Check]:
-    """The device that is computed on."""
+    """The device that a run would compute on."""
     from ..models import pick_device
 
-    wanted = _execution(config).device
-    taken = pick_device(wanted)
-    yield Check("device", "ok", f"auto takes {taken}" if wanted == "auto" else f"{taken}, as configured")
+    configured = _execution(config).device
+    chosen = pick_device(configured)
+    yield Check("device", "ok", f"auto means {chosen}" if configured == "auto" else f"{chosen}, as configured")
 
 
 def open_files() -> Iterator[Check]:
-    """How many files this process may have open."""
+    """The number of files that this process may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= FILES_WANTED:
+    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
         yield Check("open files", "ok", "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft:,}")
         return
-    enough = hard == resource.RLIM_INFINITY or hard >= FILES_WANTED
-    remedy = f"ulimit -n {4 * FILES_WANTED if enough and hard >= 4 * FILES_WANTED else FILES_WANTED}"
+    enough = hard == resource.RLIM_INFINITY or hard >= OPEN_FILES
+    remedy = f"ulimit -n {4 * OPEN_FILES if enough and hard >= 4 * OPEN_FILES else OPEN_FILES}"
     if not enough:
         remedy += f", as root: the hard limit is {hard:,} (/etc/security/limits.conf)"
-    yield Check("open files", "warning", f"up to {soft:,}; runs may need {FILES_WANTED:,}", remedy)
+    yield Check("open files", "warning", f"up to {soft:,}; runs may need {OPEN_FILES:,}", remedy)
 
 
 def engine(config: RunConfig | None) -> Iterator[Check]:
-    """What samples and why; a server is asked whether it can be used."""
+    """The engine that would sample, and why it was chosen. A server is asked whether it can be used."""
     from .. import engines
 
     execution = _execution(config)
     chosen = engines.choose(execution)
     engines.check(execution)
-    asked = f" ({execution.server.url} answers)" if chosen.engine == "openai" else ""
-    yield Check("engine", "ok", f"{chosen.engine}{asked}: {chosen.why}")
+    server = f" ({execution.server.url} answers)" if chosen.engine == "openai" else ""
+    yield Check("engine", "ok", f"{chosen.engine}{server}: {chosen.why}")
 
 
 def workers(config: RunConfig | None) -> Iterator[Check]:
-    """Whether workers that a configuration asks for can be started; a cluster is not asked."""
-    if config and (wanted := config.execution.workers).used:
+    """Whether the configured workers could be started. A cluster is not contacted."""
+    if config and (configured := config.execution.workers).used:
         require_packages(config.execution)
-        where = f"on the cluster at {wanted.address}" if wanted.address else "on this machine"
-        yield Check("workers", "ok", f"{wanted.count} {where}, ray {installed('ray')}")
+        where = f"on the cluster at {configured.address}" if configured.address else "on this machine"
+        yield Check("workers", "ok", f"{configured.count} {where}, ray {installed('ray')}")
 
 
 def _execution(config: RunConfig | None) -> Execution:

@@ -1,4 +1,4 @@
-"""The model of a configuration: can it be had, does it fit the method, and does it fit into memory."""
+"""Checks of the model: is it available, does it work with the method, and does it fit into memory."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
 from ..results.wording import size
 from .checks import Check, nearest
-from .context import WIDTHS, Patient, Shape
+from .context import WIDTHS, DoctorContext, Shape
 from .machine import main_memory
 
 if TYPE_CHECKING:
     from ..models import ResolvedModel
 
-READABLE = ["*.json", "*.jinja", "*.model", "*.txt"]  # of a model on the hub: all but its weights
+WITHOUT_WEIGHTS = ["*.json", "*.jinja", "*.model", "*.txt"]  # files of a model on the hub
 
 
-def model(patient: Patient) -> Iterator[Check]:
-    """Whether the model can be had: here already, to be converted, or to be downloaded."""
+def model(context: DoctorContext) -> Iterator[Check]:
+    """Whether the model is available: here already, to be converted, or to be downloaded."""
     from .. import models
     from ..models import gguf
 
-    wanted = patient.config.model
-    patient.model = found = models.resolve(wanted, patient.store.root)
+    config = context.config.model
+    context.model = found = models.resolve(config, context.store.root)
     if found.revision is not None:
         yield _on_the_hub(found)
     elif found.gguf is not None:
-        done = gguf.is_complete(Path(found.source))
-        yield Check("model", "ok", f"{found.gguf}, {'converted' if done else 'to be converted once, into the store'}")
+        converted = gguf.is_complete(Path(found.source))
+        state = "converted" if converted else "will be converted once, into the store"
+        yield Check("model", "ok", f"{found.gguf}, {state}")
     else:
-        yield Check("model", "ok", f"{'nano, embedded' if wanted.source == 'nano' else found.source}")
+        yield Check("model", "ok", f"{'nano, embedded' if config.source == 'nano' else found.source}")
 
 
 def _on_the_hub(model: ResolvedModel) -> Check:
@@ -58,41 +59,41 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     needed = sum(f.size or 0 for f in about.siblings or () if f.rfilename.endswith(".safetensors"))
     cache = Path(constants.HF_HUB_CACHE)
     free = shutil.disk_usage(nearest(cache)).free
-    found = f"{name}, to be downloaded: {size(needed)} into {cache}, {size(free)} free there"
+    found = f"{name}, will be downloaded: {size(needed)} into {cache}, which has {size(free)} free"
     if needed < free:
         return Check("model", "ok", found)
-    return Check("model", "problem", found, "HF_HOME=FOLDER on a disk with more room")
+    return Check("model", "problem", found, "set HF_HOME to a folder on a disk with more free space")
 
 
-def usable(patient: Patient) -> Iterator[Check]:
-    """What `models.check` tries without the weights: head, tokenizer, chat template, end of turn, context."""
+def usable(context: DoctorContext) -> Iterator[Check]:
+    """Whether the method can use the model: its head, tokenizer, chat template, end of turn and context length."""
     from .. import models
 
-    if patient.model is None:
+    if context.model is None:
         return
-    with _readable(patient.model) as readable:
-        if pipeline := patient.pipeline():
-            # The device and the engine have checks of their own, so what is wrong with them is not told again here.
+    with _readable(context.model) as readable:
+        if pipeline := context.load_pipeline():
+            # The device and the engine have their own checks, so their problems are not reported again here.
             plain = pipeline.config.model_copy(update={"execution": Execution(engine="transformers")})
-            replace(pipeline, config=plain, model=readable).check_model(weights=readable is patient.model)
+            replace(pipeline, config=plain, model=readable).check_model(weights=readable is context.model)
         else:
-            models.check(readable, "auto", _example(patient.config))
-        patient.shape = _shape(readable)
-        context = models.context_length(readable)
-    found = f"architecture, tokenizer, chat template and end of turn fit; context {context:,} tokens"
-    yield Check("use", "ok", found + ("" if pipeline else " (tried on an example: not all problems are here)"))
+            models.check(readable, "auto", _example(context.config))
+        context.shape = _shape(readable)
+        length = models.context_length(readable)
+    found = f"architecture, tokenizer, chat template and end of turn are suitable; context {length:,} tokens"
+    yield Check("use", "ok", found + ("" if pipeline else " (tested on an example, because not all problems are here)"))
 
 
 def _example(config: RunConfig) -> dict[str, tuple[Messages, int]]:
-    """What `models.check` tries where no problems are here to try it on."""
-    asked = tutor_messages("What is 2 + 3?", config.prompts.few_shot)
+    """Prompts for `models.check` if the problems are not here."""
+    messages = tutor_messages("What is 2 + 3?", config.prompts.few_shot)
     stages = {"rollouts": config.rollouts, "teach": config.teach, "evaluate": config.evaluate}
-    return {f"{name}.max_new_tokens": (asked, stage.max_new_tokens) for name, stage in stages.items()}
+    return {f"{name}.max_new_tokens": (messages, stage.max_new_tokens) for name, stage in stages.items()}
 
 
 @contextlib.contextmanager
 def _readable(model: ResolvedModel) -> Iterator[ResolvedModel]:
-    """The model with a configuration and a tokenizer to read: what is not here yet is put into a temporary folder."""
+    """The model with a readable configuration and tokenizer; missing files are put into a temporary folder."""
     from ..models import gguf, hub
 
     missing = model.revision is not None and not hub.cached_commit(model.source, model.revision)
@@ -114,16 +115,16 @@ def _from_hub(model: ResolvedModel, folder: str) -> str:
     import huggingface_hub
     from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()  # the files are small, and the bar would stand between checks
+    disable_progress_bars()  # the files are small, and a bar would interrupt the list of checks
     return str(
         huggingface_hub.snapshot_download(
-            model.source, revision=model.revision, cache_dir=folder, allow_patterns=READABLE, token=hub_token()
+            model.source, revision=model.revision, cache_dir=folder, allow_patterns=WITHOUT_WEIGHTS, token=hub_token()
         )
     )
 
 
 def _shape(model: ResolvedModel) -> Shape:
-    """Counted on the architecture without weights, whose layers are those that an adapter gets."""
+    """The sizes of the architecture, from the model without weights. All its linear layers get an adapter."""
     import torch
 
     from .. import models
@@ -136,50 +137,50 @@ def _shape(model: ResolvedModel) -> Shape:
     return Shape(sum(p.numel() for p in empty.parameters()), hidden_size, vocabulary, width)
 
 
-def memory(patient: Patient) -> Iterator[Check]:
-    """The weights against the memory of the device; what is computed with them needs more."""
+def memory(context: DoctorContext) -> Iterator[Check]:
+    """Whether the weights fit into the memory of the device. Sampling and training need more than that."""
     from ..models import pick_device
 
-    if patient.shape is None:
+    if context.shape is None:
         return
-    with contextlib.suppress(ConfigError):  # a device that is not here is told by its own check
-        taken = pick_device(patient.config.execution.device)
-        dtype, merged = patient.config.model.dtype, _merges(patient.config.execution, taken)
-        yield weights(patient.shape.parameters, dtype, taken, *_device_memory(taken), merged)
+    with contextlib.suppress(ConfigError):  # a missing device has its own check
+        device = pick_device(context.config.execution.device)
+        dtype, merged = context.config.model.dtype, _merges(context.config.execution, device)
+        yield weights(context.shape.parameters, dtype, device, *_device_memory(device), merged)
 
 
-def _merges(execution: Execution, taken: str) -> bool:
-    """Whether vLLM is given the student as weights of its own, which are added up in float32 in main memory.
+def _merges(execution: Execution, device: str) -> bool:
+    """Whether vLLM gets the student as separate weights, which are merged in float32 in main memory.
 
-    With transformers it is added up in place, in the weights that are counted already.
+    With transformers the adapter is merged in place, into weights that are counted already.
     """
     from .. import engines
 
-    with contextlib.suppress(ConfigError):  # an engine that is not here is told by its own check
-        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges_adapters(taken)
+    with contextlib.suppress(ConfigError):  # a missing engine has its own check
+        return engines.choose_local(execution).engine == "vllm" and execution.vllm.merges_adapters(device)
     return False
 
 
-def weights(parameters: int, dtype: str, taken: str, total: int, free: int, merged: bool = False) -> Check:
-    """What a model's weights take of the memory of the device `taken`, and of main memory where they are `merged`."""
+def weights(parameters: int, dtype: str, device: str, total: int, free: int, merged: bool = False) -> Check:
+    """Whether weights fit into the memory of `device`, and a `merged` student into main memory; sizes are in bytes."""
     needed, exact = parameters * WIDTHS[dtype], parameters * WIDTHS["float32"]
     found = (
-        f"{humanize.intword(parameters)} parameters take {size(needed)} in {dtype}, sampling and training more; "
-        + (f"the student, merged in float32, {size(exact)} of main memory; " if merged else "")
-        + f"{taken} has {size(total)}, {size(free)} available"
+        f"{humanize.intword(parameters)} parameters take {size(needed)} in {dtype}; sampling and training need more; "
+        + (f"the student, merged in float32, takes {size(exact)} of main memory; " if merged else "")
+        + f"{device} has {size(total)}, {size(free)} available"
     )
-    if merged and taken == "cpu":
+    if merged and device == "cpu":
         needed = exact
     if needed >= total:
         return Check("memory", "problem", found, "choose a smaller model, a narrower model.dtype or a larger machine")
     if needed >= free:
-        lists = "nvidia-smi" if taken == "cuda" else "top"
-        return Check("memory", "warning", found, f"end what else holds the memory; `{lists}` lists it")
+        command = "nvidia-smi" if device == "cuda" else "top"
+        return Check("memory", "warning", found, f"end other programs that use the memory; `{command}` lists them")
     return Check("memory", "ok", found)
 
 
-def _device_memory(taken: str) -> tuple[int, int]:
-    if taken != "cuda":
+def _device_memory(device: str) -> tuple[int, int]:
+    if device != "cuda":
         return main_memory()
     import torch
 

@@ -1,21 +1,10 @@
-"""ssb_core.export."""
+"""A finished run's results as others use them: LoRA adapter, merged weights, curated data set, each with its card."""
 
-from .export import (
-    MARK,
-    Exported,
-    Kind,
-    cards,
-    dataset,
-    export,
-    student,
-)
+from .export import MARKER, Exported, Kind, export
 
 __all__ = (
-    "MARK",
+    "MARKER",
     "Exported",
     "Kind",
-    "cards",
-    "dataset",
     "export",
-    "student",
 )

@@ -1,21 +1,21 @@
 """The curated data set: one row for each taught trace, in the order of the training set, in Parquet files.
 
-Rows are joined shard by shard, so memory holds one shard however many there are.
+Rows are joined shard by shard, so memory holds only one shard at a time.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .. import models
 from ..errors import ConfigError
-from ..records import Problem, Rollout, Selection, TeacherTrace, from_row, schema
-from ..results.provenance import Origin, student_turns
+from ..records import Problem, Rollout, Selection, TeacherTrace, schema
+from ..results.provenance import Provenance, student_messages
 from ..runs import Run
 from ..store import FileEntry, Manifest
 from .cards import Card
@@ -23,7 +23,6 @@ from .cards import Card
 if TYPE_CHECKING:
     import pyarrow as pa
 
-R = TypeVar("R")
 FILE_BYTES = 256 * 2**20
 GROUP_BYTES = 16 * 2**20
 COLUMNS = {
@@ -34,7 +33,7 @@ COLUMNS = {
     "prompt_text": "the same, rendered with the model's chat template",
     "solution": "the teacher's solution, which the student learns",
     "correct_rollout": "the model's own correct answer that the teacher was shown",
-    "wrong_rollout": "its own wrong answer that the teacher was shown, one with the most common wrong result",
+    "wrong_rollout": "the model's own answer with the most common wrong result, which the teacher was also shown",
     "wrong_answer": "the final answer of that rollout",
     "verdict": "the verifier's verdict on the solution: status, final answer, canonical key",
     "student_prompt_ids": "token ids of `prompt_text`",
@@ -44,23 +43,27 @@ COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Traces:
-    """Finished rollouts, select and teach requests by wave, how many of their traces count, and the problems asked."""
+class TaughtWaves:
+    """The waves of a run that the rows are joined from.
+
+    Each wave has the manifests of its rollouts, select and teach requests. The data set holds the first `limit` taught
+    traces. `trained` says whether a student was trained on them. `problems` are the sampled problems by id.
+    """
 
     waves: tuple[tuple[Manifest, Manifest, Manifest], ...]
     limit: int
     trained: bool
-    asked: dict[str, Problem]
+    problems: dict[str, Problem]
 
 
-def find(origin: Origin) -> Traces:
-    """The traces that the run's student was trained on; without a student, those it would be.
+def find(provenance: Provenance) -> TaughtWaves:
+    """Find the traces that the run's student was trained on, or would be trained on if there is no student yet.
 
     Raises:
-        ConfigError: the run taught none, or its problems are no longer what they were.
-        StoreError: the store no longer holds them.
+        ConfigError: the run taught no traces, or its problems have changed since.
+        StoreError: the store no longer holds the traces.
     """
-    run = origin.run
+    run = provenance.run
     taught = run.manifests("teach")
     if not sum(m.stats.get("taught", 0) for m in taught):
         last = list(run.load_summary()["stages"])[-1]
@@ -69,85 +72,81 @@ def find(origin: Origin) -> Traces:
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`"
         )
     trained = run.manifests("distill")
-    limit = trained[0].stats["traces"] if trained else origin.config.target_traces
+    limit = trained[0].stats["traces"] if trained else provenance.config.target_traces
     waves = zip(run.manifests("rollouts"), run.manifests("select"), taught, strict=True)
-    return Traces(tuple(waves), limit, bool(trained), {p.id: p for p in origin.asked()})
+    problems = {p.id: p for p in provenance.load_training_problems()}
+    return TaughtWaves(tuple(waves), limit, bool(trained), problems)
 
 
-def write(origin: Origin, traces: Traces, directory: Path, signal: bool = False) -> Card:
-    """The rows as ``data/train-*.parquet``; with `signal`, the teacher's hidden state at every solution token too.
+def write(provenance: Provenance, taught: TaughtWaves, directory: Path, signal: bool = False) -> Card:
+    """Write the rows as ``data/train-*.parquet``. `signal` adds the teacher's signal at every solution token.
 
     Raises:
         StoreError: a shard is damaged.
     """
-    tokenizer = models.load_tokenizer(origin.model)
+    tokenizer = models.load_tokenizer(provenance.model)
     files = _Files(directory / "data")
-    for table in tables(origin, traces, tokenizer, signal):
+    for table in tables(provenance, taught, tokenizer, signal):
         files.add(table)
     files.close()
-    what = _signal_origin(origin.run, traces) if signal else {}
-    facts = {"tokenizer": tokenizer, "traces": traces, "columns": COLUMNS, "signal": what}
-    return Card("dataset", facts, rows=files.rows)
+    metadata = _signal_metadata(provenance.run, taught) if signal else {}
+    context = {"tokenizer": tokenizer, "trained": taught.trained, "columns": COLUMNS, "signal": metadata}
+    return Card("dataset", context, rows=files.rows)
 
 
-def tables(origin: Origin, traces: Traces, tokenizer: Any, signal: bool = False) -> Iterator[pa.Table]:
-    """The rows, one table for each shard that holds any of them."""
+def tables(provenance: Provenance, taught: TaughtWaves, tokenizer: Any, signal: bool = False) -> Iterator[pa.Table]:
+    """The rows, as one table for each shard that holds any of them."""
     import pyarrow as pa
 
-    left = traces.limit
-    metadata = {_metadata_key(): json.dumps(_signal_origin(origin.run, traces))} if signal else None
-    for wave, *entries in _shards(traces):
-        if not left:
+    remaining = taught.limit
+    metadata = {_metadata_key(): json.dumps(_signal_metadata(provenance.run, taught))} if signal else None
+    for wave, *files in _shards(taught):
+        if not remaining:
             return
-        rows = _joined(origin.run, wave, entries, traces.asked, tokenizer)
-        kept = [(i, row) for i, row in enumerate(rows) if row is not None][:left]
-        left -= len(kept)
+        rows = _join(provenance.run, wave, files, taught.problems, tokenizer)
+        kept = [(i, row) for i, row in enumerate(rows) if row is not None][:remaining]
+        remaining -= len(kept)
         if kept:
             table = pa.Table.from_pylist([row for _, row in kept], _schema())
             if signal:
-                table = _with_signal(table, origin.run, wave[2], entries[2], [i for i, _ in kept])
+                table = _with_signal(table, provenance.run, wave[2], files[2], [i for i, _ in kept])
             yield table.replace_schema_metadata(metadata)
 
 
-def _shards(traces: Traces) -> Iterator[tuple[Any, FileEntry, FileEntry, FileEntry]]:
-    """The wave, and its shards of rollouts, selections and taught solutions that are about the same problems."""
-    for wave in traces.waves:
-        for entries in zip(*(m.files for m in wave), strict=True):
-            yield wave, *entries
+def _shards(taught: TaughtWaves) -> Iterator[tuple[Any, FileEntry, FileEntry, FileEntry]]:
+    """Each wave with its shards of rollouts, selections and taught solutions that are about the same problems."""
+    for wave in taught.waves:
+        for files in zip(*(m.files for m in wave), strict=True):
+            yield wave, *files
 
 
-def _joined(
-    run: Run, wave: Sequence[Manifest], entries: Sequence[FileEntry], asked: dict[str, Problem], tokenizer: Any
+def _join(
+    run: Run, wave: Sequence[Manifest], files: Sequence[FileEntry], problems: dict[str, Problem], tokenizer: Any
 ) -> list[dict[str, Any] | None]:
-    """A row for each solution of a shard, None for those that were rejected."""
-    shown = {(r.problem_id, r.index): r for r in _records(run, wave[0], entries[0], Rollout)}
-    chosen = {s.problem_id: s for s in _records(run, wave[1], entries[1], Selection)}
+    """A row for each solution of a shard, or None for a solution that was rejected."""
+    rollouts = {(r.problem_id, r.index): r for r in run.store.records(wave[0], files[0], Rollout)}
+    selections = {s.problem_id: s for s in run.store.records(wave[1], files[1], Selection)}
     return [
-        _row(asked[t.problem_id], chosen[t.problem_id], shown, t, tokenizer) if t.dropped is None else None
-        for t in _records(run, wave[2], entries[2], TeacherTrace)
+        _row(problems[t.problem_id], selections[t.problem_id], rollouts, t, tokenizer) if t.dropped is None else None
+        for t in run.store.records(wave[2], files[2], TeacherTrace)
     ]
 
 
-def _records(run: Run, manifest: Manifest, entry: FileEntry, record: type[R]) -> list[R]:
-    columns = [f.name for f in fields(record)]  # type: ignore[arg-type]
-    return [from_row(record, row) for row in run.store.table(manifest, entry, columns).to_pylist()]
-
-
 def _row(
-    problem: Problem, chosen: Selection, shown: dict[Any, Rollout], trace: TeacherTrace, tokenizer: Any
+    problem: Problem, selection: Selection, rollouts: dict[Any, Rollout], trace: TeacherTrace, tokenizer: Any
 ) -> dict[str, Any]:
-    assert chosen.correct is not None and chosen.wrong is not None
+    assert selection.correct is not None and selection.wrong is not None
     verdict = {name: value for name, value in asdict(trace.verdict).items() if name != "seconds"}
     return {
         "problem_id": problem.id,
         "question": problem.question,
         "answer": problem.answer,
-        "prompt": student_turns(tokenizer, problem.question),
+        "prompt": student_messages(tokenizer, problem.question),
         "prompt_text": tokenizer.decode(trace.student_prompt_ids, clean_up_tokenization_spaces=False),
         "solution": trace.text,
-        "correct_rollout": shown[problem.id, chosen.correct].text,
-        "wrong_rollout": shown[problem.id, chosen.wrong].text,
-        "wrong_answer": chosen.verdicts[chosen.wrong].answer,
+        "correct_rollout": rollouts[problem.id, selection.correct].text,
+        "wrong_rollout": rollouts[problem.id, selection.wrong].text,
+        "wrong_answer": selection.verdicts[selection.wrong].answer,
         "verdict": verdict,
         "student_prompt_ids": trace.student_prompt_ids,
         "teacher_prompt_ids": trace.teacher_prompt_ids,
@@ -169,26 +168,26 @@ def _metadata_key() -> str:
     return METADATA
 
 
-def _signal_origin(run: Run, traces: Traces) -> dict[str, Any]:
-    """What the signal's numbers are, which is the same in all shards."""
-    from ..results.summary import signal_origins
+def _signal_metadata(run: Run, taught: TaughtWaves) -> dict[str, Any]:
+    """The signal metadata that is the same in all shards."""
+    from ..results.signal_metadata import load_signal_metadata
 
-    found = list(chain.from_iterable(signal_origins(run.store, taught) for _, _, taught in traces.waves))
-    return {name: value for name, value in found[0].items() if all(o.get(name) == value for o in found)}
+    shards = list(chain.from_iterable(load_signal_metadata(run.store, manifest) for _, _, manifest in taught.waves))
+    return {name: value for name, value in shards[0].items() if all(s.get(name) == value for s in shards)}
 
 
-def _with_signal(table: pa.Table, run: Run, taught: Manifest, entry: FileEntry, kept: Sequence[int]) -> pa.Table:
-    """The table with a column for each field of the signal, under the field's own name."""
+def _with_signal(table: pa.Table, run: Run, taught: Manifest, file: FileEntry, kept: Sequence[int]) -> pa.Table:
+    """The table with an additional column for each field of the signal, which has the field's name."""
     from ..signal.layout import COLUMN
 
-    signal = run.store.table(taught, entry, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
+    signal = run.store.table(taught, file, [COLUMN])[COLUMN].take(list(kept)).combine_chunks()
     for field in signal.type:
         table = table.append_column(field.name, signal.field(field.name))
     return table
 
 
 class _Files:
-    """Parquet files of about `FILE_BYTES`, named as the hub names them once their number is known."""
+    """Parquet files of about `FILE_BYTES`. They get the names that the hub expects when their number is known."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -200,13 +199,14 @@ class _Files:
         self._paths: list[Path] = []
 
     def add(self, table: pa.Table) -> None:
+        """Append rows, and write them as soon as there are enough for a row group."""
         self.rows += table.num_rows
         self._pending.append(table)
         if sum(t.nbytes for t in self._pending) >= GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left, and give all files their names."""
+        """Write the remaining rows, and name all files."""
         self._flush()
         self._end()
         n = len(self._paths)
@@ -214,7 +214,7 @@ class _Files:
             path.rename(path.with_name(f"train-{i:05d}-of-{n:05d}.parquet"))
 
     def _flush(self) -> None:
-        """Write what is pending as one row group; begin another file when this one is large enough."""
+        """Write the pending rows as one row group, and close the file if it is large enough."""
         import pyarrow as pa
 
         if not self._pending:

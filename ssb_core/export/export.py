@@ -1,8 +1,8 @@
-"""A finished run's results as others use them, without a line of ours: adapter, merged weights, curated data set.
+"""Exports that others can use without ssb: adapter, merged weights, curated data set.
 
-Each export is a directory with a README.md (the model or data card of the hub) and `MARK`, the same provenance for
-programs. It is written beside its target and renamed, so that a directory that exists is whole; an export that was
-killed is swept by the next one to the same place.
+Each export is a directory with a README.md, which is its model or data card on the hub, and a `MARKER` file with the
+same provenance for programs. It is written beside its target and then renamed, so a directory that exists is complete.
+The next export to the same place deletes what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ConfigError, StoreError
-from ..results.provenance import Origin
+from ..results.provenance import Provenance
 from ..runs import Run
 from ..store.lock import exclusive
 from . import cards, dataset, student
 
 Kind = Literal["adapter", "merged", "dataset"]
-MARK = "ssb_export.json"
+MARKER = "ssb_export.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One directory that was written; `rows` are those of a data set."""
+    """One directory that was written, with the number and size of its files. `rows` is 0 except for a data set."""
 
     kind: Kind
     directory: Path
@@ -37,35 +37,35 @@ class Exported:
 
 
 def export(run: Run, targets: Mapping[Kind, Path], *, signal: bool = False, overwrite: bool = False) -> list[Exported]:
-    """Write what is asked for, each kind to its directory.
+    """Export a run: each kind of `targets` to its directory.
 
-    Directories, model, weights and problems are checked before anything is written; shards as they are read.
-    `signal` adds the teacher's hidden states to the data set, `overwrite` replaces earlier exports.
+    Directories, model, weights and problems are checked before anything is written. Shards are checked as they are
+    read. `signal` adds the teacher's signal to the data set, and `overwrite` replaces earlier exports.
 
     Raises:
-        ConfigError: nothing is asked for, a directory cannot be used, the run has no student or no traces, or its
-            model or problems are no longer what they were.
+        ConfigError: there are no targets, a directory cannot be used, the run has no student or no traces, or its model
+            or problems have changed since.
         StoreError: the store no longer holds what the run made, or another process writes to the same directory.
     """
     _check_targets(targets, signal, overwrite)
-    origin = Origin.of(run)
-    make = _makers(origin, targets, signal)
-    return [_write(kind, target.resolve(), target, make[kind], origin) for kind, target in targets.items()]
+    provenance = Provenance.load(run)
+    make = _makers(provenance, targets, signal)
+    return [_write(kind, target, make[kind], provenance) for kind, target in targets.items()]
 
 
-Maker = Callable[[Origin, Path], cards.Card]
+Maker = Callable[[Provenance, Path], cards.Card]
 
 
-def _makers(origin: Origin, targets: Mapping[Kind, Path], signal: bool) -> dict[Kind, Maker]:
-    """How each kind is made; refuses what the run cannot give."""
+def _makers(provenance: Provenance, targets: Mapping[Kind, Path], signal: bool) -> dict[Kind, Maker]:
+    """The functions that make each kind. Raises a ConfigError for a kind that the run cannot provide."""
     makers: dict[Kind, Maker] = {}
     if "adapter" in targets or "merged" in targets:
-        trained = student.find(origin.run)
-        makers |= {"adapter": lambda o, d: student.write_adapter(o, trained, d)}
-        makers |= {"merged": lambda o, d: student.write_merged(o, trained, d)}
+        adapter = student.find(provenance.run)
+        makers |= {"adapter": lambda p, d: student.write_adapter(p, adapter, d)}
+        makers |= {"merged": lambda p, d: student.write_merged(p, adapter, d)}
     if "dataset" in targets:
-        traces = dataset.find(origin)
-        makers |= {"dataset": lambda o, d: dataset.write(o, traces, d, signal)}
+        waves = dataset.find(provenance)
+        makers |= {"dataset": lambda p, d: dataset.write(p, waves, d, signal)}
     return makers
 
 
@@ -74,55 +74,57 @@ def _check_targets(targets: Mapping[Kind, Path], signal: bool, overwrite: bool) 
         raise ConfigError("say what to export: --adapter DIR, --merged DIR or --dataset DIR (one, or several at once)")
     if signal and "dataset" not in targets:
         raise ConfigError("--signal adds the teacher's signal to a data set: give --dataset DIR too")
-    placed: dict[Path, Kind] = {}
+    checked: dict[Path, Kind] = {}
     for kind, target in targets.items():
-        _check_place(kind, target, overwrite)
+        _check_target(kind, target, overwrite)
         here = target.resolve()
-        for other, its in placed.items():
+        for other, other_kind in checked.items():
             if here.is_relative_to(other) or other.is_relative_to(here):
-                raise ConfigError(f"--{its} {other} and --{kind} {here} share a directory; give each one of its own")
-        placed[here] = kind
+                raise ConfigError(
+                    f"--{other_kind} {other} and --{kind} {here} share a directory; give each one of its own"
+                )
+        checked[here] = kind
 
 
-def _check_place(kind: Kind, target: Path, overwrite: bool) -> None:
+def _check_target(kind: Kind, target: Path, overwrite: bool) -> None:
     if target.exists() and not target.is_dir():
         raise ConfigError(f"--{kind} {target} is a file; give a directory")
     here, inside = target.resolve(), f"\n  remedy: give a directory inside it, e.g. {target / kind}"
     if os.path.ismount(here):
-        raise ConfigError(f"--{kind} {target} is a mount point, which nothing can be renamed to{inside}")
+        raise ConfigError(f"--{kind} {target} is a mount point, and nothing can be renamed to it{inside}")
     if Path.cwd().is_relative_to(here):
         raise ConfigError(f"--{kind} {target} is, or holds, the directory you are in, and would be replaced{inside}")
     if not target.is_dir() or not any(target.iterdir()):
         return
     if not overwrite:
         raise ConfigError(f"--{kind} {target} is not empty\n  remedy: give another directory, or add --overwrite")
-    if not (target / MARK).is_file():
+    if not (target / MARKER).is_file():
         raise ConfigError(
-            f"--overwrite replaces nothing but earlier exports, and {target} is none (it holds no {MARK})\n"
+            f"--overwrite replaces only earlier exports, and {target} is not one (it holds no {MARKER})\n"
             "  remedy: give another directory, or empty it yourself"
         )
 
 
-def _write(kind: Kind, target: Path, named: Path, make: Maker, origin: Origin) -> Exported:
-    with _replacing(target) as directory:
-        card = make(origin, directory)
-        cards.write(card, origin, directory)
-        cards.write_mark(card, origin, directory / MARK)
-        files = _settle(directory)
-    return Exported(kind, named, len(files), sum(files), card.rows)
+def _write(kind: Kind, target: Path, make: Maker, provenance: Provenance) -> Exported:
+    with _replacing(target.resolve()) as directory:
+        card = make(provenance, directory)
+        cards.write(card, provenance, directory)
+        cards.write_marker(card, provenance, directory / MARKER)
+        sizes = _sync_files(directory)
+    return Exported(kind, target, len(sizes), sum(sizes), card.rows)
 
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
-    """An empty directory beside `target` to fill; it becomes `target` at the end, or is gone."""
-    partial, old = (target.with_name(f".{target.name}.{what}") for what in ("partial", "old"))
+    """An empty directory beside `target` to fill. It becomes `target` at the end, or is deleted after an error."""
+    partial, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("partial", "old"))
     partial.mkdir(parents=True, exist_ok=True)
     with exclusive(partial) as held:
         if not held:
-            raise StoreError(f"another process is at work on this export to {target} ({partial}); wait for it")
+            raise StoreError(f"another process is exporting to {target} ({partial}); wait until it is done")
         try:
-            for left in partial.iterdir():  # by an export that was killed
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for path in partial.iterdir():  # left behind by a killed export
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             yield partial
             _swap(partial, target, old)
         finally:
@@ -130,7 +132,7 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, target: Path, old: Path) -> None:
-    """Put `new` in the place of `target`, which stands at `old` until then; if that fails, it is back."""
+    """Rename `new` to `target`. The earlier `target` is kept at `old` meanwhile, and restored if the renaming fails."""
     try:
         if target.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -143,9 +145,10 @@ def _swap(new: Path, target: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _settle(directory: Path) -> list[int]:
-    """Sizes of all files, once they are on the disk and readable like any other (safetensors makes private ones)."""
-    mode = (directory / MARK).stat().st_mode
+def _sync_files(directory: Path) -> list[int]:
+    """Flush all files to disk and return their sizes. They also become as readable as others: safetensors makes private
+    ones."""
+    mode = (directory / MARKER).stat().st_mode
     files = [p for p in directory.rglob("*") if p.is_file()]
     for path in files:
         path.chmod(mode)

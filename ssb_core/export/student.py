@@ -1,4 +1,4 @@
-"""The student as a PEFT adapter or as merged weights, each with tokenizer, chat template and generation settings."""
+"""The student as a PEFT adapter or as merged weights, with tokenizer, chat template and generation settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import models
 from ..errors import ConfigError, StoreError
-from ..results.provenance import Origin
+from ..models.generation import generation_config
+from ..results.provenance import Provenance
 from ..runs import Run
 from ..stages.directory import weights
 from ..store import sha256_file
@@ -21,19 +22,19 @@ SHARD_SIZE = "5GB"
 
 
 @dataclass(frozen=True, slots=True)
-class Student:
+class AdapterFiles:
     """A run's trained adapter: the file of its weights, and its PEFT configuration."""
 
     weights: Path
     config: dict[str, Any]
 
 
-def find(run: Run) -> Student:
-    """The student of a run.
+def find(run: Run) -> AdapterFiles:
+    """Find the adapter of a run's student, and check the digest of its weights.
 
     Raises:
-        ConfigError: the run stopped before there was one.
-        StoreError: its weights are damaged.
+        ConfigError: the run ended before it trained a student.
+        StoreError: the weights are damaged.
     """
     manifests = run.manifests("distill")
     if not manifests:
@@ -42,56 +43,44 @@ def find(run: Run) -> Student:
             f"run {run.name} has no student: it ended after {last}\n  remedy: finish it "
             f"with `ssb run --config {run.directory / 'config.yaml'} --name {run.name}`, or export its --dataset alone"
         )
-    entry = weights(manifests[0])
-    path = run.store.path(manifests[0], entry)
-    if sha256_file(path) != entry.sha256:
+    file = weights(manifests[0])
+    path = run.store.path(manifests[0], file)
+    if sha256_file(path) != file.sha256:
         raise StoreError(
-            f"{path} is damaged: its checksum is not the one that was noted\n  remedy: make it again with "
+            f"{path} is damaged: its checksum is not the recorded one\n  remedy: make it again with "
             f"`ssb run --config {run.directory / 'config.yaml'} --name {run.name} --force distill`"
         )
-    return Student(path, json.loads((path.parent / "adapter_config.json").read_text()))
+    return AdapterFiles(path, json.loads((path.parent / "adapter_config.json").read_text()))
 
 
-def write_adapter(origin: Origin, student: Student, directory: Path) -> Card:
-    """The adapter as `peft` and vLLM read it, naming its base so that others find it."""
-    shutil.copyfile(student.weights, directory / WEIGHTS)
-    named = {"base_model_name_or_path": origin.model.source, "revision": origin.model.revision}
-    config = json.dumps(student.config | named, indent=2, sort_keys=True)
+def write_adapter(provenance: Provenance, adapter: AdapterFiles, directory: Path) -> Card:
+    """Write the adapter as peft and vLLM read it, with the name of its base."""
+    shutil.copyfile(adapter.weights, directory / WEIGHTS)
+    base = {"base_model_name_or_path": provenance.model.source, "revision": provenance.model.revision}
+    config = json.dumps(adapter.config | base, indent=2, sort_keys=True)
     (directory / "adapter_config.json").write_text(config + "\n", encoding="utf-8")
-    tokenizer = _write_tokenizer(origin, directory)
-    settings = _generation(origin, tokenizer)
+    tokenizer = _write_tokenizer(provenance, directory)
+    settings = generation_config(provenance.model, tokenizer, provenance.config.evaluate)
     settings.save_pretrained(directory)
-    return _card("adapter", student, tokenizer, settings)
+    return _card("adapter", adapter, tokenizer, settings)
 
 
-def write_merged(origin: Origin, student: Student, directory: Path) -> Card:
-    """The base's weights with the adapter added in float32, rounded once to the dtype that the run computed in."""
+def write_merged(provenance: Provenance, adapter: AdapterFiles, directory: Path) -> Card:
+    """Write the base's weights with the adapter added in float32, rounded once to the dtype of the run."""
     import torch
 
-    merged = models.load_merged(origin.model, student.weights.parent).to(getattr(torch, origin.model.dtype))
-    tokenizer = _write_tokenizer(origin, directory)
-    merged.generation_config = _generation(origin, tokenizer)
+    merged = models.load_merged(provenance.model, adapter.weights.parent).to(getattr(torch, provenance.model.dtype))
+    tokenizer = _write_tokenizer(provenance, directory)
+    merged.generation_config = generation_config(provenance.model, tokenizer, provenance.config.evaluate)
     merged.save_pretrained(directory, max_shard_size=SHARD_SIZE)
-    return _card("merged", student, tokenizer, merged.generation_config)
+    return _card("merged", adapter, tokenizer, merged.generation_config)
 
 
-def _card(kind: str, student: Student, tokenizer: Any, settings: Any) -> Card:
-    return Card(kind, {"tokenizer": tokenizer, "lora": student.config, "stops": settings.eos_token_id})
+def _card(kind: str, adapter: AdapterFiles, tokenizer: Any, settings: Any) -> Card:
+    return Card(kind, {"tokenizer": tokenizer, "lora": adapter.config, "stops": settings.eos_token_id})
 
 
-def _write_tokenizer(origin: Origin, directory: Path) -> Any:
-    tokenizer = models.load_tokenizer(origin.model)
+def _write_tokenizer(provenance: Provenance, directory: Path) -> Any:
+    tokenizer = models.load_tokenizer(provenance.model)
     tokenizer.save_pretrained(directory)
     return tokenizer
-
-
-def _generation(origin: Origin, tokenizer: Any) -> Any:
-    """Sampling as it was evaluated: every token that ends a turn, and none of the penalties a base may suggest."""
-    from transformers import GenerationConfig
-
-    decoding = origin.config.evaluate
-    drawn: dict[str, Any] = {"do_sample": False}
-    if decoding.temperature:
-        drawn = {"do_sample": True, "temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": 1.0}
-    stops = list(models.end_of_turn(origin.model, tokenizer))
-    return GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id, **drawn)

@@ -1,22 +1,13 @@
-"""ssb_core.report."""
+"""Words, tables and pictures of finished runs: report.html, the comparison page, and the parts they share."""
 
-from .html import (
-    HEAT,
-    breakdown,
-    draw_charts,
-    page,
-    rendered,
-    results_table,
-    verdict_in_words,
-    write,
-)
+from .charts.draw import draw_charts
+from .html import page, write
+from .tables import results_table
+from .verdict import verdict_in_words
 
 __all__ = (
-    "HEAT",
-    "breakdown",
     "draw_charts",
     "page",
-    "rendered",
     "results_table",
     "verdict_in_words",
     "write",

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from .. import report
 from ..errors import ConfigError
 from ..results import queries
+from .tables import results_table
 
 if TYPE_CHECKING:
     from ..runs import Run
 
 EARLIER = 30  # rows
-SHOWN = ("model", "benchmark", "accuracy", "95% interval", "vs base")
+COLUMNS = ("model", "benchmark", "accuracy", "95% interval", "vs base")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One model of one run on one benchmark: what it is ranked by, and its row."""
+    """One model of one run on one benchmark: the values it is ranked by, and its row."""
 
     benchmark: str
     accuracy: float
@@ -29,24 +29,24 @@ class Place:
 
 
 def rows(run: Run) -> list[dict[str, str]]:
-    """What `run` found, a row for each model on each benchmark, and the best rows of earlier runs of its preset.
+    """A row for each model of `run` on each benchmark, then the best rows of earlier runs of its preset.
 
-    Those are in order of accuracy by benchmark, as far as `run` has the benchmark too.
+    Earlier rows are grouped by benchmark and ordered by accuracy. Benchmarks that `run` does not have are left out.
     """
     order = list(run.load_summary()["benchmarks"])
-    earlier = [place for other in _others(run) for place in _places(other) if place.benchmark in order]
+    earlier = [place for other in _other_runs(run) for place in _places(other) if place.benchmark in order]
     earlier.sort(key=lambda place: (order.index(place.benchmark), -place.accuracy))
     return [place.row for place in (*_places(run), *earlier[:EARLIER])]
 
 
-def _others(run: Run) -> Iterator[Run]:
-    """The other finished runs of the same preset; those that can no longer be read are left out."""
+def _other_runs(run: Run) -> Iterator[Run]:
+    """The other finished runs of the same preset, without those that can no longer be read."""
     folder, preset = run.directory.parent, run.load_summary()["preset"]
     for path in sorted(folder.glob("*/summary.json")):
         if path.parent != run.directory:
             try:
                 other = run.named(folder, path.parent.name, run.store)
-                queries.configuration(other)
+                queries.load_config(other)
             except (ConfigError, OSError, ValueError):
                 continue
             if other.load_summary()["preset"] == preset:
@@ -54,15 +54,15 @@ def _others(run: Run) -> Iterator[Run]:
 
 
 def _places(run: Run) -> Iterator[Place]:
-    settings = queries.configuration(run)
+    config = queries.load_config(run)
     finished = time.gmtime((run.directory / "summary.json").stat().st_mtime)
     about = {
-        "base": PurePath(settings.model.source).name,
-        "data": PurePath(settings.problems.source).name,
+        "base": PurePath(config.model.source).name,
+        "data": PurePath(config.problems.source).name,
         "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
     }
     for name, benchmark in run.load_summary()["benchmarks"].items():
-        for row in report.results_table({"benchmarks": {name: benchmark}}):
+        for row in results_table({"benchmarks": {name: benchmark}}):
             accuracy = benchmark["models"][row["model"]]["accuracy"]
-            found = {column: row[column] for column in SHOWN}
-            yield Place(name, accuracy, {"run": run.name} | found | about)
+            cells = {column: row[column] for column in COLUMNS}
+            yield Place(name, accuracy, {"run": run.name} | cells | about)

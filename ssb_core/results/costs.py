@@ -1,4 +1,4 @@
-"""What a student took to make: problems, generated tokens and seconds, over its request and all that it builds on."""
+"""What a student cost: problems, generated tokens and seconds, over its request and all requests it builds on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ..store import Store, work
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`problems` were sampled from for the student, `tokens` is how many completion tokens; it learned from `traces`.
+    """`problems` were sampled for the student with `tokens` completion tokens in all; it was trained on `traces`.
 
-    `seconds` were spent in whichever runs made the parts, loading of models included. Not among them is what a killed
-    process spent, and what shards took that another request of the stage had made before (one of fewer problems, say).
+    `seconds` sums the time of whichever runs made the parts, loading of models included. It does not include the time
+    of killed processes, nor that of shards which an earlier request of the stage had made (one of fewer problems, say).
+    `traces` is None for grpo, which has none.
     """
 
     problems: int
@@ -24,9 +25,9 @@ class Cost:
 
 
 def cost(student: Student, store: Store) -> Cost:
-    """What a finished student took. Its share of work that other students share is counted in full.
+    """The cost of a finished student. Work that it shares with other students is counted in full.
 
-    rft needs no teacher: that it is given the problems which were taught only makes it comparable.
+    The teacher is not counted for rft: it gets the taught problems only so that it is comparable.
     """
     parts = [s for s in lineage(student) if not (student.method == "rft" and s.stage == "teach")]
     stats = {s.fingerprint: required(s, store).stats for s in parts}
@@ -34,8 +35,8 @@ def cost(student: Student, store: Store) -> Cost:
     if student.method == "grpo":
         own = stats[student.fingerprint]
         return Cost(own["problems"], own["tokens"], None, seconds)
-    asked = [s for s in parts if isinstance(s, rollouts.Spec)]
+    waves = [s for s in parts if isinstance(s, rollouts.Spec)]
     written = sum(stats[s.fingerprint]["written_tokens"] for s in parts if isinstance(s, teach.Solutions))
-    sampled = sum(stats[s.fingerprint]["tokens"] for s in asked)
+    sampled = sum(stats[s.fingerprint]["tokens"] for s in waves)
     traces = stats[student.fingerprint]["traces"]
-    return Cost(sum(s.stop - s.start for s in asked), sampled + written, traces, seconds)
+    return Cost(sum(s.stop - s.start for s in waves), sampled + written, traces, seconds)

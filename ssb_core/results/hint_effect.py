@@ -1,7 +1,7 @@
-"""The teacher signal of a finished run in numbers: what it takes, how exact it is, and what the hint changed.
+"""The teacher signal of a finished run in numbers: its size, its exactness, and what the hint changed.
 
-`storage` and `certificates` read metadata of the shards alone; `survey` has the base model read solutions behind bare
-questions. Nothing is written.
+`load_storage` and `load_certificates` read only the metadata of shards. `measure` runs the base model over solutions
+after bare questions. Nothing is written.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
 from ..progress import Progress
-from ..records import TeacherTrace, from_row, schema
+from ..records import TeacherTrace
 from ..signal.annotate import annotate_token, decode
 from ..signal.marks import AnnotatedSolution, TokenEffect
 from ..store import FileEntry, Manifest
-from .summary import signal_origins
+from .signal_metadata import load_signal_metadata
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 Shard = tuple[Manifest, FileEntry]
 
-SEED = 0  # of the traces that are examined
-CONTEXT = 24  # tokens shown before one that is singled out
-LARGE = 1.0  # nats
+SEED = 0  # draws the traces that are measured
+CONTEXT = 24  # tokens shown before a token of interest
+LARGE = 1.0  # nats of KL divergence
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What the signal takes: `raw_bytes` and `stored_bytes` are its vectors' before and after compression.
+    """The size of the signal: `raw_bytes` and `stored_bytes` are its vectors before and after compression.
 
-    `fields` are a token's vectors, in words; `file_bytes` are whole shards, with prompts, solutions and those that were
-    dropped; `logits_bytes` are those of one token's logits in float32.
+    `fields` describes the vectors of a token in words. `file_bytes` is the size of whole shards with prompts and
+    solutions, dropped ones included. `logits_bytes` is the size of the logits of one token in float32.
     """
 
     codec: str
@@ -57,13 +57,13 @@ class Storage:
 
     @property
     def ratio(self) -> float:
-        """How many times as large logits in float32 would be."""
+        """How many times larger logits in float32 would be."""
         return self.logits_bytes * self.tokens / self.stored_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What the certificates of all shards say together, in nats; `valid` shards may be trained on."""
+    """The certificates of all shards together, in nats. Only `valid` shards may be used for training."""
 
     shards: int
     valid: int
@@ -75,7 +75,7 @@ class Certificates:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a figure is distributed over tokens."""
+    """The distribution of a value over tokens."""
 
     mean: float
     median: float
@@ -91,8 +91,8 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A token at which the hint changed much: its `index` in the solution, some text before it, and both models."""
+class TokenInContext:
+    """A token where the hint changed much: its `index` in the solution, some text before it, and both distributions."""
 
     problem_id: str
     index: int
@@ -101,8 +101,8 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class At:
-    """Teacher's entropy and KL(teacher || bare student) at one temperature, in nats a token."""
+class EffectAtTemperature:
+    """The teacher's entropy and KL(teacher || bare student) at one temperature, in nats per token."""
 
     temperature: float
     entropy: Spread
@@ -110,23 +110,23 @@ class At:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """The hint's effect on `tokens` tokens of `traces` traces, of `of`.
+class HintEffectStats:
+    """The effect of the hint, measured on `tokens` tokens in `traces` of all `of` traces.
 
-    `large` is the share of tokens at which KL is above `LARGE` at temperature 1, the first of `at`; the second, if it
-    is another, is that of distillation.
+    The first element of `at` is the effect at temperature 1. There is a second one if distillation uses another
+    temperature. `large` is the share of tokens whose KL at temperature 1 is above `LARGE`.
     """
 
     traces: int
     of: int
     tokens: int
     large: float
-    at: tuple[At, ...]
-    moments: tuple[Moment, ...]
+    at: tuple[EffectAtTemperature, ...]
+    moments: tuple[TokenInContext, ...]
 
 
-def storage(run: Run) -> Storage:
-    """What the signal of a run takes on the disk.
+def load_storage(run: Run) -> Storage:
+    """The size of a run's signal on disk.
 
     Raises:
         ConfigError: the run has no taught trace.
@@ -136,25 +136,25 @@ def storage(run: Run) -> Storage:
 
     from ..signal import layout
 
-    manifests = taught(run)
-    origin = next(signal_origins(run.store, manifests[0]))
+    manifests = load_taught(run)
+    metadata = next(load_signal_metadata(run.store, manifests[0]))
     shards = _shards(manifests)
     tokens = sum(m.stats["tokens"] for m in manifests)
     return Storage(
-        codec=origin["codec"],
-        fields={name: f"{f.width} {f.dtype}" for name, f in layout.fields(origin).items()},
+        codec=metadata["codec"],
+        fields={name: f"{f.width} {f.dtype}" for name, f in layout.fields(metadata).items()},
         shards=len(shards),
         traces=sum(m.stats["taught"] for m in manifests),
         tokens=tokens,
-        raw_bytes=tokens * layout.bytes_per_token(origin),
+        raw_bytes=tokens * layout.bytes_per_token(metadata),
         stored_bytes=sum(_signal_bytes(pq.read_metadata(run.store.path(*s))) for s in shards),
-        file_bytes=sum(entry.bytes for _, entry in shards),
-        logits_bytes=4 * origin["vocabulary"],
+        file_bytes=sum(file.bytes for _, file in shards),
+        logits_bytes=4 * metadata["vocabulary"],
     )
 
 
 def _signal_bytes(file: Any) -> int:
-    """Compressed bytes of the signal's columns in one Parquet file, by its metadata."""
+    """Compressed bytes of the signal's columns in one Parquet file, from the file's metadata."""
     from ..signal.layout import COLUMN
 
     groups = (file.row_group(i) for i in range(file.num_row_groups))
@@ -162,8 +162,8 @@ def _signal_bytes(file: Any) -> int:
     return sum(c.total_compressed_size for c in columns if c.path_in_schema.split(".")[0] == COLUMN)
 
 
-def certificates(run: Run) -> Certificates:
-    """The certificates of a run's signal, each shard's mean weighted by its tokens.
+def load_certificates(run: Run) -> Certificates:
+    """The certificates of a run's signal. The mean error weights each shard by its tokens.
 
     Raises:
         ConfigError: the run has no taught trace.
@@ -171,28 +171,28 @@ def certificates(run: Run) -> Certificates:
     """
     from ..signal.compatibility import MAX_MEAN_KL
 
-    found = [o for manifest in taught(run) for o in signal_origins(run.store, manifest)]
-    tokens = sum(o["tokens"] for o in found)
+    shards = [s for manifest in load_taught(run) for s in load_signal_metadata(run.store, manifest)]
+    tokens = sum(s["tokens"] for s in shards)
     return Certificates(
-        shards=len(found),
-        valid=sum(0 <= o["mean_kl_error"] <= MAX_MEAN_KL for o in found),
+        shards=len(shards),
+        valid=sum(0 <= s["mean_kl_error"] <= MAX_MEAN_KL for s in shards),
         tokens=tokens,
-        mean_kl_error=sum(o["mean_kl_error"] * o["tokens"] for o in found) / tokens,
-        max_kl_error=max(o["max_kl_error"] for o in found),
-        max_logp_error=max(o["max_logp_error"] for o in found),
+        mean_kl_error=sum(s["mean_kl_error"] * s["tokens"] for s in shards) / tokens,
+        max_kl_error=max(s["max_kl_error"] for s in shards),
+        max_logp_error=max(s["max_logp_error"] for s in shards),
     )
 
 
-def taught(run: Run) -> list[Manifest]:
-    """The captured signal of every wave.
+def load_taught(run: Run) -> list[Manifest]:
+    """The manifests of every wave that taught at least one trace.
 
     Raises:
-        ConfigError: the run did not get that far, or taught nothing.
-        StoreError: the store no longer holds it.
+        ConfigError: the run ended before the teach stage, or taught nothing.
+        StoreError: the store no longer holds the signal.
     """
-    found = [m for m in run.manifests("teach") if m.stats.get("taught")]
-    if found:
-        return found
+    manifests = [m for m in run.manifests("teach") if m.stats.get("taught")]
+    if manifests:
+        return manifests
     stages = run.load_summary()["stages"]
     if "teach" in stages:
         raise ConfigError(
@@ -205,8 +205,10 @@ def taught(run: Run) -> list[Manifest]:
     )
 
 
-def marked(run: Run) -> AnnotatedSolution | None:
-    """The solution that shows the hint's effect: of those in the shards' metadata the one whose mean KL is the median.
+def load_annotated_solution(run: Run) -> AnnotatedSolution | None:
+    """The solution that shows the hint's effect: the one with the median mean KL among those in the shards' metadata.
+
+    Returns None if no shard has one.
 
     Raises:
         StoreError: the store no longer holds the run's shards.
@@ -214,42 +216,42 @@ def marked(run: Run) -> AnnotatedSolution | None:
     import pyarrow.parquet as pq
 
     schemas = [pq.read_schema(run.store.path(*shard)) for shard in _shards(run.manifests("teach"))]
-    found = [m for s in schemas if (m := AnnotatedSolution.load(s.metadata))]
-    return sorted(found, key=lambda m: m.mean_kl)[len(found) // 2] if found else None
+    solutions = [m for s in schemas if (m := AnnotatedSolution.load(s.metadata))]
+    return sorted(solutions, key=lambda m: m.mean_kl)[len(solutions) // 2] if solutions else None
 
 
 def _shards(manifests: Sequence[Manifest]) -> list[Shard]:
-    return [(manifest, entry) for manifest in manifests for entry in manifest.files]
+    return [(manifest, file) for manifest in manifests for file in manifest.files]
 
 
-def survey(run: Run, limit: int, top: int, progress: Progress) -> Survey:
-    """The hint's effect on a seeded draw of `limit` traces (0: all), and the `top` tokens at which it is largest.
+def measure(run: Run, limit: int, top: int, progress: Progress) -> HintEffectStats:
+    """Measure the hint's effect on a seeded draw of `limit` traces (0 means all), and find the `top` largest tokens.
 
     Raises:
-        ConfigError: the run has no taught trace, or its model is no longer what it was.
-        StoreError: a shard is damaged, is another model's, or is not certified.
+        ConfigError: the run has no taught trace, or its model has changed since.
+        StoreError: a shard is damaged, belongs to another model, or has no valid certificate.
     """
     from .. import models
     from ..signal.compatibility import refuse_unfit
-    from .provenance import Origin
+    from .provenance import Provenance
 
-    manifests, origin = taught(run), Origin.of(run)
-    execution, temperature = origin.config.execution, origin.config.distill.temperature
+    manifests, provenance = load_taught(run), Provenance.load(run)
+    execution, temperature = provenance.config.execution, provenance.config.distill.temperature
     drawn, of = _draw(run, manifests, limit)
-    model, tokenizer = models.load_model(origin.model, execution.device), models.load_tokenizer(origin.model)
-    refuse_unfit((o for m in manifests for o in signal_origins(run.store, m)), model, tokenizer)
-    progress.begin("survey", sum(len(rows) for _, rows in drawn), "traces")
-    seen: list[Examined] = []
+    model, tokenizer = models.load_model(provenance.model, execution.device), models.load_tokenizer(provenance.model)
+    refuse_unfit((s for m in manifests for s in load_signal_metadata(run.store, m)), model, tokenizer)
+    progress.begin("hint effect", sum(len(rows) for _, rows in drawn), "traces")
+    effects: list[TraceEffect] = []
     for shard, rows in drawn:
-        for one in _examine(run, shard, rows, model, temperature, execution.capture_tokens):
-            seen.append(one)
+        for effect in _measure_shard(run, shard, rows, model, temperature, execution.capture_tokens):
+            effects.append(effect)
             progress.advance()
     progress.end()
-    return _summed_up(seen, of, temperature, top, tokenizer)
+    return _summarise(effects, of, temperature, top, tokenizer)
 
 
 def _draw(run: Run, manifests: Sequence[Manifest], limit: int) -> tuple[list[tuple[Shard, list[int]]], int]:
-    """Shards with the rows drawn from each, in order, and how many traces there are to draw from."""
+    """The shards with the rows drawn from each, in order, and the number of traces to draw from."""
     shards = _shards(manifests)
     dropped = [run.store.table(*shard, ["dropped"])["dropped"].to_pylist() for shard in shards]
     every = [(s, row) for s, reasons in enumerate(dropped) for row, reason in enumerate(reasons) if reason is None]
@@ -258,50 +260,52 @@ def _draw(run: Run, manifests: Sequence[Manifest], limit: int) -> tuple[list[tup
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """One trace: the effect at temperature 1, and at that of distillation."""
+class TraceEffect:
+    """The effect on one trace: at temperature 1, and at the temperature of distillation."""
 
     trace: TeacherTrace
     plain: HintEffect
     tempered: HintEffect
 
 
-def _examine(
+def _measure_shard(
     run: Run, shard: Shard, rows: Sequence[int], model: Any, temperature: float, token_budget: int
-) -> Iterator[Examined]:
+) -> Iterator[TraceEffect]:
     """The effect on some traces of a shard, one by one."""
     from ..signal import codecs, hint, layout
 
-    table = run.store.table(*shard)
-    origin = json.loads(table.schema.metadata[layout.METADATA.encode()])
-    records = table.select(schema(TeacherTrace).names).take(list(rows)).to_pylist()
-    traces = [from_row(TeacherTrace, r) for r in records]
+    table = run.store.table(*shard, [layout.COLUMN])
+    metadata = json.loads(table.schema.metadata[layout.METADATA.encode()])
+    records = run.store.records(*shard, TeacherTrace)
+    traces = [records[row] for row in rows]
     for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
-        teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, origin), origin, model)
+        teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
         plain = hint.effect(model, states_NH, teacher)
         tempered = plain if temperature == 1 else hint.effect(model, states_NH, teacher, temperature)
-        yield Examined(trace, plain, tempered)
+        yield TraceEffect(trace, plain, tempered)
 
 
-def _summed_up(seen: Sequence[Examined], of: int, temperature: float, top: int, tokenizer: Any) -> Survey:
-    kl = _joined([e.plain.kl_N for e in seen])
-    at = [At(1.0, Spread.of(_joined([e.plain.entropy_N for e in seen])), Spread.of(kl))]
+def _summarise(
+    effects: Sequence[TraceEffect], of: int, temperature: float, top: int, tokenizer: Any
+) -> HintEffectStats:
+    kl = _concatenate([e.plain.kl_N for e in effects])
+    at = [EffectAtTemperature(1.0, Spread.of(_concatenate([e.plain.entropy_N for e in effects])), Spread.of(kl))]
     if temperature != 1:
-        entropies, kls = (_joined([getattr(e.tempered, n) for e in seen]) for n in ("entropy_N", "kl_N"))
-        at.append(At(temperature, Spread.of(entropies), Spread.of(kls)))
-    places = [(e, i) for e in seen for i in range(len(e.plain.kl_N))]
-    largest = [places[n] for n in (-kl).argsort(kind="stable")[:top]]
-    moments = tuple(_moment(e, i, tokenizer) for e, i in largest)
-    return Survey(len(seen), of, len(kl), float((kl > LARGE).mean()), tuple(at), moments)
+        entropies, kls = (_concatenate([getattr(e.tempered, n) for e in effects]) for n in ("entropy_N", "kl_N"))
+        at.append(EffectAtTemperature(temperature, Spread.of(entropies), Spread.of(kls)))
+    tokens = [(e, i) for e in effects for i in range(len(e.plain.kl_N))]
+    largest = [tokens[n] for n in (-kl).argsort(kind="stable")[:top]]
+    moments = tuple(_token_in_context(e, i, tokenizer) for e, i in largest)
+    return HintEffectStats(len(effects), of, len(kl), float((kl > LARGE).mean()), tuple(at), moments)
 
 
-def _joined(parts: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+def _concatenate(tensors: Sequence[torch.Tensor]) -> NDArray[np.float64]:
     import torch
 
-    return torch.cat(list(parts)).double().numpy()
+    return torch.cat(list(tensors)).double().numpy()
 
 
-def _moment(examined: Examined, index: int, tokenizer: Any) -> Moment:
-    trace = examined.trace
+def _token_in_context(effect: TraceEffect, index: int, tokenizer: Any) -> TokenInContext:
+    trace = effect.trace
     before = decode(tokenizer, trace.completion_ids[max(0, index - CONTEXT) : index])
-    return Moment(trace.problem_id, index, before, annotate_token(tokenizer, trace, index, examined.plain))
+    return TokenInContext(trace.problem_id, index, before, annotate_token(tokenizer, trace, index, effect.plain))

@@ -1,4 +1,4 @@
-"""What an export comes from: the run, its configuration, and the very model and problems that it used."""
+"""Where a run's results come from: its configuration, and the exact model and problems that it used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """A run with its configuration and its base model."""
 
     run: Run
@@ -28,65 +28,61 @@ class Origin:
     model: ResolvedModel
 
     @classmethod
-    def of(cls, run: Run) -> Origin:
-        """The origin of everything exported from `run`.
+    def load(cls, run: Run) -> Provenance:
+        """Read the configuration of `run` and find its model.
 
         Raises:
-            ConfigError: its model is not here, or its files have changed since.
+            ConfigError: the model is not on this machine, or its files have changed since the run.
         """
-        config = queries.configuration(run)
-        noted = _noted_model(run)
-        model = models.resolve(_pinned(config.model, str(noted["identity"])), run.store.root)
-        if model.recipe != noted:
+        config = queries.load_config(run)
+        recorded = _recorded_model(run)
+        model = models.resolve(_pinned(config.model, str(recorded["identity"])), run.store.root)
+        if model.recipe != recorded:
             raise ConfigError(
                 f"{config.model.source} is no longer what run {run.name} used: its files or its chat template have "
-                "changed\n  remedy: bring the old ones back, or run again with the new"
+                "changed\n  remedy: restore the old ones, or run again with the new ones"
             )
         return cls(run, config, model)
 
     @property
     def on_hub(self) -> bool:
-        """Whether others can get the base by its name."""
+        """Whether the base is on the hub, so that others can get it by its name."""
         return self.model.revision is not None
 
-    @property
     def is_nano(self) -> bool:
         """Whether the base is the embedded model."""
         return self.model.source == str(models.NANO.resolve())
 
-    @property
-    def base(self) -> str:
-        """The base's name for others; of a local path its last part alone, as its folder is nobody's business."""
+    def base_name(self) -> str:
+        """The base's name for other people: of a local path only the last part, because the folder is private."""
         if self.on_hub:
             return self.model.source
-        if self.is_nano:
+        if self.is_nano():
             return "nano"
-        if self._in_package:
+        if self._in_package():
             return self.config.model.source
         return Path(self.model.gguf or self.model.source).name
 
-    @property
-    def place(self) -> str:
+    def base_location(self) -> str:
         """Where the base was read from, in words."""
         if self.on_hub:
             return "on the hub"
-        if self.is_nano:
+        if self.is_nano():
             return "the model embedded in ssb (`ssb_core/nano/model`)"
         if self.model.gguf is None:
             return "a directory on the machine this was made on"
-        where = "in an installed Python package" if self._in_package else "on the machine this was made on"
+        where = "in an installed Python package" if self._in_package() else "on the machine this was made on"
         return f"a GGUF file {where}, converted to safetensors"
 
-    @property
     def _in_package(self) -> bool:
-        """As `gguf.find` reads it: a path that exists goes first."""
+        """Whether a GGUF file came from a package. As in `gguf.find`, an existing path has priority over a package."""
         return self.model.gguf is not None and not Path(self.config.model.source).expanduser().is_file()
 
-    def asked(self) -> ProblemSet:
+    def load_training_problems(self) -> ProblemSet:
         """The training problems that the run sampled.
 
         Raises:
-            ConfigError: the problem set is not here, or has changed since.
+            ConfigError: the problem set is not on this machine, or has changed since the run.
         """
         usable, start = problems.load_problems(self.config.problems), 0
         for wave in self.run.manifests("rollouts"):
@@ -96,21 +92,21 @@ class Origin:
             start = stop
         return usable[:start]
 
-    def answered(self, benchmark: Benchmark) -> ProblemSet:
+    def load_benchmark_problems(self, benchmark: Benchmark) -> ProblemSet:
         """The problems of a benchmark that the run evaluated.
 
         Raises:
-            ConfigError: the benchmark is not here, or has changed since.
+            ConfigError: the benchmark is not on this machine, or has changed since the run.
         """
-        found = problems.load_problems(benchmark)
-        inputs = [problems.content_digest(found)]
+        problem_set = problems.load_problems(benchmark)
+        inputs = [problems.content_digest(problem_set)]
         if not any(m.fingerprint == digest([m.recipe, inputs]) for m in self.run.manifests("evaluate")):
             raise _changed(benchmark.source, self.run)
-        return found
+        return problem_set
 
 
-def student_turns(tokenizer: PreTrainedTokenizerBase, question: str) -> prompts.Messages:
-    """The chat turns that the student sees, as the tokenizer's own template takes them."""
+def student_messages(tokenizer: PreTrainedTokenizerBase, question: str) -> prompts.Messages:
+    """The chat messages that the student sees, in a form that the tokenizer's own template accepts."""
     messages = prompts.tutor_messages(question)
     return messages if prompts.takes_system(tokenizer) else prompts.fold_system(messages)
 
@@ -118,18 +114,18 @@ def student_turns(tokenizer: PreTrainedTokenizerBase, question: str) -> prompts.
 def _changed(source: str, run: Run) -> ConfigError:
     return ConfigError(
         f"{source} is no longer what run {run.name} read: its problems have changed\n"
-        "  remedy: bring the old file back, or run again with the new one"
+        "  remedy: restore the old file, or run again with the new one"
     )
 
 
-def _noted_model(run: Run) -> dict[str, Any]:
-    """Identity and dtype of the model, as the recipe of the run's rollouts notes them."""
-    hows = {Recipe("rollouts", how).hash: how for how in run.store.recipes("rollouts")}
+def _recorded_model(run: Run) -> dict[str, Any]:
+    """Identity and dtype of the model, from the recipe of the run's rollouts."""
+    contents = {Recipe("rollouts", content).hash: content for content in run.store.recipes("rollouts")}
     first = run.manifests("rollouts")[0]
-    return dict(hows[first.recipe]["model"])
+    return dict(contents[first.recipe]["model"])
 
 
 def _pinned(config: ModelConfig, identity: str) -> ModelConfig:
-    """The configured model at the commit the run used, wherever its branch stands now."""
+    """The configured model at the commit that the run used, even if its branch has moved since."""
     name, at, commit = identity.rpartition("@")
     return config.model_copy(update={"revision": commit}) if at and name == config.source else config

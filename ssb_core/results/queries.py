@@ -1,6 +1,6 @@
-"""What a finished run found, read from its files and manifests: what stories, charts and the report stand on.
+"""What a finished run's files and manifests say, as the records that reports, charts and pages are made from.
 
-Nothing here needs the model or a network (but for problem sets that are only on the hub).
+Nothing here needs the model, and only problem sets that are on the hub need a network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The samples of one model on one benchmark."""
+    """The request that sampled one model on one benchmark."""
 
     benchmark: str
     model: str
@@ -31,8 +31,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """How many problems one step of the pipeline kept, and how many it dropped for which reason, most first."""
+class FunnelStep:
+    """How many problems one step of the pipeline kept, and how many it dropped by reason, most frequent first."""
 
     name: str
     kept: int
@@ -40,11 +40,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Wave:
-    """The rollouts of one wave: `lengths` are in tokens, mean and 95th percentile; `rate` is in tokens a second.
-
-    The rate counts loading of the model; it is None where this run did not sample all of it.
-    """
+class WaveStats:
+    """The rollouts of one wave. `lengths` are the mean and the 95th percentile of tokens per rollout."""
 
     problems: int
     samples: int
@@ -57,48 +54,49 @@ class Wave:
 
     @property
     def rate(self) -> float | None:
+        """Tokens per second, loading of the model included; None if this run did not sample the whole wave."""
         return self.tokens / self.seconds if self.status == "ran" and self.seconds else None
 
 
-def configuration(run: Run) -> RunConfig:
-    """The configuration the run was started with."""
+def load_config(run: Run) -> RunConfig:
+    """The configuration that the run was started with."""
     return presets.load_config(file=run.directory / "config.yaml")
 
 
-def evaluations(run: Run) -> list[Evaluation]:
-    """What was evaluated, in the order of the configured benchmarks, each model as it came, its first seed only."""
+def load_evaluations(run: Run) -> list[Evaluation]:
+    """The evaluations of a run by benchmark as configured, then by model as they ran; only the first seed of each."""
     done = [s for s in run.load_stages() if s.stage == "evaluate"]
     every = [Evaluation(s.benchmark, s.model, m) for s, m in zip(done, run.manifests("evaluate"), strict=True)]
-    found = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
-    order = [b.name for b in configuration(run).evaluate.benchmarks]
-    return sorted(found, key=lambda e: order.index(e.benchmark))
+    first_seeds = list({(e.benchmark, e.model): e for e in reversed(every)}.values())[::-1]
+    order = [b.name for b in load_config(run).evaluate.benchmarks]
+    return sorted(first_seeds, key=lambda e: order.index(e.benchmark))
 
 
-def waves(run: Run) -> list[Wave]:
+def load_wave_stats(run: Run) -> list[WaveStats]:
     """The rollouts of every wave of the first round."""
     ran = [s for s in run.load_stages() if s.stage == "rollouts" and s.round == 1]
-    return [_wave(run, m, s.status, s.seconds) for m, s in zip(run.manifests("rollouts"), ran, strict=True)]
+    return [_wave_stats(run, m, s.status, s.seconds) for m, s in zip(run.manifests("rollouts"), ran, strict=True)]
 
 
-def _wave(run: Run, manifest: Manifest, status: str, seconds: float) -> Wave:
+def _wave_stats(run: Run, manifest: Manifest, status: str, seconds: float) -> WaveStats:
     import numpy as np
 
-    stats, tokens = manifest.stats, lengths(run, manifest)
-    sampled = tokens[tokens > 0]  # a prompt that is too long for the model has rows without any
-    return Wave(
+    facts, tokens = manifest.stats, load_lengths(run, manifest)
+    sampled = tokens[tokens > 0]  # if a prompt is too long for the model, its rows have no tokens
+    return WaveStats(
         problems=sum(len(run.store.sidecar(manifest, e).problem_ids) for e in manifest.files),
-        samples=stats["samples"],
-        tokens=stats["tokens"],
+        samples=facts["samples"],
+        tokens=facts["tokens"],
         lengths=(float(sampled.mean()), float(np.quantile(sampled, 0.95))) if len(sampled) else (0.0, 0.0),
-        truncated=stats["truncated"],
-        engines=tuple(stats.get("engines", ())),
+        truncated=facts["truncated"],
+        engines=tuple(facts.get("engines", ())),
         status=status,
         seconds=seconds,
     )
 
 
-def lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
-    """Tokens of every completion of a request."""
+def load_lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
+    """The number of tokens of every completion of a request, in the order of its rows."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -106,24 +104,24 @@ def lengths(run: Run, manifest: Manifest) -> NDArray[np.int64]:
     return np.concatenate([np.asarray(pc.list_value_length(t["completion_ids"]), np.int64) for t in shards])
 
 
-def funnel(run: Run) -> list[Step]:
-    """From the problems sampled to the traces trained on, as far as the run went."""
-    selected, taught = (_counts(run.manifests(stage)) for stage in ("select", "teach"))
+def load_funnel(run: Run) -> list[FunnelStep]:
+    """The steps from sampled problems to the traces trained on, as far as the run went."""
+    selected, taught = (_count_outcomes(run.manifests(stage)) for stage in ("select", "teach"))
     trained = sum(m.stats["traces"] for m in run.manifests("distill")[:1])
-    steps = [Step("sampled", sum(selected.values()), {})] if selected else []
+    steps = [FunnelStep("sampled", sum(selected.values()), {})] if selected else []
     for name, counts in (("mixed", selected), ("taught", taught)):
         if counts:
             kept = counts.pop(name, 0)
-            steps.append(Step(name, kept, dict(counts.most_common())))
+            steps.append(FunnelStep(name, kept, dict(counts.most_common())))
     if trained:
-        held_out = configuration(run).distill.held_out
-        left = {"held_out": held_out, "above_target": steps[-1].kept - trained - held_out}
-        steps.append(Step("trained on", trained, {reason: n for reason, n in left.items() if n}))
+        held_out = load_config(run).distill.held_out
+        dropped = {"held_out": held_out, "above_target": steps[-1].kept - trained - held_out}
+        steps.append(FunnelStep("trained on", trained, {reason: n for reason, n in dropped.items() if n}))
     return steps
 
 
-def _counts(manifests: list[Manifest]) -> Counter[str]:
-    """Problems by outcome: what became of them is among the stats of a manifest."""
+def _count_outcomes(manifests: list[Manifest]) -> Counter[str]:
+    """Problems by outcome. A manifest's statistics count outcomes among other things."""
     outcomes = {"mixed", "taught", *get_args(Drop)}
     total: Counter[str] = Counter()
     for manifest in manifests:
@@ -131,7 +129,7 @@ def _counts(manifests: list[Manifest]) -> Counter[str]:
     return total
 
 
-def training_log(run: Run) -> list[dict[str, Any]]:
-    """One row for each optimiser step of the student: step, loss, grad_norm, learning_rate; empty without a student."""
+def load_training_log(run: Run) -> list[dict[str, Any]]:
+    """One row per optimiser step of the student (step, loss, grad_norm, learning_rate); empty without a student."""
     paths = [run.store.path(m, e) for m in run.manifests("distill")[:1] for e in m.files]
     return [row for path in paths if path.name == LOG for row in read_log(path.parent)]

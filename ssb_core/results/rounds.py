@@ -1,4 +1,4 @@
-"""Rounds of bootstrapping: how the base and the hinted teacher of each did, to see whether the teacher drifts."""
+"""Rounds of bootstrapping: how the base and the hinted teacher of each did, which shows whether the teacher drifts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ..store import Store
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round, whose base is the student of the round before.
+    """One round. Its base is the student of the round before.
 
-    `bare_accuracy` and `bare_tokens` are means over the base's rollouts, `hinted_accuracy` and `hinted_tokens` over the
-    solutions that the same model wrote with the hint, before any was dropped. None: there were none.
+    `bare_accuracy` and `bare_tokens` are means over the base's rollouts. `hinted_accuracy` and `hinted_tokens` are
+    means over the solutions that the same model wrote with the hint, before any was dropped. They are None if there
+    were none.
     """
 
     number: int
@@ -31,37 +32,39 @@ class Round:
 
 
 def rounds(store: Store, specs: Sequence[Spec]) -> list[Round]:
-    """Every round of SSB itself that the requests reached with a selection."""
+    """Every round of SSB itself in which a selection was made."""
     numbers = sorted({s.round for s in specs if isinstance(s, select.Spec)})
     return [_round(store, number, [s for s in specs if s.round == number]) for number in numbers]
 
 
 def _round(store: Store, number: int, specs: Sequence[Spec]) -> Round:
-    sampled = _facts(store, [s for s in specs if isinstance(s, rollouts.Spec)])
-    selected = [s for s in specs if isinstance(s, select.Spec)]
-    taught = _facts(store, [s for s in specs if isinstance(s, teach.Spec) and not s.labels])
+    sampled = _sum_stats(store, [s for s in specs if isinstance(s, rollouts.Spec)])
+    selections = [s for s in specs if isinstance(s, select.Spec)]
+    taught = _sum_stats(store, [s for s in specs if isinstance(s, teach.Spec) and not s.labels])
     written = sum(taught[reason] for reason in ("taught", *get_args(Drop)) if reason != "too_long")
-    graded = Counter(
+    statuses = Counter(
         verdict["status"]
-        for request in selected
-        for table in store.tables(required(request, store), ["verdicts"])
-        for row in table["verdicts"].to_pylist()
-        for verdict in row
+        for selection in selections
+        for table in store.tables(required(selection, store), ["verdicts"])
+        for verdicts in table["verdicts"].to_pylist()
+        for verdict in verdicts
     )
     return Round(
         number=number,
-        problems=sum(s.rollouts.stop - s.rollouts.start for s in selected),
-        mixed=_facts(store, selected)["mixed"],
+        problems=sum(s.rollouts.stop - s.rollouts.start for s in selections),
+        mixed=_sum_stats(store, selections)["mixed"],
         taught=taught["taught"],
-        bare_accuracy=_mean(graded["correct"], graded.total()),
-        hinted_accuracy=_mean(taught["taught"] + taught["leak"], written),  # what leaks is right, but not used
+        bare_accuracy=_mean(statuses["correct"], statuses.total()),
+        hinted_accuracy=_mean(
+            taught["taught"] + taught["leak"], written
+        ),  # a solution with a leak is right, but unused
         bare_tokens=_mean(sampled["tokens"], sampled["samples"]),
         hinted_tokens=_mean(taught["written_tokens"], written),
     )
 
 
-def _facts(store: Store, specs: Sequence[Spec]) -> Counter[str]:
-    """The numbers among the stats of several requests, summed."""
+def _sum_stats(store: Store, specs: Sequence[Spec]) -> Counter[str]:
+    """The integers among the statistics of several requests, summed by name."""
     total: Counter[str] = Counter()
     for spec in specs:
         total.update({k: n for k, n in required(spec, store).stats.items() if isinstance(n, int)})

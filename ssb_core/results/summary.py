@@ -1,10 +1,10 @@
-"""summary.json: a run's result in numbers, read from manifests and shards, never from memory."""
+"""Makes summary.json: a run's result in numbers, read from manifests and shards, never from memory."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -18,15 +18,20 @@ from ..records import BenchmarkScore
 from ..runs import SUMMARY_FORMAT, StageRun, versions
 from ..stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from ..stages.baselines import Student, grpo
-from ..store import Manifest, Store, digest
+from ..store import Store, digest
 from .costs import cost
 from .rounds import rounds
+from .signal_metadata import load_signal_metadata
 
 
 def summarise(
     name: str, preset: str, store: Store, specs: Sequence[Spec], ran: Sequence[StageRun], seconds: float
 ) -> dict[str, Any]:
-    """The summary of a run that went through the given requests; what it did not reach is empty."""
+    """The content of summary.json for a run of the given requests. Stages that it did not reach are empty.
+
+    `ran` is what happened to each request, and `seconds` is how long the run took. The keys are stable: programs read
+    them, `read_summary` among them.
+    """
     own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.labels)]  # not a baseline's
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
@@ -41,7 +46,7 @@ def summarise(
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
         "rounds": [asdict(r) for r in rounds(store, specs)],
         "costs": _costs(store, [s for s in own if isinstance(s, (distill.Spec, grpo.Spec))]),
-        "benchmarks": results(store, specs),
+        "benchmarks": benchmark_results(store, specs),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
@@ -49,7 +54,7 @@ def summarise(
 
 
 def _fingerprint(ran: Sequence[StageRun]) -> str:
-    """The request's fingerprint, or one for all requests of the stage."""
+    """The fingerprint of the stage's only request, or a digest of those of all its requests."""
     return ran[0].fingerprint if len(ran) == 1 else digest([r.fingerprint for r in ran])
 
 
@@ -65,14 +70,14 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
 
 
 def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
-    """Completion tokens that a stage sampled, now or before, if it samples."""
+    """Completion tokens of a stage that samples, whether this run sampled them or an earlier one; empty otherwise."""
     stats = [required(s, store).stats for s in specs if s.stage == stage]
-    found = [n for f in stats if (n := f.get("written_tokens", f.get("tokens"))) is not None]
-    return {"tokens": sum(found)} if found else {}
+    counts = [n for s in stats if (n := s.get("written_tokens", s.get("tokens"))) is not None]
+    return {"tokens": sum(counts)} if counts else {}
 
 
 def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:
-    """What became of the problems asked; `bad_gold` counts those of the whole set that could not be."""
+    """Outcomes of the sampled problems, and in `bad_gold` how many of the whole set are unverifiable."""
     total: Counter[str] = Counter()
     for spec in specs:
         if isinstance(spec, rollouts.Spec):
@@ -101,81 +106,71 @@ _COUNTED = {
 }
 
 
-def signal_origins(store: Store, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """What each shard of a teach request says of its signal: codec, sizes, head, certificate."""
-    import pyarrow.parquet as pq
-
-    from ..signal.layout import METADATA
-
-    for entry in manifest.files:
-        yield json.loads(pq.read_schema(store.path(manifest, entry)).metadata[METADATA.encode()])
-
-
 def _signal(store: Store, taught: Sequence[teach.Spec]) -> dict[str, Any]:
     if not taught:
         return {}
     from ..signal.layout import bytes_per_token
 
     manifests = [required(t, store) for t in taught]
-    origins = (o for m in manifests for o in signal_origins(store, m))
-    first = next(origins)
+    shards = (shard for m in manifests for shard in load_signal_metadata(store, m))
+    first = next(shards)
     return {
         "codec": first["codec"],
         "tokens": sum(m.stats["tokens"] for m in manifests),
         "bytes_per_token": bytes_per_token(first),
-        "max_kl_error": max(o["max_kl_error"] for o in chain([first], origins)),
+        "max_kl_error": max(shard["max_kl_error"] for shard in chain([first], shards)),
     }
 
 
 def _engines(store: Store, specs: Sequence[Spec]) -> dict[str, list[str]]:
-    """What sampled the rows of each stage; several, if a run that one began went on with another."""
-    found: dict[str, set[str]] = {}
+    """The engines that sampled the rows of each stage: several, if a run was continued with another engine."""
+    engines: dict[str, set[str]] = {}
     for spec in (s.solutions if isinstance(s, teach.Spec) else s for s in specs):
-        found.setdefault(spec.stage, set()).update(required(spec, store).stats.get("engines", ()))
-    return {stage: sorted(names) for stage, names in found.items() if names}
+        engines.setdefault(spec.stage, set()).update(required(spec, store).stats.get("engines", ()))
+    return {stage: sorted(names) for stage, names in engines.items() if names}
 
 
 def _training(store: Store, students: Sequence[distill.Spec]) -> dict[str, Any]:
     if not students:
         return {}
-    student = students[0]  # those of further seeds are in the scores
+    student = students[0]  # those of other seeds appear in the scores
     stats = required(student, store).stats
     speed = store.unlisted_file(student.recipe, f"{student.fingerprint}/speed.json")
     rate = _rate(speed) if speed.exists() else 0.0
-    told = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
-    return {name: stats[name] for name in told if name in stats} | {"tokens_per_second": round(rate, 1)}
+    names = ("steps", "first_loss", "last_loss", "first_held_out_loss", "best_held_out_loss")
+    return {name: stats[name] for name in names if name in stats} | {"tokens_per_second": round(rate, 1)}
 
 
 def _rate(speed: Path) -> float:
-    """Tokens a second by the note that a training left; 0 if it is damaged."""
+    """Tokens per second, from the file that training writes; 0 if it is damaged."""
     try:
-        noted = json.loads(speed.read_text())
-        return float(noted["tokens"] / noted["seconds"])
+        measured = json.loads(speed.read_text())
+        return float(measured["tokens"] / measured["seconds"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         return 0.0
 
 
 def _costs(store: Store, students: Sequence[Student]) -> dict[str, Any]:
-    """What the first student of each method took."""
+    """The cost of the first student of each method."""
     first = {s.method: s for s in reversed(students)}
     return {method: asdict(cost(student, store)) for method, student in reversed(first.items())}
 
 
-def results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
-    """The scores of every benchmark that was evaluated so far."""
+def benchmark_results(store: Store, specs: Sequence[Spec]) -> dict[str, Any]:
+    """The results of every benchmark evaluated so far, by name: the part `benchmarks` of summary.json."""
     by_benchmark: dict[str, list[evaluate.Spec]] = {}
     for spec in specs:
         if isinstance(spec, evaluate.Spec):
             by_benchmark.setdefault(spec.benchmark.name, []).append(spec)
-    trained = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
+    training = next((s.problems for s in specs if isinstance(s, rollouts.Spec)), None)
     return {
-        name: _benchmark(store, evaluated) | benchmarks.describe(evaluated[0], trained)
-        for name, evaluated in by_benchmark.items()
+        name: _benchmark(store, evaluations) | benchmarks.describe(evaluations[0], training)
+        for name, evaluations in by_benchmark.items()
     }
 
 
 def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
-    """Every model's score, and the comparisons with the base and with SSB."""
+    """The score of every model, and the paired comparisons with the base and with SSB."""
     benchmark, problem_set = specs[0].benchmark, specs[0].load_problem_set()
     arrays = _arrays(store, specs)
     scores = {m: statistics.score(benchmark.name, m, **a) for m, a in arrays.items()}
@@ -187,7 +182,7 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
         "bad_gold": len(problems.unverifiable(benchmark)),
         "models": {
             m: _model(s)
-            | {by: statistics.by_label(arrays[m]["correct"], of) for by, of in labels.items()}
+            | {key: statistics.by_label(arrays[m]["correct"], values) for key, values in labels.items()}
             | {"vote_calibration": statistics.vote_calibration(arrays[m]["correct"], arrays[m]["votes"])}
             for m, s in scores.items()
         },
@@ -196,28 +191,30 @@ def _benchmark(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, Any]:
 
 
 def _arrays(store: Store, specs: Sequence[evaluate.Spec]) -> dict[str, dict[str, Any]]:
-    """Graded samples of every model as (seeds, problems, samples): requests of one name are trainings of one method."""
+    """Graded samples of every model as (seeds, problems, samples). Requests of one model name differ in their seed."""
     by_model: dict[str, list[dict[str, Any]]] = {}
     for spec in specs:
         by_model.setdefault(spec.model_name, []).append(evaluate.arrays(spec, store))
-    return {model: {name: np.stack([a[name] for a in of]) for name in of[0]} for model, of in by_model.items()}
+    return {
+        model: {name: np.stack([seed[name] for seed in seeds]) for name in seeds[0]}
+        for model, seeds in by_model.items()
+    }
 
 
 def _model(score: BenchmarkScore) -> dict[str, Any]:
-    """A score without what the benchmark says already; accuracies by seed only where there are several seeds."""
-    told = asdict(score)
-    unsaid = {"benchmark", "model", "n", "samples"} | ({"seeds", "seed_sd"} if len(score.seeds) == 1 else set())
-    return {name: value for name, value in told.items() if name not in unsaid}
+    """A score without the fields of its benchmark, and without those about seeds if there is only one."""
+    omitted = {"benchmark", "model", "n", "samples"} | ({"seeds", "seed_sd"} if len(score.seeds) == 1 else set())
+    return {name: value for name, value in asdict(score).items() if name not in omitted}
 
 
 def _comparisons(models: Sequence[str]) -> list[tuple[str, str]]:
-    """Every model with the base, then SSB with every other."""
+    """Pairs of models: every model with the base, then SSB with every other."""
     others = [m for m in models if m != "base"]
     with_base = [(m, "base") for m in others if "base" in models]
     return with_base + [("ssb", m) for m in others if m != "ssb" and "ssb" in models]
 
 
 def _paired(model: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """The difference in accuracy, and under plain string match beside it."""
-    ours, literal = (asdict(statistics.paired(model[how], base[how])) for how in ("correct", "string_match"))
-    return ours | {"string_match": literal}
+    """The difference in accuracy, and the same difference under plain string match."""
+    by_value, literal = (asdict(statistics.paired(model[k], base[k])) for k in ("correct", "string_match"))
+    return by_value | {"string_match": literal}

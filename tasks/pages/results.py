@@ -24,7 +24,7 @@ def page(benchmarks: dict[str, Any], pictures: Mapping[str, bytes]) -> Page | No
         benchmarks: The part ``benchmarks`` of summary.json.
         pictures: The charts of `CHARTS` by name, as PNG files; a missing one is left out.
     """
-    figure = charts.accuracy(benchmarks)
+    figure = charts.draw_accuracy(benchmarks)
     if not figure:
         return None
     verdict = report.verdict_in_words({"benchmarks": benchmarks}).splitlines()

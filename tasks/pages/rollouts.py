@@ -10,7 +10,7 @@ from ..artifacts import Page
 
 def page(run: Run) -> Page:
     """Samples and tokens of every wave of the first round."""
-    waves = queries.waves(run)
+    waves = queries.load_wave_stats(run)
     samples, tokens = sum(w.samples for w in waves), sum(w.tokens for w in waves)
     problems = count(sum(w.problems for w in waves), "problem")
     description = f"{count(samples, 'rollout')} of {problems}, {tokens:,} tokens"
@@ -20,7 +20,7 @@ def page(run: Run) -> Page:
     return Page("ssb-1-rollouts", description, body)
 
 
-def _row(number: str, wave: queries.Wave) -> dict[str, str]:
+def _row(number: str, wave: queries.WaveStats) -> dict[str, str]:
     mean, p95 = wave.lengths
     share = percent(wave.truncated / wave.samples) if wave.samples else "0.0"
     return {

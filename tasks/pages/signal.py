@@ -12,7 +12,7 @@ def page(run: Run) -> Page | None:
     """The size of the captured signal, and how exact it is by its certificates. None before any trace is taught."""
     if not any(m.stats.get("taught") for m in run.manifests("teach")):
         return None
-    storage, certificates = hint_effect.storage(run), hint_effect.certificates(run)
+    storage, certificates = hint_effect.load_storage(run), hint_effect.load_certificates(run)
     description = (
         f"{count(storage.tokens, 'token')} of {count(storage.traces, 'trace')}, "
         f"{certificates.valid} of {count(certificates.shards, 'shard')} certified"

@@ -1,7 +1,8 @@
 """The artifact page ``ssb-3-solution``: a taught solution."""
 
 from ssb_core.report.markdown import code, fenced
-from ssb_core.results import problem_history
+from ssb_core.report.problem_history import describe_completion
+from ssb_core.results.problem_history import load_examples
 from ssb_core.runs import Run
 
 from ..artifacts import Page
@@ -10,9 +11,9 @@ from . import selection
 
 def page(run: Run) -> Page | None:
     """The first taught solution, below the two rollouts that it was written from. None before anything is taught."""
-    for history in problem_history.examples(run, 1):
+    for history in load_examples(run, 1):
         assert history.trace
-        caption = problem_history.answer(history.trace, history.trace.verdict).caption
+        caption = describe_completion(history.trace, history.trace.verdict).caption
         parts = [
             f"# A taught solution: {code(history.problem.id)}",
             selection.pair(history),

@@ -11,7 +11,7 @@ from ..artifacts import Page
 
 def page(run: Run) -> Page | None:
     """The result of the training in words, and its curves. None if there is no training log."""
-    figure = charts.training(run)
+    figure = charts.draw_training(run)
     if not figure:
         return None
     body = f"# Training\n\n{picture('training curves', charts.png(figure))}"
@@ -19,7 +19,7 @@ def page(run: Run) -> Page | None:
 
 
 def _description(run: Run) -> str:
-    stats, settings = run.manifests("distill")[0].stats, queries.configuration(run).distill
+    stats, settings = run.manifests("distill")[0].stats, queries.load_config(run).distill
     text = (
         f"{count(stats['traces'], 'trace')}, {count(stats['steps'], 'optimiser step')} in at most "
         f"{count(settings.epochs, 'epoch')}: loss {stats['first_loss']:.4g} at first, {stats['last_loss']:.4g} at last"

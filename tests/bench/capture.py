@@ -25,14 +25,14 @@ from ssb_core.progress import Progress
 from ssb_core.records import TeacherTrace, Verdict, to_table
 from ssb_core.runs.pipeline import Pipeline, WaveSpecs
 from ssb_core.signal import capture
-from ssb_core.stages import Input, Runtime, ShardPlan, solutions
-from ssb_core.stages.shards import run_shards, shard_inputs
-from ssb_core.store import Manifest, Store, work
+from ssb_core.stages import Input, Runtime, ShardPlan, shards, solutions
+from ssb_core.store import Manifest, Store
+from ssb_core.store import work as unfinished
 from tests.bench.sampling import settings
 
 
 class Clock(Progress):
-    """Notes when the phase began. The model is loaded by then."""
+    """When the phase began: the model is loaded by then."""
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.started = time.perf_counter()
@@ -74,15 +74,14 @@ def taught(wave: WaveSpecs, store: Store) -> list[list[TeacherTrace]]:
         store.commit(spec.recipe, manifest)
     by_id = {t.problem_id: t for t in made_up(wave)}
     spec = wave.teach.solutions
-    inputs = shard_inputs(wave.rollouts.load_wave(), spec.execution.shard_size)
+    inputs = shards.shard_inputs(wave.rollouts.load_wave(), spec.execution.shard_size)
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for item in missing:
             yield item, to_table([by_id[p.id] for p in item.problems], TeacherTrace)
 
-    columns = ["dropped", "completion_ids"]
-    plan = ShardPlan(inputs, make, "teach", "shards", lambda i: 1, columns, solutions.count)
-    run_shards(spec, store, plan, Runtime())
+    plan = ShardPlan(inputs, make, "teach", "shards", lambda i: 1, ["dropped", "completion_ids"], solutions.count)
+    shards.run_shards(spec, store, plan, Runtime())
     return [[by_id[p.id] for p in item.problems] for item in inputs]
 
 
@@ -90,15 +89,15 @@ def stage(wave: WaveSpecs, store: Store) -> float:
     clock = Clock()
     manifest = stages.execute(wave.teach, store, Runtime(clock)).manifest
     seconds = time.perf_counter() - clock.started
-    work.delete_request(store, manifest)
+    unfinished.delete_request(store, manifest)
     return seconds
 
 
 @torch.inference_mode()
-def forward(model: Any, shards: Sequence[Sequence[TeacherTrace]], token_budget: int) -> float:
+def forward(model: Any, traces: Sequence[Sequence[TeacherTrace]], token_budget: int) -> float:
     batches = [
         capture.padded([s[i].teacher_prompt_ids + s[i].completion_ids for i in batch], model.device)
-        for s in shards
+        for s in traces
         for batch in capture.batches(s, token_budget)
     ]
     started = time.perf_counter()
@@ -108,19 +107,19 @@ def forward(model: Any, shards: Sequence[Sequence[TeacherTrace]], token_budget: 
 
 
 def main() -> None:
-    source, dtype, wanted, rounds = sys.argv[1:]
+    source, dtype, count, rounds = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        c, store = settings("transformers", source, dtype, int(wanted)), Store(Path(folder))
+        c, store = settings("transformers", source, dtype, int(count)), Store(Path(folder))
         c = c.model_copy(update={"execution": c.execution.model_copy(update={"shard_size": 32})})
-        wave = Pipeline.of(c, store.root).wave(0, int(wanted))
-        shards = taught(wave, store)
+        wave = Pipeline.of(c, store.root).wave(0, int(count))
+        traces = taught(wave, store)
         model = models.load_model(wave.teach.model, "cpu")
-        forward(model, shards[:1], c.execution.capture_tokens)  # threads and buffers of the library
+        forward(model, traces[:1], c.execution.capture_tokens)  # threads and buffers of the library
         seconds: dict[str, list[float]] = {"forward": [], "stage": []}
         for _ in range(int(rounds)):
-            seconds["forward"].append(forward(model, shards, c.execution.capture_tokens))
+            seconds["forward"].append(forward(model, traces, c.execution.capture_tokens))
             seconds["stage"].append(stage(wave, store))
-    tokens = sum(len(t.teacher_prompt_ids) + len(t.completion_ids) for s in shards for t in s)
+    tokens = sum(len(t.teacher_prompt_ids) + len(t.completion_ids) for s in traces for t in s)
     print(json.dumps({"tokens": tokens, "seconds": seconds}))
 
 

@@ -24,7 +24,7 @@ from ssb_core.signal.capture import batches, capture, padded
 from ssb_core.signal.losses import divergence
 from ssb_core.signal.teachers import HiddenStates
 from ssb_core.training.trainer import DistillTrainer
-from tests.bench.conftest import table
+from tests.bench.measure import table
 from tests.bench.training import batch, sft
 
 TOKENS, T = 8192, 2.0  # of the loss alone

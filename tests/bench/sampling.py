@@ -53,7 +53,7 @@ def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
             first = SampleRequest(tuple(prompts_of(spec)[0]), 0)
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
-        outcome = stages.execute(spec, store, Runtime(engines=engines))
+        outcome = stages.execute(spec, store, Runtime())
         return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 
@@ -61,7 +61,7 @@ def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
     from ssb_core import prompts
 
     tokenizer = models.load_tokenizer(spec.model)
-    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.wave]
+    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.load_wave()]
     return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
 
 

@@ -1,4 +1,4 @@
-"""Stores of any size, made on the fly, and what they cost the process that runs the pipeline.
+"""Problem files and stores of any size, made on the fly, and what they cost the process that runs the pipeline.
 
 ``python -m tests.bench.scale memory N`` and ``... store N`` print figures as JSON; each size needs its own process.
 """
@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
-    """All of `n` problems as one wave of the embedded model, with a store beside their file."""
+    """All of `n` problems as one wave of the embedded model; the store lies beside them."""
     own = (f"problems.source={source}", "problems.id=id", "problems.limit=null", "problems.shuffle_seed=1")
     overrides = [*own, f"target_traces={n}", *settings]
     return Pipeline.of(presets.load_config("quickstart", overrides=overrides), source.with_name("store"))
@@ -44,9 +44,9 @@ def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
 def memory(folder: Path, n: int) -> dict[str, Any]:
     """Seconds and memory until the first of `n` problems could be sampled."""
     source, store, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    whole = seconds.of("read", lambda: pipeline(source, n))
-    planned = seconds.of("plan", lambda: plan(whole, store))
-    wave = whole.wave(0, n)
+    asked = seconds.of("read", lambda: pipeline(source, n))
+    planned = seconds.of("plan", lambda: plan(asked, store))
+    wave = asked.wave(0, n)
     shards = seconds.of("work", lambda: rollouts.plan_shards(wave.rollouts, store, Runtime()))
     assert planned[0].status == "missing" and sum(len(i.problems) for i in shards.inputs) == n
     used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
@@ -54,17 +54,17 @@ def memory(folder: Path, n: int) -> dict[str, Any]:
 
 
 def store(folder: Path, n: int) -> dict[str, Any]:
-    """Seconds of every operation on a store of `n` shards of rollouts, of one problem each, and memory."""
+    """Seconds of what is done with a store of `n` shards of rollouts, of one problem each, and memory."""
     source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    whole = pipeline(source, n, "execution.shard_size=1")
-    wave = whole.wave(0, n)
+    asked = pipeline(source, n, "execution.shard_size=1")
+    wave = asked.wave(0, n)
     spec, shards = wave.rollouts, rollouts.plan_shards(wave.rollouts, held, Runtime())
     written = min(n, WRITTEN)
     seconds.of("write", lambda: write(held, spec, shards.inputs[:written]))
     manifest = fill(held, spec, shards.inputs)
     seconds.of("commit", lambda: held.commit(spec.recipe, manifest))
     assert seconds.of("check", lambda: finished(spec, held)) == manifest
-    assert seconds.of("plan", lambda: plan(whole, held))[0].status == "cached"
+    assert seconds.of("plan", lambda: plan(asked, held))[0].status == "cached"
     following = seconds.of("next stage", lambda: select.plan_shards(wave.select, held, Runtime()))
     assert [i.name for i in following.inputs] == [i.name for i in shards.inputs]
 
@@ -88,7 +88,7 @@ def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
 
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
-    """Link a shard for every input to the first one's rows, because writing them all would take an hour."""
+    """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
     found = held.find_shard(spec.recipe, inputs[0].name, None)
     assert found
     shards, entries = held.directory(spec.recipe) / "shards", []
@@ -127,7 +127,7 @@ def rows(item: Input) -> pa.Table:
     return to_table(list(every), Rollout)
 
 
-def remake(missing: Sequence[Input]) -> Iterator[tuple[Input, pa.Table]]:
+def remake(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
     return ((item, rows(item)) for item in missing)
 
 
@@ -137,7 +137,7 @@ def peak() -> int:
 
 
 class Seconds:
-    """The time of every step: by the clock, and of the processor, which other processes do not slow down."""
+    """What steps take: by the clock, and of the processor, which other processes do not slow down."""
 
     def __init__(self) -> None:
         self.wall: dict[str, float] = {}

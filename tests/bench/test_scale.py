@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.conftest import Figures, measured
+from tests.bench.measure import Figures, measured
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 SHARDS = (10, 1_000, 100_000)

@@ -25,7 +25,7 @@ from ssb_core.problems import nano as problems
 from ssb_core.progress import Progress
 from ssb_core.signal import codecs, layout
 from ssb_core.store import parquet
-from tests.bench.conftest import Figures
+from tests.bench.measure import Figures
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(600)]
 HIDDEN, VOCABULARY, K = 2048, 151_936, 64

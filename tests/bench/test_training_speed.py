@@ -15,7 +15,7 @@ import torch
 from ssb_core.signal import codecs, layout
 from ssb_core.store import Manifest, Recipe, Store
 from ssb_core.training.dataset import Traces, collate, write_dataset
-from tests.bench.conftest import Figures, measured
+from tests.bench.measure import Figures, measured
 from tests.bench.training import WAYS
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
@@ -45,16 +45,16 @@ TRACES, PROMPT, REPLY, HIDDEN, VOCABULARY, BATCH = 16, 120, 240, 576, 49_152, 4
 
 def stored(store: Store) -> Manifest:
     """A finished teach request at SmolLM2's shape."""
-    origin = {"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": HIDDEN}
+    metadata = {"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": HIDDEN}
     signal = [{"hidden": torch.randn(REPLY, HIDDEN, dtype=torch.bfloat16)} for _ in range(TRACES)]
     ids = [[list(range(n))] * TRACES for n in (PROMPT, REPLY)]
     columns = {"dropped": pa.nulls(TRACES, pa.string()), "student_prompt_ids": ids[0], "completion_ids": ids[1]}
-    table = pa.table({**columns, layout.COLUMN: codecs.to_arrow(signal, origin)})
-    table = table.replace_schema_metadata({layout.METADATA: json.dumps(origin)})
+    table = pa.table({**columns, layout.COLUMN: codecs.to_arrow(signal, metadata)})
+    table = table.replace_schema_metadata({layout.METADATA: json.dumps(metadata)})
     recipe = Recipe("teach", {"bench": "load"})
     store.prepare(recipe)
     shard = store.write_shard(recipe, "0", table, [str(i) for i in range(TRACES)], None)
-    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.file,), {}, {}))
+    return store.commit(recipe, Manifest("teach", recipe.hash, "0" * 16, (shard.file,)))
 
 
 def test_a_batch_is_loaded_in_a_twentieth_of_the_references_time(tmp_path: Path, figures: Figures) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ssb_core.verify import Verifier
-from tests.bench.conftest import Figures
-from tests.support.golds import golds, rewritten
+from tests.bench.measure import Figures
+from tests.verify.test_verify_data import golds
 
 pytestmark = pytest.mark.bench
 FAST, IN_SANDBOX = 2000, 300  # verdicts a second on 2 cores

@@ -441,13 +441,13 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
 
 
 def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12) -> rollouts.Spec:
-    problem_set = ProblemsConfig(source="nano-train", limit=n)
+    config = ProblemsConfig(source="nano-train", limit=n)
     return rollouts.Spec(
         model=nano,
-        problems=problem_set,
+        problems=config,
         start=0,
         stop=n,
-        problems_digest=problems.load_problems(problem_set).part(0, n).digest,
+        problems_digest=problems.load_problems(config).digest,
         rollouts=RolloutsConfig(samples=2, max_new_tokens=160),
         execution=execution,
     )

@@ -16,7 +16,7 @@ import pytest
 from ssb_core import config, models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.config.execution import Execution
-from ssb_core.engines import Sampler, SampleRequest, keeping, open_sampler, release, seed_for
+from ssb_core.engines import LoadedEngine, Sampler, SampleRequest, open_sampler, seed_for
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from tests.support.sampling import sampled
@@ -138,19 +138,19 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
 
 
 def test_an_engine_is_kept_for_the_same_weights_and_freed_when_asked(nano: models.ResolvedModel) -> None:
-    asked = Execution(batch_size=16)
-    with keeping():
-        with open_sampler(nano, asked) as first:
+    execution = Execution(batch_size=16)
+    with LoadedEngine() as engines:
+        with engines.open(nano, execution) as first:
             pass
-        with open_sampler(nano, asked) as again:
+        with engines.open(nano, execution) as again:
             assert again is first and hasattr(first, "model")
-        with open_sampler(nano, Execution(batch_size=8)) as other:
+        with engines.open(nano, Execution(batch_size=8)) as other:
             assert other is not first and not hasattr(first, "model")
-        release()
+        engines.release()
         assert not hasattr(other, "model")
-        with pytest.raises(KeyError), open_sampler(nano, asked) as broken:
+        with pytest.raises(KeyError), engines.open(nano, execution) as broken:
             raise KeyError
         assert not hasattr(broken, "model")  # an engine that may have failed is not kept
-        with open_sampler(nano, asked) as last:
+        with engines.open(nano, execution) as last:
             pass
     assert not hasattr(last, "model")

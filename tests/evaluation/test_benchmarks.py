@@ -82,7 +82,7 @@ def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
 
 
 def test_charts_name_what_is_partial(quick_run: Run) -> None:
-    accuracy, lengths = charts.accuracy(quick_run.load_summary()["benchmarks"]), charts.lengths(quick_run)
+    accuracy, lengths = charts.draw_accuracy(quick_run.load_summary()["benchmarks"]), charts.draw_lengths(quick_run)
     assert accuracy and lengths
     ticks = [t.get_text() for t in accuracy.axes[0].get_xticklabels()]
     assert ticks == ["nano-test\npartial: 48 of 512 problems"]

@@ -27,7 +27,7 @@ from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.results.provenance import Origin
 from ssb_core.runs import Run
-from ssb_core.training.dataset import Traces, write_dataset
+from ssb_core.training.dataset import Traces, lay_out
 from tests.support.cards import card, code, tables
 from tests.support.processes import run_ssb
 from tests.support.runs import copied, run_stages
@@ -165,7 +165,7 @@ def test_the_data_set_holds_the_traces_that_were_trained_on_in_their_order(
     exports: dict[Kind, Path], quick_run: Run, tmp_path: Path
 ) -> None:
     rows = pq.read_table(exports["dataset"] / "data").to_pylist()
-    write_dataset(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
+    lay_out(quick_run.store, quick_run.manifests("teach"), 24, tmp_path / "traces.arrow")
     trained = Traces(tmp_path / "traces.arrow")
     assert len(rows) == len(trained) == quick_run.manifests("distill")[0].stats["traces"] == 24
     by_id = {p.id: p for p in Origin.of(quick_run).asked()}

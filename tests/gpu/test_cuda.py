@@ -16,7 +16,6 @@ from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import Runtime, execute
-from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
 from tests.support.runs import run_stages
 from tests.support.sampling import sampled
@@ -47,17 +46,17 @@ def free() -> int:
     return torch.cuda.mem_get_info()[0]
 
 
-def test_the_engine_has_freed_its_memory_before_signal_is_captured(small: RunConfig, tmp_path: Path) -> None:
-    """On a GPU each stage has a process of its own by default."""
+def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small: RunConfig, tmp_path: Path) -> None:
+    """On a GPU isolation is the default; the memory of the engine is back before signal is captured."""
     store, before = Store(tmp_path / "store"), free()
     wave = Pipeline.of(small, store.root).next_wave([], 0)
     assert wave
-    with StageRunner() as runner:
-        runner.execute(wave.rollouts, store, Progress())
-        assert runner.process and free() < before
+    with Host() as host:
+        host.execute(wave.rollouts, store, Progress())
+        assert host.process and free() < before
         execute(wave.select, store, Runtime())
-        runner.execute(wave.teach, store, Progress())
-        assert runner.process is None and free() >= before - 2**26
+        host.execute(wave.teach, store, Progress())
+        assert host.process is None and free() >= before - 2**26
     assert free() >= before - 2**26
 
 
@@ -79,7 +78,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_completion(nano: models.R
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
-def test_vllm_writes_the_same_as_transformers(nano: models.ResolvedModel, replicas: int) -> None:
+def test_vllm_writes_what_transformers_writes(nano: models.ResolvedModel, replicas: int) -> None:
     pytest.importorskip("vllm")
     if torch.cuda.device_count() < replicas:
         pytest.skip(f"needs {replicas} GPUs")

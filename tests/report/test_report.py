@@ -77,7 +77,7 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
 
 
 def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html: str) -> None:
-    steps, counts = queries.funnel(quick_run), quick_run.load_summary()["yield"]
+    steps, counts = queries.load_funnel(quick_run), quick_run.load_summary()["yield"]
     assert [s.name for s in steps] == ["sampled", "mixed", "taught", "trained on"]
     assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
     for before, after in itertools.pairwise(steps):
@@ -114,8 +114,8 @@ def test_models_that_never_answer_leave_the_votes_out(quick_run: Run, tmp_path: 
 
 
 def test_before_and_after_are_the_problems_that_changed_most(quick_run: Run, html: str) -> None:
-    told = problem_history.flipped(quick_run, better=3, worse=2)
-    base, student = (e.manifest for e in queries.evaluations(quick_run))
+    told = problem_history.load_flipped(quick_run, better=3, worse=2)
+    base, student = (e.manifest for e in queries.load_evaluations(quick_run))
     tables = [quick_run.store.tables(m, ["problem_id", "verdict"]) for m in (base, student)]
     rows = [[r for t in of for r in t.to_pylist()] for of in tables]
     right = [Counter(r["problem_id"] for r in of if r["verdict"]["status"] == "correct") for of in rows]
@@ -179,7 +179,7 @@ def test_problems_left_out_for_their_gold_are_counted_listed_and_told(small: Run
         ["mixed-00002", "it is empty"],
         ["mixed-00003", "it has no answer of form 'boxed'"],
     ]
-    told = problem_history.tell(run, "mixed-00003")
+    told = problem_history.load_history(run, "mixed-00003")
     assert told.rejection == Rejection("mixed-00003", "load", "it has no answer of form 'boxed'")
     assert "reference answer: it has no answer of form 'boxed'." in " ".join(problem_history.render(told).split())
     assert "Which <b>?" in problem_history.render(told)
@@ -354,8 +354,8 @@ def test_the_terminal_shows_the_reports_cells_in_the_columns_that_fit(
 
 def test_string_match_counts_answers_written_as_the_reference_is(quick_run: Run) -> None:
     bench = quick_run.load_summary()["benchmarks"]["nano-test"]
-    gold = {p.id: p.answer for p in problems.load_problems(queries.configuration(quick_run).evaluate.benchmarks[0])}
-    for evaluation in queries.evaluations(quick_run):
+    gold = {p.id: p.answer for p in problems.load_problems(queries.load_config(quick_run).evaluate.benchmarks[0])}
+    for evaluation in queries.load_evaluations(quick_run):
         tables = quick_run.store.tables(evaluation.manifest, ["problem_id", "verdict"])
         rows = [row for table in tables for row in table.to_pylist()]
         matches = [row["verdict"]["answer"] == gold[row["problem_id"]] for row in rows]
@@ -387,7 +387,7 @@ def test_more_models_than_two_get_their_own_bars_and_rows(quick_run: Run, tmp_pa
     result["paired"]["grpo-base"] = result["paired"]["ssb-base"]
     write_json(run.directory / "summary.json", summary)
     assert [r["model"] for r in report.results_table(run.load_summary())] == ["base", "ssb", "grpo"]
-    figure = charts.accuracy(run.load_summary()["benchmarks"])
+    figure = charts.draw_accuracy(run.load_summary()["benchmarks"])
     assert figure is not None
     heights = [bar.get_height() for bar in figure.axes[0].patches]  # type: ignore[attr-defined]
     models = run.load_summary()["benchmarks"]["nano-test"]["models"]
@@ -452,7 +452,7 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
 ) -> None:
     run = copied(quick_run, tmp_path)
     mark_all(run, None)
-    assert hint_effect.marked(run) is None
+    assert hint_effect.load_annotated_solution(run) is None
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
     shards = hint_effect._shards(run.manifests("teach"))
     monkeypatch.setattr(hint_effect, "_shards", lambda manifests: [shards[0]] * 4)
@@ -462,5 +462,5 @@ def test_of_the_shards_solutions_the_median_is_shown_and_without_any_there_is_no
     monkeypatch.setattr(
         AnnotatedSolution, "load", lambda metadata: next(found, AnnotatedSolution("median", 1, (hot("x", 0.2),)))
     )
-    shown = hint_effect.marked(run)
+    shown = hint_effect.load_annotated_solution(run)
     assert shown and shown.problem_id == "median"

@@ -97,7 +97,7 @@ def test_a_run_on_fewer_problems_is_compared_on_the_common_ones_and_that_is_told
     whole = copied(quick_run, tmp_path)
     smoke = evaluated(whole, small, "smoke", limit=16)
     assert smoke.summary["stages"]["evaluate"]["status"] == "cached"  # whole shards of the longer run are shared
-    first, second = compare.side(tmp_path / "runs", "quick", None, whole.store), Side(smoke, "ssb")
+    first, second = compare.load_side(tmp_path / "runs", "quick", None, whole.store), Side(smoke, "ssb")
     (found,) = compare.compare(first, second).benchmarks
     assert (found.n, found.of, len(found.improved), len(found.worsened)) == (16, 512, 0, 0)
     assert found.notes == (
@@ -106,7 +106,7 @@ def test_a_run_on_fewer_problems_is_compared_on_the_common_ones_and_that_is_told
         "the problem sets differ, so only what both answered is compared",
         "only quick:ssb answered: 'nano-test-0016', 'nano-test-0017', 'nano-test-0018' and 29 more",
     )
-    assert "On 16 of 512 problems of nano-test, smoke:ssb" in compare_html.in_words(found, first, second)
+    assert "On 16 of 512 problems of nano-test, smoke:ssb" in comparison_in_words(found, first, second)
 
 
 def test_problems_with_the_same_id_and_another_question_are_not_compared(
@@ -151,14 +151,14 @@ def test_what_was_asked_otherwise_is_named() -> None:
 )
 def test_a_run_or_model_that_is_not_there_is_refused(quick_run: Run, text: str, model: str | None, said: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        compare.side(quick_run.directory.parent, text, model, quick_run.store)
+        compare.load_side(quick_run.directory.parent, text, model, quick_run.store)
     assert said in str(refused.value)
 
 
 def test_sides_are_named_by_run_and_model_and_the_student_goes_first(quick_run: Run) -> None:
     runs, store = quick_run.directory.parent, quick_run.store
     named = [("quick", None), ("latest", "base"), ("quick:base", "ssb")]
-    assert [compare.side(runs, *n, store).label for n in named] == ["quick:ssb", "quick:base", "quick:base"]
+    assert [compare.load_side(runs, *n, store).label for n in named] == ["quick:ssb", "quick:base", "quick:base"]
 
 
 def test_a_model_with_itself_and_a_run_without_evaluation_are_refused(
@@ -170,7 +170,7 @@ def test_a_model_with_itself_and_a_run_without_evaluation_are_refused(
     run = copied(quick_run, tmp_path)
     run_stages(small, run.store, tmp_path / "runs" / "early", stop="teach")
     with pytest.raises(ConfigError, match=r"run early evaluated no model.*\n  remedy: ssb run --config"):
-        compare.side(tmp_path / "runs", "early", None, run.store)
+        compare.load_side(tmp_path / "runs", "early", None, run.store)
 
 
 def test_a_flip_in_words() -> None:
@@ -207,7 +207,7 @@ def differs(difference: float, ci95: tuple[float, float], p_value: float) -> Pai
 def test_the_words_say_whether_it_is_noise(quick_run: Run, paired: PairedDifference, words: str) -> None:
     first, second = (Score(rate, statistics.wilson(100 * rate, 100), 1) for rate in (0.3, 0.3 + paired.difference))
     compared = Compared("math500", 100, 100, first, second, paired, (), (), ())
-    assert words in compare_html.in_words(compared, *sides(quick_run))
+    assert words in comparison_in_words(compared, *sides(quick_run))
 
 
 def test_the_page_has_both_texts_of_every_flip_beside_each_other_as_text(quick_run: Run, tmp_path: Path) -> None:
@@ -222,14 +222,14 @@ def test_the_page_has_both_texts_of_every_flip_beside_each_other_as_text(quick_r
     assert sum(a.get("class") == "flip" for _, a in page.tags) == len(flips)
     words = "".join(page.text)
     assert all(f.first.problem.question in words and f.first.problem.id in words for f in flips)
-    cells = compare_html.rows(found, *sides(run))
+    cells = comparison_table(found, *sides(run))
     assert page.tables["paired-nano-test"] == [list(cells[0]), *(list(row.values()) for row in cells)]
-    assert compare_html.in_words(found, *sides(run)) in words
+    assert comparison_in_words(found, *sides(run)) in words
 
 
 def test_the_figures_are_plain_json_with_every_flip_by_id(quick_run: Run) -> None:
     comparison = compare.compare(*sides(quick_run))
-    told = json.loads(json.dumps(compare.figures(comparison), allow_nan=False))["benchmarks"]["nano-test"]
+    told = json.loads(json.dumps(compare.as_json(comparison), allow_nan=False))["benchmarks"]["nano-test"]
     (found,) = comparison.benchmarks
     assert [f["id"] for f in told["improved"]] == [f.first.problem.id for f in found.improved]
     assert all(f["change"] == f["second"]["correct"] - f["first"]["correct"] for f in told["worsened"])

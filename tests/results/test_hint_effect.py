@@ -103,7 +103,7 @@ def test_sixteen_bits_make_no_effect_of_their_own(base: Any, nano: models.Resolv
 
 
 def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: Any, tokenizer: Any) -> None:
-    found = hint_effect.survey(quick_run, 0, 5, Progress())
+    found = hint_effect.measure(quick_run, 0, 5, Progress())
     traces = [trace for trace, _, _ in captured(quick_run)]
     assert (found.traces, found.of) == (len(traces), len(traces))
     assert found.tokens == quick_run.load_summary()["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
@@ -128,16 +128,16 @@ def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: A
 
 
 def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> None:
-    first, again = (hint_effect.survey(quick_run, 4, 3, Progress()) for _ in range(2))
+    first, again = (hint_effect.measure(quick_run, 4, 3, Progress()) for _ in range(2))
     assert first == again
     assert (first.traces, first.of) == (4, quick_run.load_summary()["yield"]["taught"])
-    drawn, _ = hint_effect._draw(quick_run, hint_effect.taught(quick_run), 4)
+    drawn, _ = hint_effect._draw(quick_run, hint_effect.load_taught(quick_run), 4)
     assert len(drawn) > 1 and sum(len(rows) for _, rows in drawn) == 4
-    assert hint_effect.survey(quick_run, 10_000, 0, Progress()).traces == first.of
+    assert hint_effect.measure(quick_run, 10_000, 0, Progress()).traces == first.of
 
 
 def test_storage_is_what_the_files_take(quick_run: Run) -> None:
-    found = hint_effect.storage(quick_run)
+    found = hint_effect.load_storage(quick_run)
     paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.files]
     assert (found.codec, found.fields) == ("hidden/2", {"hidden": "128 float32"})
     assert (found.shards, found.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
@@ -150,8 +150,8 @@ def test_storage_is_what_the_files_take(quick_run: Run) -> None:
 
 def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(quick_run: Run, tmp_path: Any) -> None:
     run = copied(quick_run, tmp_path)
-    whole = hint_effect.certificates(run)
-    assert whole.valid == whole.shards == hint_effect.storage(run).shards
+    whole = hint_effect.load_certificates(run)
+    assert whole.valid == whole.shards == hint_effect.load_storage(run).shards
     assert whole.max_kl_error == run.load_summary()["signal"]["max_kl_error"] >= whole.mean_kl_error >= 0
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     manifest = next(m for m in run.manifests("teach") if m.stats["taught"])
@@ -162,24 +162,28 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
     spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).file
     run.store.commit(recipes[manifest.recipe], replace(manifest, files=(spoilt, *manifest.files[1:])))
-    found = hint_effect.certificates(run)
+    found = hint_effect.load_certificates(run)
     assert (found.shards, found.valid) == (whole.shards, whole.shards - 1)
     assert found.mean_kl_error == pytest.approx(0.5 * origin["tokens"] / whole.tokens, rel=1e-3)
     with pytest.raises(StoreError, match="no valid certificate"):
-        hint_effect.survey(run, 1, 1, Progress())
+        hint_effect.measure(run, 1, 1, Progress())
 
 
 def test_a_run_without_signal_is_refused_with_what_to_do(quick_run: Run, small: RunConfig, tmp_path: Any) -> None:
     run = copied(quick_run, tmp_path)
     early = run_stages(small, run.store, tmp_path / "runs" / "early", "select")
-    for ask in (hint_effect.storage, hint_effect.certificates, lambda r: hint_effect.survey(r, 1, 1, Progress())):
+    for ask in (
+        hint_effect.load_storage,
+        hint_effect.load_certificates,
+        lambda r: hint_effect.measure(r, 1, 1, Progress()),
+    ):
         with pytest.raises(ConfigError, match=r"run early ended after select(.|\n)*--name early"):
             ask(early)
     recipes = {Recipe("teach", how).hash: Recipe("teach", how) for how in run.store.recipes("teach")}
     for manifest in run.manifests("teach"):
         run.store.commit(recipes[manifest.recipe], replace(manifest, stats={"wrong_answer": 9, "tokens": 0}))
     with pytest.raises(ConfigError, match=r"run quick taught no trace(.|\n)*ssb report quick"):
-        hint_effect.storage(run)
+        hint_effect.load_storage(run)
 
 
 @pytest.mark.parametrize("text", ["Zoë has 3 🦊🦊.\n\n  So \\boxed{3}", "\u202e<b>\x00\ufffd\ufffd", "日本語"])

@@ -12,6 +12,7 @@ from ssb_core import models, report
 from ssb_core.config import presets
 from ssb_core.evaluation import contamination
 from ssb_core.records import Problem
+from ssb_core.report.problem_history import render
 from ssb_core.results import problem_history
 from ssb_core.runs import Run
 from ssb_core.store import Store
@@ -56,20 +57,18 @@ def odd_run(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_a_question_of_a_megabyte_is_dropped_by_name_and_all_others_are_asked(odd_run: Run) -> None:
-    told = problem_history.tell(odd_run, "long")
+    told = problem_history.load_history(odd_run, "long")
     assert told.rejection and told.rejection.reason == "too_long" and len(told.rollouts[0].prompt_ids) > 100_000
-    shown = problem_history.render(told)
+    shown = render(told)
     assert "Dropped (too_long)" in shown and f"{len(LONG):,} characters in all" in shown and len(shown) < 30_000
     for problem_id in ("forged", "zero", *IDS):
-        assert [r.finish_reason for r in problem_history.tell(odd_run, problem_id).rollouts] != ["too_long"] * 2
+        assert [r.finish_reason for r in problem_history.load_history(odd_run, problem_id).rollouts] != ["too_long"] * 2
 
 
 def test_ids_are_shown_as_text_and_name_no_file(odd_run: Run) -> None:
     assert len({p for p in odd_run.store.root.rglob("*") if any(i in p.name for i in IDS)}) == 0
     for problem_id in IDS:
-        assert problem_history.render(problem_history.tell(odd_run, problem_id)).startswith(
-            f"{problem_id}, training problem"
-        )
+        assert render(problem_history.load_history(odd_run, problem_id)).startswith(f"{problem_id}, training problem")
     page = report.write(odd_run).read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert(&#39;left out&#39;)" in page
 
@@ -79,5 +78,5 @@ def test_long_texts_take_time_in_proportion(text: str) -> None:
     """A quarter of a million characters: by the square of their number, these take 15 seconds and more."""
     started = time.process_time()
     contamination.words(text)
-    problem_history.render(problem_history.Story(Problem("p", text, "5"), problem_history.TRAINING))
+    render(problem_history.ProblemHistory(Problem("p", text, "5"), problem_history.TRAINING))
     assert time.process_time() - started < 5

@@ -86,7 +86,7 @@ def test_the_certificate_of_top_k_checks_the_log_sum_exp_that_another_temperatur
     signal = codecs.encode(capture(model, traces, 1000)[0], head, None, origin)
     assert certify(model, traces, lambda i: codecs.teacher(signal, origin), (1.0, 2.0)).max_kl_error < 1e-6
     wrong = {**signal, "lse": signal["lse"] + 0.1}
-    with pytest.raises(StoreError, match="nats a token from the model's own distribution"):
+    with pytest.raises(StoreError, match="nats per token from the model's own distribution"):
         certify(model, traces, lambda i: codecs.teacher(wrong, origin), (1.0, 2.0))
 
 

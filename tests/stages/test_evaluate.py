@@ -53,7 +53,7 @@ def test_a_sample_votes_for_its_key_and_one_without_an_answer_has_no_vote(
     quick_run: Run, evaluated: tuple[evaluate.Spec, ...]
 ) -> None:
     arrays = evaluate.arrays(evaluated[0], quick_run.store)
-    manifest = queries.evaluations(quick_run)[0].manifest
+    manifest = queries.load_evaluations(quick_run)[0].manifest
     verdicts = [v for t in quick_run.store.tables(manifest, ["verdict"]) for v in t["verdict"].to_pylist()]
     keys = np.array([v["key"] or v["answer"] for v in verdicts], dtype=object).reshape(-1, 4)
     for votes, of_problem in zip(arrays["votes"], keys, strict=True):

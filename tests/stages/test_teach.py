@@ -8,7 +8,6 @@ import torch
 from ssb_core import models
 from ssb_core.errors import StoreError
 from ssb_core.records import TeacherTrace, Verdict, from_row
-from ssb_core.results.summary import signal_origins
 from ssb_core.runs import Run
 from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify
@@ -22,7 +21,7 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
     head = models.head_weight(model)
     rows = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None][:4]
     assert rows
-    (origin, *_) = signal_origins(quick_run.store, manifest)
+    (origin, *_) = load_signal_metadata(quick_run.store, manifest)
     for i in rows:
         trace = from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0])
         stored = codecs.from_arrow(table[layout.COLUMN], i, origin)["hidden"]
@@ -54,7 +53,7 @@ def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: mode
     table = quick_run.store.table(manifest, manifest.files[0])
     kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
     traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
-    (origin, *_) = signal_origins(quick_run.store, manifest)
+    (origin, *_) = load_signal_metadata(quick_run.store, manifest)
     stored = [codecs.teacher(codecs.from_arrow(table[layout.COLUMN], i, origin), origin) for i in kept]
     model = models.load_model(nano, "cpu")
     assert certify(model, traces, stored.__getitem__).max_kl_error < 1e-6

@@ -1,4 +1,4 @@
-"""The store: atomic commits, verification, damage set aside."""
+"""The store in a directory: atomic commits, checks of shards and manifests, and damage that is set aside."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import gc
 import json
 import os
 import resource
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from ssb_core.errors import Damaged, StoreError
-from ssb_core.store import FileEntry, Manifest, Recipe, Sidecar, Store, digest, files, sha256_file, work, write_json
-
-RECIPE = Recipe("rollouts", {"version": 1, "k": 4})
+from ssb_core.records import Rollout, Sample, Selection, Verdict, to_table
+from ssb_core.store import FileEntry, Manifest, Recipe, Store, sha256_file, work
+from tests.support.small_store import RECIPE, commit
 
 
 @pytest.fixture
@@ -25,11 +25,6 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "store")
     made.prepare(RECIPE)
     return made
-
-
-def commit(store: Store, name: str = "a", values: tuple[int, ...] = (1, 2)) -> Manifest:
-    shard = store.write_shard(RECIPE, name, pa.table({"x": list(values)}), ["p1", "p2"], "up")
-    return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, f"print-{name}", (shard.file,)))
 
 
 def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
@@ -43,6 +38,49 @@ def test_a_committed_shard_reads_back_with_its_sidecar(store: Store) -> None:
 def test_equal_tables_make_equal_bytes(store: Store) -> None:
     first, second = commit(store, "a"), commit(store, "b")
     assert first.files[0].sha256 == second.files[0].sha256
+
+
+ROLLOUTS = [
+    Rollout(
+        problem_id="p1",
+        index=i,
+        prompt_ids=(1, 2),
+        completion_ids=(3, 4 + i),
+        text=f"so {i}",
+        finish_reason="stop",
+        seed=5 + i,
+    )
+    for i in range(3)
+]
+SELECTION = Selection("p1", (Verdict("correct", "8", "8"), Verdict("no_answer")), 0, None, "all_correct")
+SAMPLE = Sample(
+    problem_id="p1",
+    index=0,
+    seed=7,
+    prompt_hash="ab",
+    completion_ids=(3, 4),
+    text="so 8",
+    finish_reason="stop",
+    verdict=Verdict("incorrect", "8", "8"),
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "rows"), [(Rollout, ROLLOUTS), (Selection, [SELECTION]), (Sample, [SAMPLE]), (Rollout, [])]
+)
+def test_the_rows_of_a_shard_read_back_as_records(store: Store, record: type, rows: list[object]) -> None:
+    table = to_table(rows, record).append_column("signal", pa.array([b"x"] * len(rows), pa.binary()))
+    shard = store.write_shard(RECIPE, "a", table, ["p1"], None)
+    manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print-a", (shard.file,)))
+    assert store.records(manifest, manifest.files[0], record) == rows
+
+
+def test_a_damaged_shard_is_not_read_as_records(store: Store) -> None:
+    shard = store.write_shard(RECIPE, "a", to_table([], Rollout), [], None)
+    manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print-a", (shard.file,)))
+    flip(store.path(manifest, manifest.files[0]), 20)
+    with pytest.raises(Damaged, match="its checksum differs"):
+        store.records(manifest, manifest.files[0], Rollout)
 
 
 def test_a_shard_made_from_other_upstream_bytes_is_not_reused(store: Store) -> None:
@@ -69,12 +107,17 @@ def test_a_damaged_shard_is_not_believed(store: Store, damage: str) -> None:
     assert store.find_shard(RECIPE, "a", "up") is None
 
 
-def test_a_flipped_bit_is_noticed_when_read_and_set_aside(store: Store) -> None:
+def flip(path: Path, place: int) -> None:
+    """Flip one bit of the byte at `place`."""
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+def test_a_flipped_bit_is_noticed_when_read_and_the_shard_is_set_aside(store: Store) -> None:
     manifest = commit(store, values=tuple(range(1000)))
     path = store.path(manifest, manifest.files[0])
-    raw = bytearray(path.read_bytes())
-    raw[200] ^= 1
-    path.write_bytes(raw)
+    flip(path, 200)
     with pytest.raises(StoreError, match="set aside"):
         list(store.tables(manifest))
     assert not path.exists() and path.with_name(path.name + ".damaged").exists()
@@ -83,9 +126,9 @@ def test_a_flipped_bit_is_noticed_when_read_and_set_aside(store: Store) -> None:
 
 @contextmanager
 def no_file_can_be_opened() -> Iterator[None]:
-    """As many files are open as may be."""
+    """As many files are open as are allowed."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    gc.collect()  # or files that earlier tests forgot might be closed in between
+    gc.collect()  # otherwise files that earlier tests left open might be closed in between
     gc.disable()
     with open(os.devnull) as highest:
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), limits[1]))
@@ -96,30 +139,19 @@ def no_file_can_be_opened() -> Iterator[None]:
         gc.enable()
 
 
-def test_what_cannot_be_opened_for_want_of_files_is_not_taken_for_damaged(store: Store) -> None:
+def test_a_shard_is_not_damaged_if_too_many_files_are_open_to_read_it(store: Store) -> None:
     manifest = commit(store)
-    looks = (
+    reads = (
         lambda: list(store.tables(manifest)),
         lambda: store.find_shard(RECIPE, "a", "up"),
         lambda: store.manifest(RECIPE, "print-a"),
     )
-    for look in looks:
-        look()  # what it imports is there by then
+    for read in reads:
+        read()  # so that everything it imports is loaded
         with no_file_can_be_opened(), pytest.raises(OSError, match="Too many open files"):
-            look()
+            read()
     assert store.manifest(RECIPE, "print-a") == manifest and store.find_shard(RECIPE, "a", "up")
     assert not list(store.root.rglob("*.damaged"))
-
-
-def test_sweeping_bears_that_another_process_deletes_a_folder_meanwhile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "store" / name).mkdir(parents=True)
-        (tmp_path / "store" / name / "x.1.tmp").touch()
-    monkeypatch.setattr(files, "_alive", lambda _: shutil.rmtree(tmp_path / "store"))
-    files.delete_temporary(tmp_path / "store")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_note_of_seconds_counts_as_none(store: Store) -> None:
@@ -137,44 +169,32 @@ def test_a_broken_manifest_counts_as_missing_and_is_not_touched(store: Store) ->
     assert path.read_text() == "not json"
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_the_one_writer_sweeps_what_dead_ones_left_though_their_pids_live_again(store: Store) -> None:
+def test_the_one_writer_deletes_temporary_files_though_their_pids_are_alive(store: Store) -> None:
     shards = store.directory(RECIPE) / "shards"
-    left = [shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getppid()}.tmp"]
-    left.append(store.root / "format.json.999999999.tmp")
-    for path in left:
+    leftovers = [shards / "a.parquet.999999999.tmp", shards / f"b.parquet.{os.getppid()}.tmp"]
+    leftovers.append(store.root / "format.json.999999999.tmp")
+    for path in leftovers:
         path.touch()
     store.prepare(RECIPE)
-    assert not any(path.exists() for path in left)
+    assert not any(path.exists() for path in leftovers)
 
 
 @pytest.mark.parametrize("damage", ["empty", "bits flipped", "swapped", "another's sidecar"])
-def test_a_damaged_shard_of_the_right_size_is_noticed_when_read_set_aside_and_made_again_alone(
-    store: Store, damage: str
-) -> None:
+def test_a_damaged_shard_of_the_right_size_alone_is_set_aside(store: Store, damage: str) -> None:
     manifest, other = commit(store, "a", (1, 2)), commit(store, "b", (3, 4))
-    table, its = store.path(manifest, manifest.files[0]), store.path(other, other.files[0])
-    sidecar, its_sidecar = table.with_suffix(".json"), its.with_suffix(".json")
-    assert table.stat().st_size == its.stat().st_size
-    raw = bytearray(table.read_bytes())
+    table, other_table = store.path(manifest, manifest.files[0]), store.path(other, other.files[0])
+    assert table.stat().st_size == other_table.stat().st_size
     match damage:
         case "empty":
             table.write_bytes(b"")
         case "bits flipped":
-            raw[-20] ^= 4  # of the footer, of which no page's checksum says anything
+            raw = bytearray(table.read_bytes())
+            raw[-20] ^= 4  # in the footer, which no page's checksum covers
             table.write_bytes(raw)
         case "swapped":
-            table.write_bytes(its.read_bytes())
+            table.write_bytes(other_table.read_bytes())
         case "another's sidecar":
-            sidecar.write_bytes(its_sidecar.read_bytes())
+            table.with_suffix(".json").write_bytes(other_table.with_suffix(".json").read_bytes())
     noticed = store.find_shard(RECIPE, "a", "up") is None
     if not noticed:
         with pytest.raises(Damaged, match=r"shards/a.parquet was damaged \(its checksum differs\)"):
@@ -191,36 +211,19 @@ def test_a_manifest_under_anothers_name_is_not_believed(store: Store) -> None:
     assert store.manifest(RECIPE, "print-a") is None and store.manifest(RECIPE, "print-b")
 
 
-@pytest.mark.parametrize("kind", ["shards", "manifests"])
-def test_no_flipped_bit_of_a_sidecar_or_manifest_passes(store: Store, kind: str) -> None:
-    manifest = commit(store)
-    (path,) = (store.directory(RECIPE) / kind).glob("*.json")
-    whole = path.read_bytes()
-    believed = []
-    for place in range(len(whole)):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        try:
-            found = (Sidecar if kind == "shards" else Manifest).read(path)
-        except (ValueError, KeyError, TypeError):
-            continue
-        if found != (store.sidecar(manifest, manifest.files[0]) if kind == "shards" else manifest):
-            believed.append(place)
-    assert believed == []
-
-
-def test_a_damaged_recipe_note_is_written_anew(store: Store) -> None:
-    note = store.directory(RECIPE) / "recipe.json"
-    note.write_text("{")
+def test_a_damaged_recipe_file_is_written_again(store: Store) -> None:
+    path = store.directory(RECIPE) / "recipe.json"
+    path.write_text("{")
     store.prepare(RECIPE)
-    assert json.loads(note.read_text()) == RECIPE.content
+    assert json.loads(path.read_text()) == RECIPE.content
 
 
-def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> None:
+def test_a_file_that_is_no_shard_is_checked_against_its_checksum(store: Store) -> None:
     path = store.directory(RECIPE) / "print" / "adapter.safetensors"
     path.parent.mkdir()
     path.write_bytes(b"weights")
-    entry = FileEntry("print/adapter.safetensors", 7, sha256_file(path))
-    manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (entry,)))
+    file = FileEntry("print/adapter.safetensors", 7, sha256_file(path))
+    manifest = store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "print", (file,)))
     store.verify_outputs(manifest)
     path.write_bytes(b"weighty")
     with pytest.raises(Damaged, match=r"adapter\.safetensors was damaged"):
@@ -228,9 +231,89 @@ def test_a_file_of_a_directory_is_read_against_its_checksum(store: Store) -> Non
     assert store.manifest(RECIPE, "print") is None
 
 
-def test_digest_ignores_key_order_and_refuses_what_is_not_stable() -> None:
-    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
-    assert digest({"a": 1}) != digest({"a": 1.0})
-    for unstable in (float("nan"), {1, 2}, object()):
-        with pytest.raises(TypeError):
-            digest({"a": unstable})
+def test_a_store_of_another_format_is_refused_by_name(tmp_path: Path) -> None:
+    store, recipe = Store(tmp_path), Recipe("rollouts", {"version": 1})
+    (tmp_path / "format.json").write_text('{"format": 99}')
+    with pytest.raises(StoreError, match="has format 99, this version of ssb reads format 1\n  remedy: "):
+        store.exclusive(recipe).__enter__()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fingerprint of every manifest that is read from its file, in order."""
+    fingerprints: list[str] = []
+    read = Manifest.read
+
+    def counted(path: Path) -> Manifest:
+        fingerprints.append(path.stem)
+        return read(path)
+
+    monkeypatch.setattr(Manifest, "read", counted)
+    return fingerprints
+
+
+class TestLookingOnce:
+    def test_a_manifest_is_checked_once_within_the_block(self, store: Store, reads: list[str]) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert [store.manifest(RECIPE, "print-a") for _ in range(3)] == [manifest] * 3
+            assert store.manifest_by_name("rollouts", RECIPE.hash, "print-a") == manifest
+        assert reads == ["print-a"]
+
+    def test_a_manifest_is_checked_every_time_outside_of_it(self, store: Store, reads: list[str]) -> None:
+        manifest = commit(store)
+        with store.looking_once(), store.looking_once():
+            store.manifest(RECIPE, "print-a")
+        assert [store.manifest(RECIPE, "print-a") for _ in range(3)] == [manifest] * 3
+        assert len(reads) == 4
+
+    def test_a_missing_manifest_is_looked_for_again(self, store: Store) -> None:
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") is None
+            manifest = commit(Store(store.root))
+            assert store.manifest(RECIPE, "print-a") == manifest
+
+    def test_a_committed_manifest_is_checked_again(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            changed = store.commit(RECIPE, replace(manifest, sources=("other",)))
+            assert store.manifest(RECIPE, "print-a") == changed
+
+    def test_a_deleted_request_is_noticed(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            work.delete_request(store, manifest)
+            assert store.manifest(RECIPE, "print-a") is None
+
+    def test_a_shard_that_is_set_aside_is_noticed(self, store: Store) -> None:
+        manifest, other = commit(store, "a"), commit(store, "b")
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") and store.manifest(RECIPE, "print-b")
+            flip(store.path(manifest, manifest.files[0]), 20)
+            with pytest.raises(Damaged):
+                store.table(manifest, manifest.files[0])
+            assert store.manifest(RECIPE, "print-a") is None
+            assert store.manifest(RECIPE, "print-b") == other
+
+    def test_a_shard_that_is_written_again_is_noticed(self, store: Store) -> None:
+        manifest = commit(store, "a", (1, 2))
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            store.write_shard(RECIPE, "a", pa.table({"x": [3, 4]}), ["p1", "p2"], "up")
+            assert store.manifest(RECIPE, "print-a") is None
+
+    def test_a_manifest_that_another_process_writes_again_is_noticed(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            changed = Store(store.root).commit(RECIPE, replace(manifest, sources=("other",)))
+            assert store.manifest(RECIPE, "print-a") == changed
+
+    def test_a_manifest_that_another_process_deletes_is_noticed(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            work.delete_request(Store(store.root), manifest)
+            assert store.manifest(RECIPE, "print-a") is None

@@ -21,7 +21,7 @@ def published_at_the_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]
     """The keys of the pages that are published when the last stage of a run is done."""
     keys: list[str] = []
     monkeypatch.setattr(Publisher, "publish", lambda self, pages: keys.extend(p.key for p in pages))
-    pipeline = Pipeline.of(queries.configuration(run), run.store.root)
+    pipeline = Pipeline.of(queries.load_config(run), run.store.root)
     last = run.load_stages()[-1]
     specs = [step.spec for step in pipeline.walk(run.store, last.stage)]
     teller = storyteller.Storyteller(run)

@@ -15,7 +15,7 @@ from ssb_core import config, models
 from ssb_core.config import RunConfig
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.progress import Progress
-from ssb_core.results.summary import signal_origins
+from ssb_core.results.signal_metadata import load_signal_metadata
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.signal import layout
@@ -176,7 +176,7 @@ def test_students_learn_from_other_codecs_without_another_sample(
             break
         made[f"{step.spec.stage} {type(step.spec).__name__}"] = execute(step.spec, store, Runtime())
     assert made["rollouts Spec"].made == made["select Spec"].made == 0 < made["teach Spec"].made
-    (metadata, *_) = signal_origins(store, made["teach Spec"].manifest)
+    (metadata, *_) = load_signal_metadata(store, made["teach Spec"].manifest)
     assert metadata["codec"] == f"{codec}/2" and layout.bytes_per_token(metadata) == nbytes
     assert 0 <= metadata["max_kl_error"] < 1e-5
     log = read_log(spec_of(settings, store).directory(store))

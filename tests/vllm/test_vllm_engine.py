@@ -24,7 +24,7 @@ from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages.isolation import Host
+from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Manifest, Store
 from tests.support.sampling import sampled
 
@@ -185,12 +185,12 @@ def texts(store: Store, manifest: Manifest) -> dict[tuple[str, int], str]:
 class Kill(Progress):
     """Kills a host's process with all it started, or those of them that have a name, once it has sampled something."""
 
-    def __init__(self, host: Host, name: str = "", after: Callable[[], Any] = lambda: True) -> None:
-        self.host, self.name, self.after = host, name, after
+    def __init__(self, runner: StageRunner, name: str = "", after: Callable[[], Any] = lambda: True) -> None:
+        self.runner, self.name, self.after = runner, name, after
 
     def advance(self, n: int = 1) -> None:
-        if self.host.process and self.after():
-            child = psutil.Process(self.host.process.child.pid)
+        if self.runner.process and self.after():
+            child = psutil.Process(self.runner.process.child.pid)
             for process in (child, *child.children(recursive=True)):
                 if process.name().startswith(self.name):
                     os.kill(process.pid, signal.SIGKILL)
@@ -204,15 +204,15 @@ def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_
         engine="transformers", device="cpu", isolate="always", batch_size=8
     )  # killed inside the second shard
     shards = partial(store.root.glob, "rollouts/*/shards/*.json")
-    with Host() as host, pytest.raises(StageError, match="SIGKILL"):
-        host.execute(rollouts_of(small, store, slow), store, Kill(host, after=lambda: any(shards())))
+    with StageRunner() as runner, pytest.raises(StageError, match="SIGKILL"):
+        runner.execute(rollouts_of(small, store, slow), store, Kill(runner, after=lambda: any(shards())))
     tables = store.root.glob("rollouts/*/shards/*.parquet")
     kept = {p: p.stat().st_mtime_ns for p in tables if p.with_suffix(".json").exists()}
     assert kept
-    with Host() as host:
+    with StageRunner() as runner:
         spec = rollouts_of(small, store, VLLM)
-        outcome = host.execute(spec, store, Progress())
-        assert host.process  # vLLM is isolated, and stays for the teacher's solutions
+        outcome = runner.execute(spec, store, Progress())
+        assert runner.process  # vLLM is isolated, and stays for the teacher's solutions
     assert outcome.reused == len(kept) and outcome.made >= 1
     assert all(p.stat().st_mtime_ns == t for p, t in kept.items())
     theirs = quick_run.store.manifest(spec.recipe, spec.fingerprint)
@@ -226,8 +226,8 @@ def test_a_dead_engine_is_told_and_nothing_is_left_behind(small: RunConfig, tmp_
     asked = small.problems.model_copy(update={"limit": 512})
     many = small.model_copy(update={"problems": asked, "target_traces": 256})  # too many to be done before the kill
     before = {p.pid for p in psutil.Process().children(recursive=True)}
-    with Host() as host, pytest.raises(StageError, match="vLLM failed"):
-        host.execute(rollouts_of(many, store, VLLM), store, Kill(host, "VLLM::Engine"))
+    with StageRunner() as runner, pytest.raises(StageError, match="vLLM failed"):
+        runner.execute(rollouts_of(many, store, VLLM), store, Kill(runner, "VLLM::Engine"))
     assert {p.pid for p in psutil.Process().children(recursive=True)} <= before
 
 

@@ -1,21 +1,15 @@
-"""ssb_core.report.charts."""
+"""Charts of a run, one file each, as matplotlib figures."""
 
-from .run import (
-    accuracy,
-    compared,
-    draw_charts,
-    funnel,
-    lengths,
-    png,
-    training,
-)
+from .accuracy import draw_accuracy
+from .canvas import png
+from .funnel import draw_funnel
+from .lengths import draw_lengths
+from .training import draw_training
 
 __all__ = (
-    "accuracy",
-    "compared",
-    "draw_charts",
-    "funnel",
-    "lengths",
+    "draw_accuracy",
+    "draw_funnel",
+    "draw_lengths",
+    "draw_training",
     "png",
-    "training",
 )

@@ -1,4 +1,4 @@
-"""What every chart is drawn on: sizes, colours that are told apart by the colour-blind (Okabe and Ito), light axes."""
+"""What all charts share: sizes, colours that colour-blind people can tell apart (Okabe and Ito), light axes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ COLOURS = 128
 
 
 def colour(model: str, models: Sequence[str]) -> str:
-    """Grey for the base, blue for SSB, the palette's others in order for baselines."""
+    """Grey for the base, blue for SSB, and the other colours of the palette in order for baselines."""
     others = [m for m in models if m not in ("base", "ssb")]
     return {"base": BASE, "ssb": STUDENT}.get(model) or OTHERS[others.index(model) % len(OTHERS)]
 
 
 def blank(height: float) -> Figure:
+    """An empty figure of the common width; `height` is in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(INCHES, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
 def axes_of(figure: Figure, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
+    """Dressed axes that fill the figure."""
     return dress(figure.subplots(), title, xlabel, ylabel)
 
 
 def dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
-    """Title at the left, light grid behind, no box."""
+    """Give axes a title at the left, a light grid behind the data, and no box."""
     axes.set_title(title, loc="left", color=INK, fontsize=11, weight="bold")
     axes.set_xlabel(xlabel, color=SOFT)
     axes.set_ylabel(ylabel, color=SOFT)
@@ -49,6 +51,7 @@ def dress(axes: Axes, title: str, xlabel: str = "", ylabel: str = "") -> Axes:
 
 
 def curve(axes: Axes, log: Sequence[dict[str, Any]], key: str) -> None:
+    """Draw one column of a training log by step, raw and smoothed; rows without the column are skipped."""
     points = [(row["step"], row[key]) for row in log if key in row]
     if points:
         steps, values = zip(*points, strict=True)
@@ -58,7 +61,7 @@ def curve(axes: Axes, log: Sequence[dict[str, Any]], key: str) -> None:
 
 
 def smooth(values: Sequence[float]) -> NDArray[np.float64]:
-    """The centred moving average over a tenth of the values; windows shrink at the ends."""
+    """The centred moving average over a tenth of the values. Windows shrink at the ends."""
     import numpy as np
 
     window = np.ones(len(values) // 20 * 2 + 1)
@@ -67,7 +70,7 @@ def smooth(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure with a palette of its own, which looks the same and takes a quarter: it is embedded in pages."""
+    """The figure as a PNG with an adaptive palette: it looks the same at a quarter of the size, and pages embed it."""
     from PIL import Image
 
     drawn, out = BytesIO(), BytesIO()

@@ -1,4 +1,4 @@
-"""The training curves of baseline grpo."""
+"""The chart of rewards: the training curves of baseline grpo."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 from .canvas import blank, curve, dress, png
 
 
-def rewards(log: Sequence[dict[str, Any]]) -> bytes:
-    """Mean reward and mean completion length by optimiser step, raw and smoothed, as a PNG."""
+def draw_rewards(log: Sequence[dict[str, Any]]) -> bytes:
+    """Mean reward and mean completion length by optimiser step, raw and smoothed, as a PNG.
+
+    `log` has a row for each step with `step`, `reward` and `mean_length`.
+    """
     figure = blank(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     dress(upper, "GRPO: mean reward (share of correct answers)")

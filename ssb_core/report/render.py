@@ -1,0 +1,38 @@
+"""Pages from Jinja templates, escaped and written as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..results.wording import decoding, duration, percent, problem_count
+from ..store import atomic_write
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, content: dict[str, Any]) -> str:
+    """A page from its template. The template escapes everything, because what models wrote is untrusted."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "problem_count": problem_count, "decoding": decoding}
+    environment.filters |= {
+        "words": lambda name: name.replace("_", " "),
+        "share": lambda x: "" if x is None else f"{percent(x)}%",
+        "mean": lambda x: "" if x is None else f"{x:,.1f}",
+    }
+    return environment.get_template(template).render(content)
+
+
+def write_page(path: Path, html: str) -> None:
+    """Write a page, atomic_write an earlier one only when the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
