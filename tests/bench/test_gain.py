@@ -8,7 +8,7 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.bench.conftest import Figures
+from tests.bench.measure import Figures
 from tests.support.runs import run_stages
 
 pytestmark = pytest.mark.bench

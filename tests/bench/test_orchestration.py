@@ -13,7 +13,7 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.bench.conftest import Figures
+from tests.bench.measure import Figures
 from tests.support.processes import ROOT, SSB, quickstart
 from tests.support.runs import run_stages
 from tests.support.settings import SMALL

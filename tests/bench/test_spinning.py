@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.conftest import Figures
+from tests.bench.measure import Figures
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from ssb_core.models import ResolvedModel
 from ssb_core.problems import load_problems
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.report.charts.rewards import rewards
+from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
 from ssb_core.stages import Runtime, execute, finished, stage_module
 from ssb_core.stages.baselines import grpo
@@ -290,7 +290,7 @@ def test_the_pipeline_trains_on_the_problems_of_ssb_and_scores_the_student(
     (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = read_log(run.store.path(trained, weights(trained)).parents[1])
-    assert rewards(log).startswith(b"\x89PNG")
+    assert draw_rewards(log).startswith(b"\x89PNG")
     page = grpo_page.page(run)
     assert f"{trained.stats['problems']:,} problems, " in page.description
     assert str(page.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")
