@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ssb_core import config, models
+from ssb_core import models
 from ssb_core.config import RunConfig
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.progress import Progress
@@ -204,7 +204,7 @@ def test_curves_of_a_resumed_training_show_each_step_once(small: RunConfig, stor
 def test_reports_whose_package_is_missing_are_refused_before_any_work(
     small: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "find_spec", lambda name: None)
+    monkeypatch.setattr("ssb_core.config.settings.find_spec", lambda name: None)
     settings = small.model_copy(update={"execution": small.execution.model_copy(update={"report_to": ("wandb",)})})
     with pytest.raises(ConfigError, match=r"execution\.report_to: wandb is not installed"):
         Pipeline.of(settings, store.root)
