@@ -61,7 +61,7 @@ def test_the_output_fits_100_columns(printed: list[str]) -> None:
 
 
 def test_the_output_has_sizes_shares_and_the_distribution_of_kl(printed: list[str], stats: HintEffectStats) -> None:
-    words, kl = " ".join(" ".join(printed).split()), survey.at[0].kl
+    words, kl = " ".join(" ".join(printed).split()), stats.at[0].kl
     assert "99 tokens of 8 of 24 traces (a seeded draw; --traces 0 takes all)" in words
     assert "512 bytes a token" in words and "25.00% of the tokens are above 1 nat at T = 1" in words
     row = f"KL(teacher || bare student) 1 {kl.mean:.3g} {kl.median:.3g} {kl.p90:.3g} {kl.p99:.3g} {kl.max:.3g}"
@@ -71,7 +71,7 @@ def test_the_output_has_sizes_shares_and_the_distribution_of_kl(printed: list[st
 def test_the_output_lists_the_most_changed_tokens(printed: list[str], stats: HintEffectStats) -> None:
     head = [line for line in printed if "raised  " in line]
     assert [word for line in head for word in line.split()] == ["KL", "problem", "after", "token", "raised", "lowered"]
-    for m in survey.moments:
+    for m in stats.moments:
         cells = f"{m.mark.kl:.2f}", m.problem_id, repr(m.mark.text)
         assert any(all(cell in line for cell in cells) for line in printed)
 
@@ -85,7 +85,7 @@ def test_hostile_text_of_a_model_cannot_control_the_terminal(printed: list[str])
 
 @pytest.mark.parametrize(("codec", "bound"), [("topk/2", True), ("hidden/2", False), ("dense/2", False)])
 def test_only_the_kl_of_top_k_signal_is_called_a_lower_bound(stats: HintEffectStats, codec: str, bound: bool) -> None:
-    parts = command.effect(survey, codec)
+    parts = command.effect(stats, codec)
     assert any("lower bound" in part for part in parts if isinstance(part, str)) is bound
 
 
