@@ -240,13 +240,13 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
     import typer
 
     from flows.cli.errors import clean_errors
-    from ssb_core import stages
     from ssb_core.config import presets
+    from ssb_core.stages import isolation
     from ssb_core.store import Store
     from tests.support.runs import run_stages
 
     journal = os.open(order["journal"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    execute = stages.execute
+    execute = isolation.execute
 
     def told(spec: Any, *rest: Any) -> Any:
         os.write(journal, f"{STAGE}{spec.stage}\n".encode())
@@ -255,7 +255,7 @@ def _pipeline(folder: Path, order: dict[str, Any]) -> int:
         finally:
             os.write(journal, f"{STAGE}end\n".encode() if spec.stage == "evaluate" and spec.student else b"")
 
-    stages.execute = told
+    isolation.execute = told
     sys.addaudithook(Journal(folder, journal, Fault(*order["fault"]) if order["fault"] else None))
     try:
         with clean_errors():

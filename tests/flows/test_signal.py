@@ -70,9 +70,8 @@ def test_the_output_lists_the_most_changed_tokens(printed: list[str], survey: Su
     head = [line for line in printed if "raised  " in line]
     assert [word for line in head for word in line.split()] == ["KL", "problem", "after", "token", "raised", "lowered"]
     for m in survey.moments:
-        assert any(
-            f"{m.mark.kl:.2f}" in line and m.problem_id in line and repr(m.mark.text) in line for line in printed
-        )
+        cells = f"{m.mark.kl:.2f}", m.problem_id, repr(m.mark.text)
+        assert any(all(cell in line for cell in cells) for line in printed)
 
 
 def test_hostile_text_of_a_model_cannot_control_the_terminal(printed: list[str]) -> None:
