@@ -39,8 +39,8 @@ def _every_kind(root: Path) -> Iterator[tuple[str, Spec]]:
     for student in (*students, merged, *second.students([second.wave(0, 64)])):
         yield f"{student.stage} of round {student.round}", student
     for evaluated in (None, *students, *second.students([second.wave(0, 64)])):
-        spec = (second if evaluated and evaluated.round == 2 else first).evaluations(evaluated)[0]
-        yield f"evaluate {spec.model_name}", spec
+        evaluation = (second if evaluated and evaluated.round == 2 else first).evaluations(evaluated)[0]
+        yield f"evaluate {evaluation.model_name}", evaluation
 
 
 def assert_equal(loaded: Spec, spec: Spec) -> None:
