@@ -1,11 +1,11 @@
 """Train the embedded model from scratch: ``python -m ssb_core.nano.build [--out DIR]``.
 
-About half of the solutions to bare questions it learns from contain a slip that is carried forward; solutions
-that follow a hinted prompt never do. The result has a latent ability that its bare answers do not show, which is
-what Semantic Soft Bootstrapping is meant to elicit. Hidden matrices are trained with Muon, everything else with
-AdamW; the loss is on all tokens, so that copying from the hint is learned from the prompts as well.
+The model learns from solutions to bare questions, about half of which contain a slip that is carried forward, and from
+solutions to hinted prompts, which never contain one. So it has a latent ability that its bare answers do not show, and
+that Semantic Soft Bootstrapping can elicit. Hidden matrices are trained with Muon, everything else with AdamW. The loss
+is on all tokens, so that the model also learns from the prompts to copy from the hint.
 
-Beside the weights it writes ``build.json``: settings, data version, loss log, measured accuracies and the hash.
+Beside the weights the script writes ``build.json``: settings, data version, loss log, measured accuracies and the hash.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that decides the weights. `peak_*` are learning rates, reached after `warmup` steps."""
+    """Everything that decides the weights. `peak_*` are learning rates, which are reached after `warmup` steps."""
 
     seed: int = 7
-    threads: int = 1  # sums depend on it, so the machine's number of cores must not
+    threads: int = 1  # sums depend on the number of threads, so it must not depend on the machine
     vocabulary: int = 570
     hidden: int = 128
     layers: int = 4
@@ -66,7 +66,7 @@ class Document:
 
 
 def documents(settings: Settings) -> Iterator[Document]:
-    """Endless, seeded stream of bare and hinted conversations over the pre-training split."""
+    """An endless, seeded stream of bare and hinted conversations over the pre-training split."""
     rng = random.Random(settings.seed)
     chains = nano.stream("pretrain", settings.seed, (1, 2, 2, 3, 3, 3, 4, 5))
     for chain in chains:
@@ -81,7 +81,7 @@ def documents(settings: Settings) -> Iterator[Document]:
 
 
 def build_tokenizer(settings: Settings) -> PreTrainedTokenizerBase:
-    """A byte-level BPE with single digits and ChatML special tokens, trained on the documents."""
+    """Train a byte-level BPE on the documents, with single digits and the special tokens of ChatML."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -113,7 +113,7 @@ def build_tokenizer(settings: Settings) -> PreTrainedTokenizerBase:
 
 
 def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Qwen2ForCausalLM:
-    """A freshly initialised Qwen2 of under a million parameters (tied head)."""
+    """A freshly initialised Qwen2 with under a million parameters and a tied head."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -136,7 +136,7 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Qwen2
 
 
 def batches(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Iterator[torch.Tensor]:
-    """Right-padded (B, S) int64 batches of about `tokens_per_step` tokens, documents of like length together."""
+    """Right-padded int64 batches (B, S) of at most `tokens_per_step` tokens, from documents of similar length."""
     import torch
 
     rng = random.Random(settings.seed)
@@ -161,7 +161,7 @@ def batches(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Iterator[
 
 
 def optimizers(settings: Settings, model: Qwen2ForCausalLM) -> list[torch.optim.lr_scheduler.LRScheduler]:
-    """Muon for the hidden matrices, AdamW for the rest; both warm up and then decay linearly to zero."""
+    """Schedules of Muon for the hidden matrices and AdamW for the rest. Both warm up, then decay linearly to zero."""
     import torch
 
     hidden = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
@@ -179,7 +179,7 @@ def optimizers(settings: Settings, model: Qwen2ForCausalLM) -> list[torch.optim.
 
 
 def train(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> tuple[Qwen2ForCausalLM, list[dict[str, Any]]]:
-    """Train to the end and return the model with its loss log (one row every 100 steps)."""
+    """Train to the end, and return the model with its loss log, one row for every 100 steps."""
     import torch
 
     torch.set_num_threads(settings.threads)
@@ -203,7 +203,7 @@ def train(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> tuple[Qwen2
 
 
 def write(out: Path, settings: Settings, model: Qwen2ForCausalLM, tokenizer: Any, rows: list[dict[str, Any]]) -> None:
-    """Save model and tokenizer in `out`, measure what was built, and record it all in build.json."""
+    """Save model and tokenizer in `out`, measure the model's accuracy, and write build.json."""
     from transformers import GenerationConfig
 
     model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
@@ -221,7 +221,7 @@ def write(out: Path, settings: Settings, model: Qwen2ForCausalLM, tokenizer: Any
 
 
 def measure(directory: Path, n: int = 300) -> dict[str, float]:
-    """Accuracy on `n` held-out problems: bare at T=0.8, bare greedy, and hinted at T=0.4."""
+    """Accuracy on `n` held-out problems: bare at temperature 0.8, bare and greedy, and hinted at temperature 0.4."""
     from ..config import Decoding, ModelConfig
     from ..config.execution import Execution
     from ..engines import SampleRequest, open_sampler, seed_for
@@ -233,28 +233,28 @@ def measure(directory: Path, n: int = 300) -> dict[str, float]:
     rng = random.Random(0)
     bare = [prompts.tutor_messages(c.question) for c in chains]
     hinted = [prompts.hinted_messages(c.question, nano.solution(c), nano.solution(c, rng)) for c in chains]
-    found = {}
+    accuracies = {}
     with open_sampler(resolve(ModelConfig(source=str(directory), dtype="float32"), directory), Execution()) as sampler:
-        for name, shown, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
-            requests = [SampleRequest(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(shown)]
+        for name, prompt, temperature in (("bare", bare, 0.8), ("bare_greedy", bare, 0.0), ("hinted", hinted, 0.4)):
+            requests = [SampleRequest(sampler.encode(m), seed_for("build", 0, name, i)) for i, m in enumerate(prompt)]
             decoding = Decoding(temperature=temperature, max_new_tokens=160)
             ((_, completions),) = sampler.sample([(name, requests)], decoding, Progress())
-            right = [
-                final_answer(done.text) == final_answer(nano.solution(chain))
-                for done, chain in zip(completions, chains, strict=True)
+            correct = [
+                final_answer(completion.text) == final_answer(nano.solution(chain))
+                for completion, chain in zip(completions, chains, strict=True)
             ]
-            found[name] = round(sum(right) / n, 4)
-            log.info("%-12s %.1f%% right", name, 100 * found[name])
-    return found
+            accuracies[name] = round(sum(correct) / n, 4)
+            log.info("%-12s %.1f%% correct", name, 100 * accuracies[name])
+    return accuracies
 
 
 def main() -> None:
-    """Build the model where the package looks for it, or in --out."""
+    """Build the model in the package's own folder, or in --out."""
     from ..models import NANO
 
     parser = argparse.ArgumentParser(prog="python -m ssb_core.nano.build", description=__doc__)
-    parser.add_argument("--out", type=Path, default=NANO, help="directory to write (default: the package's own)")
-    parser.add_argument("--steps", type=int, default=Settings().steps, help="fewer for a trial (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=NANO, help="the directory to write (default: the package's own)")
+    parser.add_argument("--steps", type=int, default=Settings().steps, help="training steps (default: %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     settings = Settings(steps=arguments.steps)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -103,8 +103,8 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
             path.write_bytes(table)
             whole = path
         entries.append(replace(found.file, path=f"shards/{path.name}"))
-        shard = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
-        path.with_suffix(".json").write_text(json.dumps(asdict(shard), indent=1) + "\n")
+        sidecar = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
+        path.with_suffix(".json").write_text(json.dumps(sidecar.content(), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
 
 

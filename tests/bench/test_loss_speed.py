@@ -11,9 +11,7 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize("tokens", [256, 1024])
-def test_the_exact_loss_takes_a_tenth_of_the_references_memory_at_cross_entropys_cost(
-    tokens: int, figures: Figures
-) -> None:
+def test_the_exact_loss_takes_a_tenth_of_the_memory_at_the_cost_of_cross_entropy(tokens: int, figures: Figures) -> None:
     found = {way: measured("tests.bench.loss", way, tokens) for way in WAYS}
     dense, plain = found["reference"], found["cross_entropy"]
     rows = [

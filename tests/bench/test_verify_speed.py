@@ -12,7 +12,7 @@ import pytest
 
 from ssb_core.verify import Verifier
 from tests.bench.measure import Figures
-from tests.verify.test_verify_data import golds
+from tests.support.golds import golds, rewritten
 
 pytestmark = pytest.mark.bench
 FAST, IN_SANDBOX = 2000, 300  # verdicts a second on 2 cores

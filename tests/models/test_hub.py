@@ -1,6 +1,6 @@
-"""Hub models: what keeps us from one is told apart, each with its remedy; the token stays in the environment.
+"""Hub models: every reason why a model cannot be had has its remedy, and the token stays in the environment.
 
-A server on this machine answers as the hub does; the client is the real one, in a process of its own.
+A server on this machine answers as the hub does. The client is the real one, in a process of its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers for models with the names of what is the matter with them."""
+    """Answers as the hub does. The name of a model says what is wrong with it."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -135,7 +135,7 @@ print(json.dumps(results))
 
 
 def ask(wanted: dict[str, str | None], home: Path, code: str = CODE, **env: str) -> dict[str, Any]:
-    """What is told about each model (name: revision), by a process with that environment and logs at their loudest."""
+    """The identity or error of each model (name: revision), from a process with that environment and DEBUG logs."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
     env = kept | {"PYTHONPATH": str(ROOT), "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | env
     command = [sys.executable, "-c", code, json.dumps(list(wanted.items()))]
@@ -156,7 +156,7 @@ def cache(home: Path, name: str, *weights: str) -> Path:
     return folder / "snapshots" / CACHED
 
 
-def test_without_a_token(hub: str, tmp_path: Path) -> None:
+def test_without_a_token_every_refusal_has_its_remedy(hub: str, tmp_path: Path) -> None:
     wanted = {
         "acme/open": None,
         "acme/missing": None,
@@ -167,31 +167,31 @@ def test_without_a_token(hub: str, tmp_path: Path) -> None:
         "acme/sharded": None,
         "acme/broken": None,
     }
-    told = ask(wanted, tmp_path, HF_ENDPOINT=hub)
-    assert "the hub has no model of that name (private ones show with a token only)" in told["acme/missing"]
-    assert "it is gated and there is no token" in told["acme/gated"]
-    assert "ask for access on https://huggingface.co/acme/gated, then set HF_TOKEN" in told["acme/gated"]
-    assert "no revision 'nowhere'" in told["acme/revised"] and "model.revision" in told["acme/revised"]
+    results = ask(wanted, tmp_path, HF_ENDPOINT=hub)
+    assert "the hub has no model of that name (private ones show with a token only)" in results["acme/missing"]
+    assert "it is gated and there is no token" in results["acme/gated"]
+    assert "ask for access on https://huggingface.co/acme/gated, then set HF_TOKEN" in results["acme/gated"]
+    assert "no revision 'nowhere'" in results["acme/revised"] and "model.revision" in results["acme/revised"]
     for name in ("acme/pickled", "acme/adapted"):
-        assert "no safetensors weights on the hub, neither model.safetensors nor" in told[name]
-    assert "the hub answered with status 500" in told["acme/broken"]
-    assert told.pop("acme/open") == f"acme/open@{COMMIT}" and told.pop("acme/sharded") == f"acme/sharded@{COMMIT}"
-    assert all("\n  remedy: " in text for text in told.values())
+        assert "no safetensors weights on the hub, neither model.safetensors nor" in results[name]
+    assert "the hub answered with status 500" in results["acme/broken"]
+    assert results.pop("acme/open") == f"acme/open@{COMMIT}" and results.pop("acme/sharded") == f"acme/sharded@{COMMIT}"
+    assert all("\n  remedy: " in text for text in results.values())
 
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
 def test_a_token_from_the_environment_opens_a_gated_model(hub: str, tmp_path: Path, variable: str) -> None:
     wanted: dict[str, str | None] = {"acme/gated": None, "acme/missing": None}
-    told = ask(wanted, tmp_path, HF_ENDPOINT=hub, **{variable: CANARY})
-    assert told["acme/gated"] == f"acme/gated@{COMMIT}"
-    assert "no model that the token may see" in told["acme/missing"]
+    results = ask(wanted, tmp_path, HF_ENDPOINT=hub, **{variable: CANARY})
+    assert results["acme/gated"] == f"acme/gated@{COMMIT}"
+    assert "no model that the token may see" in results["acme/missing"]
 
 
-def test_a_token_without_access_or_out_of_date_is_told_from_none(hub: str, tmp_path: Path) -> None:
-    told = ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN=BLOCKED)["acme/gated"]
-    assert "gated and the token has no access" in told and "with the token's account" in told
-    told = ask({"acme/open": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN="hf_canaryExpired")["acme/open"]
-    assert "the hub refused the token (status 401)" in told and "set HF_TOKEN to a valid token" in told
+def test_a_token_without_access_or_out_of_date_is_not_taken_for_none(hub: str, tmp_path: Path) -> None:
+    results = ask({"acme/gated": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN=BLOCKED)["acme/gated"]
+    assert "gated and the token has no access" in results and "with the token's account" in results
+    results = ask({"acme/open": None}, tmp_path, HF_ENDPOINT=hub, HF_TOKEN="hf_canaryExpired")["acme/open"]
+    assert "the hub refused the token (status 401)" in results and "set HF_TOKEN to a valid token" in results
 
 
 def test_a_token_in_a_file_is_not_used(hub: str, tmp_path: Path) -> None:
@@ -211,13 +211,13 @@ def test_without_a_network_the_cache_decides(tmp_path: Path) -> None:
     wanted: dict[str, str | None] = dict.fromkeys([*(f"acme/{name}" for name in names), "./nowhere"])
     down = ask(wanted, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=CANARY)
     offline = ask(wanted, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=CANARY)
-    for told in (down, offline):
-        assert told["acme/here"] == f"acme/here@{CACHED}" and told["acme/sharded"] == f"acme/sharded@{CACHED}"
+    for results in (down, offline):
+        assert results["acme/here"] == f"acme/here@{CACHED}" and results["acme/sharded"] == f"acme/sharded@{CACHED}"
         for name in ("acme/half", "acme/unindexed", "acme/unfinished"):
-            assert "not in the local hub cache with its weights" in told[name]
-        assert "run `hf download acme/half`" in told["acme/half"]
-        assert "'./nowhere' is not a directory" in told["./nowhere"]
-        assert "'acme/not/there' is not a directory" in told["acme/not/there"]
+            assert "not in the local hub cache with its weights" in results[name]
+        assert "run `hf download acme/half`" in results["acme/half"]
+        assert "'./nowhere' is not a directory" in results["./nowhere"]
+        assert "'acme/not/there' is not a directory" in results["acme/not/there"]
     assert "the hub could not be reached (ConnectError)" in down["acme/half"]
     assert "HF_HUB_OFFLINE forbids" in offline["acme/half"] and "unset HF_HUB_OFFLINE" in offline["acme/half"]
 
@@ -234,8 +234,8 @@ def test_only_a_missing_file_is_taken_for_no_generation_settings(hub: str, tmp_p
     down = {"HF_HUB_OFFLINE": "1"}
     unknown = ask(plain, tmp_path, ENDS, **down)["acme/plain"]
     assert "its generation_config.json cannot be read" in unknown and "\n  remedy: try again when the hub" in unknown
-    told = ask(plain | {"acme/broken": CACHED}, tmp_path, ENDS, HF_ENDPOINT=hub)
-    assert told["acme/plain"] == [7] and "cannot be read" in told["acme/broken"]
+    results = ask(plain | {"acme/broken": CACHED}, tmp_path, ENDS, HF_ENDPOINT=hub)
+    assert results["acme/plain"] == [7] and "cannot be read" in results["acme/broken"]
     assert ask(plain, tmp_path, ENDS, **down)["acme/plain"] == [7]  # as the hub answered before
 
 
@@ -244,9 +244,9 @@ def test_pickled_weights_that_a_models_files_name_are_not_loaded(tmp_path: Path)
         there = cache(tmp_path, name, "pytorch_model.bin", "adapter_model.bin")
         (there / "config.json").write_text(json.dumps({"model_type": "llama"} | json.loads(more)))
         (there / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
-    told = ask({"acme/indexed": CACHED, "acme/named": CACHED}, tmp_path, LOAD, HF_HUB_OFFLINE="1")
-    assert "names 'pytorch_model.bin'; only safetensors beside it are read\n  remedy: " in told["acme/indexed"]
-    assert "transformers_weights is 'adapter_model.bin'), which is not supported" in told["acme/named"]
+    results = ask({"acme/indexed": CACHED, "acme/named": CACHED}, tmp_path, LOAD, HF_HUB_OFFLINE="1")
+    assert "names 'pytorch_model.bin'; only safetensors beside it are read\n  remedy: " in results["acme/indexed"]
+    assert "transformers_weights is 'adapter_model.bin'), which is not supported" in results["acme/named"]
 
 
 @pytest.mark.parametrize("value", [CANARY, ""])

@@ -93,7 +93,7 @@ def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
     assert found == {n: whole[n * 8 : n * 8 + 8] for n in range(6)}
 
 
-def test_a_context_that_has_no_room_is_cut_to_what_fits_and_longer_prompts_refused_by_name(
+def test_a_context_too_large_for_memory_is_cut_and_longer_prompts_are_refused(
     nano: models.ResolvedModel, requests: list[SampleRequest], tmp_path: Path
 ) -> None:
     """4 GiB, the default on a CPU, hold less than the contexts of today's models."""
@@ -183,7 +183,7 @@ def texts(store: Store, manifest: Manifest) -> dict[tuple[str, int], str]:
 
 
 class Kill(Progress):
-    """Kills a host's process with all it started, or those of them that have a name, once it has sampled something."""
+    """Kills a runner's process with all that it started, or the processes of one name, once something is sampled."""
 
     def __init__(self, runner: StageRunner, name: str = "", after: Callable[[], Any] = lambda: True) -> None:
         self.runner, self.name, self.after = runner, name, after
@@ -196,7 +196,7 @@ class Kill(Progress):
                     os.kill(process.pid, signal.SIGKILL)
 
 
-def test_killed_with_transformers_and_resumed_with_vllm_it_keeps_every_finished_shard(
+def test_a_stage_killed_with_transformers_and_resumed_with_vllm_keeps_its_shards(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "store")
