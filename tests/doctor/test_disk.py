@@ -27,7 +27,7 @@ def size_of(folder: Path) -> int:
 def test_a_file_in_the_place_of_the_store_is_a_problem(below: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (check,) = disk.directory(Store(tmp_path / "file" / below))
-    assert check.status == "problem" and "file is a file; results need a directory" in check.found
+    assert check.status == "problem" and "file is a file; results need a directory" in check.message
 
 
 def test_the_bound_holds_for_a_real_store_and_is_near_with_known_lengths(small: RunConfig, quick_run: Run) -> None:
@@ -52,23 +52,24 @@ def test_a_bound_grows_with_what_it_is_made_of(small: RunConfig) -> None:
     wider = small.model_copy(update={"distill": small.distill.model_copy(update={"lora_rank": 64})})
     assert 1.9 < disk_estimate.estimate(wider, NANO).adapter / before.adapter < 2
     more = small.model_copy(update={"baselines": ("sft", "ssb-no-wrong"), "seeds": 3, "rounds": 2})
-    found = disk_estimate.estimate(more, replace(NANO, weights=10))
-    assert (found.adapter, found.samples) == (10 * before.adapter, 11 * before.samples // 2) and found.merged == 10
-    assert (found.rollouts, found.signal) == (2 * before.rollouts, 3 * before.signal)
+    estimate = disk_estimate.estimate(more, replace(NANO, weights=10))
+    assert (estimate.adapter, estimate.samples) == (10 * before.adapter, 11 * before.samples // 2)
+    assert estimate.merged == 10
+    assert (estimate.rollouts, estimate.signal) == (2 * before.rollouts, 3 * before.signal)
 
 
 def test_the_paper_preset_needs_some_gigabytes() -> None:
     """Qwen2.5-3B: 36 layers of 2,048 to 11,008, GSM8K's 7,473 problems, 530 to evaluate on."""
     qwen = Sizes(7473, 530, 530, prompt_bytes=600, hidden_size=2048, vocabulary=151_936, lora_width=1_870_848)
-    found = disk_estimate.estimate(presets.load_config("paper"), qwen)
-    assert found.adapter == pytest.approx(239e6, rel=0.01)
-    assert 2e9 < found.signal < 4e9 and 4e9 < found.peak < 8e9
+    estimate = disk_estimate.estimate(presets.load_config("paper"), qwen)
+    assert estimate.adapter == pytest.approx(239e6, rel=0.01)
+    assert 2e9 < estimate.signal < 4e9 and 4e9 < estimate.peak < 8e9
 
 
 def test_a_finished_run_needs_no_more_and_its_store_is_not_touched(small: RunConfig, quick_run: Run) -> None:
     before = {p: p.stat().st_mtime_ns for p in quick_run.store.root.rglob("*")}
-    found = examined(small, quick_run.store.root)
-    assert found["disk"].found.startswith("nothing more is needed: the whole run is in the store (2.")
+    checks = examined(small, quick_run.store.root)
+    assert checks["disk"].message.startswith("nothing more is needed: the whole run is in the store (2.")
     assert {p: p.stat().st_mtime_ns for p in quick_run.store.root.rglob("*")} == before
 
 

@@ -25,36 +25,43 @@ def test_an_examination_that_fails_or_hangs_does_not_stop_the_others() -> None:
         time.sleep(60)
         yield Check("never", "ok", "")
 
-    checks = {"refused": refused, "broken": broken, "hanging": hanging, "last": lambda: [Check("last", "ok", "fine")]}
+    functions = {
+        "refused": refused,
+        "broken": broken,
+        "hanging": hanging,
+        "last": lambda: [Check("last", "ok", "fine")],
+    }
     bounds = {"hanging": 0.2}
-    found = list(examine(Examination("group", name, check, bounds.get(name, 60.0)) for name, check in checks.items()))
-    assert [(group, c.name, c.status) for group, c in found] == [
+    results = list(
+        examine(Examination("group", name, check, bounds.get(name, 60.0)) for name, check in functions.items())
+    )
+    assert [(group, c.name, c.status) for group, c in results] == [
         ("group", "first", "ok"),
         ("group", "refused", "problem"),
         ("group", "broken", "problem"),
         ("group", "hanging", "problem"),
         ("group", "last", "ok"),
     ]
-    made = [c for _, c in found]
-    assert (made[1].found, made[1].remedy) == ("no model here", "give one")
-    assert made[2].found == "SystemExit: a library that gives up"
-    assert made[3].found == "no answer within 0.2 s"
+    made = [c for _, c in results]
+    assert (made[1].message, made[1].remedy) == ("no model here", "give one")
+    assert made[2].message == "SystemExit: a library that gives up"
+    assert made[3].message == "no answer within 0.2 s"
 
 
 def test_this_installation_and_machine_are_in_order(tmp_path: Path) -> None:
-    found = examined(None, tmp_path / "deep" / "store")
-    assert {name: c.status for name, c in found.items() if c.status == "problem"} == {}
-    assert {"python", "packages", "imports", "processor", "device", "open files", "engine", "store"} <= set(found)
-    assert "(to be created)" in found["store"].found and list(tmp_path.iterdir()) == []
+    checks = examined(None, tmp_path / "deep" / "store")
+    assert {name: c.status for name, c in checks.items() if c.status == "problem"} == {}
+    assert {"python", "packages", "imports", "processor", "device", "open files", "engine", "store"} <= set(checks)
+    assert "(to be created)" in checks["store"].message and list(tmp_path.iterdir()) == []
 
 
 def test_a_sound_configuration_is_in_order_and_has_an_estimate(small: RunConfig, tmp_path: Path) -> None:
-    found = examined(small, tmp_path / "store")
-    assert {name: c.status for name, c in found.items() if c.status == "problem"} == {}
-    assert found[TRAINING].found == "64 problems of nano-train"
-    assert found["use"].found.endswith("context 1,024 tokens")
-    assert found["memory"].found.startswith("861.6 thousand parameters take 3.45 MB in float32")
-    assert found["disk"].found.startswith("at most ") and "signal" in found["disk"].found
+    checks = examined(small, tmp_path / "store")
+    assert {name: c.status for name, c in checks.items() if c.status == "problem"} == {}
+    assert checks[TRAINING].message == "64 problems of nano-train"
+    assert checks["use"].message.endswith("context 1,024 tokens")
+    assert checks["memory"].message.startswith("861.6 thousand parameters take 3.45 MB in float32")
+    assert checks["disk"].message.startswith("at most ") and "signal" in checks["disk"].message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,12 +76,12 @@ def test_everything_that_is_missing_is_reported_at_once(small: RunConfig, tmp_pa
         ),
         "execution": small.execution.model_copy(update={"device": "mps", "engine": "auto"}),
     }
-    found = examined(small.model_copy(update=changes), tmp_path / "store")
-    problems = {name for name, c in found.items() if c.status == "problem"}
+    checks = examined(small.model_copy(update=changes), tmp_path / "store")
+    problems = {name for name, c in checks.items() if c.status == "problem"}
     assert problems == {"device", "engine", "model", "nano-test"}
-    assert found["model"].remedy.startswith("correct the path")
-    assert found[TRAINING].status == "warning"
+    assert checks["model"].remedy.startswith("correct the path")
+    assert checks[TRAINING].status == "warning"
     assert "1 left out, because their reference answers cannot be used, first 'mine-00002' (it is empty)" in (
-        found[TRAINING].found
+        checks[TRAINING].message
     )
-    assert found["target"].status == found["disk"].status == "warning"
+    assert checks["target"].status == checks["disk"].status == "warning"

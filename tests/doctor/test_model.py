@@ -15,10 +15,10 @@ from tests.support.tiny import write_gguf
 
 
 def test_a_model_that_does_not_fit_its_token_cap_is_refused_as_a_run_would(small: RunConfig, tmp_path: Path) -> None:
-    found = examined(
+    checks = examined(
         small.model_copy(update={"teach": small.teach.model_copy(update={"max_new_tokens": 2000})}), tmp_path / "store"
     )
-    assert found["use"].status == "problem" and "teach.max_new_tokens is 2000" in found["use"].found
+    assert checks["use"].status == "problem" and "teach.max_new_tokens is 2000" in checks["use"].message
 
 
 def without_benchmark(small: RunConfig, limit: int | None) -> RunConfig:
@@ -28,41 +28,41 @@ def without_benchmark(small: RunConfig, limit: int | None) -> RunConfig:
 
 
 def test_if_problems_are_missing_an_example_and_limits_replace_them(small: RunConfig, tmp_path: Path) -> None:
-    found = examined(without_benchmark(small, 48), tmp_path / "store")
+    checks = examined(without_benchmark(small, 48), tmp_path / "store")
     assert (
-        found["use"].status == "ok"
-        and "(tested on an example, because not all problems are here)" in found["use"].found
+        checks["use"].status == "ok"
+        and "(tested on an example, because not all problems are here)" in checks["use"].message
     )
-    assert found["disk"].found.startswith("at most ") and found["disk"].found.endswith("counted by their limit")
-    here = examined(small, tmp_path / "store")["disk"].found
-    assert found["disk"].found.split("; ")[0] == here
+    assert checks["disk"].message.startswith("at most ") and checks["disk"].message.endswith("counted by their limit")
+    here = examined(small, tmp_path / "store")["disk"].message
+    assert checks["disk"].message.split("; ")[0] == here
     assert examined(without_benchmark(small, None), tmp_path / "store")["disk"].status == "warning"
     gone = small.problems.model_copy(update={"source": "none.jsonl"})
-    found = examined(small.model_copy(update={"problems": gone}), tmp_path / "store")
-    assert found["use"].status == "ok" and found["disk"].found.startswith("at most ")
+    checks = examined(small.model_copy(update={"problems": gone}), tmp_path / "store")
+    assert checks["use"].status == "ok" and checks["disk"].message.startswith("at most ")
 
     (tmp_path / "mine.jinja").write_text("{{ raise_exception('never') }}")
     broken = small.model.model_copy(update={"chat_template": str(tmp_path / "mine.jinja")})
-    found = examined(without_benchmark(small.model_copy(update={"model": broken}), 48), tmp_path / "store")
-    assert found["use"].status == "problem" and "cannot be used: never" in found["use"].found
+    checks = examined(without_benchmark(small.model_copy(update={"model": broken}), 48), tmp_path / "store")
+    assert checks["use"].status == "problem" and "cannot be used: never" in checks["use"].message
 
 
 def test_a_model_that_a_run_would_refuse_to_convert_is_refused(small: RunConfig, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "llama3.gguf", extra="rope_freqs.weight")
     other = small.model_copy(update={"model": small.model.model_copy(update={"source": str(file)})})
-    found = examined(other, tmp_path / "store")["use"]
-    assert found.status == "problem" and "rope_freqs.weight would be left out" in found.found
-    assert found.remedy.startswith("give the directory")
+    check = examined(other, tmp_path / "store")["use"]
+    assert check.status == "problem" and "rope_freqs.weight would be left out" in check.message
+    assert check.remedy.startswith("give the directory")
 
 
 def test_a_model_is_checked_without_being_converted(small: RunConfig, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "tiny.gguf")
     other = small.model_copy(update={"model": small.model.model_copy(update={"source": str(file)})})
-    found = examined(other, tmp_path / "store")
-    assert found["model"].found == f"{file}, will be converted once, into the store"
-    assert found["use"].found.endswith("context 2,048 tokens")
-    assert found["memory"].found.startswith("90.6 thousand parameters take 362 kB in float32")
-    assert "model 362 kB" in found["disk"].found
+    checks = examined(other, tmp_path / "store")
+    assert checks["model"].message == f"{file}, will be converted once, into the store"
+    assert checks["use"].message.endswith("context 2,048 tokens")
+    assert checks["memory"].message.startswith("90.6 thousand parameters take 362 kB in float32")
+    assert "model 362 kB" in checks["disk"].message
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -71,13 +71,13 @@ def test_a_model_is_checked_without_being_converted(small: RunConfig, tmp_path: 
 )
 def test_weights_are_compared_with_memory(total: float, free: float, status: str) -> None:
     check = model.weights(3_085_938_688, "bfloat16", "cuda", int(total), int(free))
-    assert check.status == status and "3.1 billion parameters take 6.17 GB" in check.found
+    assert check.status == status and "3.1 billion parameters take 6.17 GB" in check.message
 
 
 def test_a_student_that_is_merged_is_counted_in_float32() -> None:
     check = model.weights(1_000_000_000, "bfloat16", "cpu", int(8e9), int(3e9), merged=True)
     assert check.status == "warning"
-    assert "take 2 GB in bfloat16" in check.found and "merged in float32, takes 4 GB of main memory" in check.found
+    assert "take 2 GB in bfloat16" in check.message and "merged in float32, takes 4 GB of main memory" in check.message
     assert model.weights(1_000_000_000, "bfloat16", "cuda", int(8e9), int(3e9), merged=True).status == "ok"
 
 
