@@ -140,7 +140,7 @@ def test_exports_hold_no_private_folders(base: str, quick_run: Run, exports: dic
     assert paths_here(targets["merged"]) == paths_here(targets["dataset"]) == set()
     assert paths_here(targets["adapter"]) == {str(folder)}  # plain peft needs it, and the card says so:
     body = card(targets["adapter"])[1]
-    assert str(folder) not in body and "which is its path on that machine. Before you pass the adapter on" in body
+    assert str(folder) not in body and "which is a path on the machine that made this adapter. Before you pass the adapter on" in body
     for directory in targets.values():
         assert f"`{base}`" in card(directory)[1]
         assert json.loads((directory / MARKER).read_text())["model"]["source"] == base
