@@ -71,14 +71,16 @@ def ssb(
     name = preflight.run_name(name, preset, config)
     preflight.refuse_bad_stages(from_stage, to_stage, force)
     ray_workers.refuse_unreachable_server(config.execution)
-    pipeline = preflight.refuse_bad_input(config, Store.at(store), Path(runs), from_stage)
     run = Run(Path(runs) / name, Store.at(store))
-    for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
-        get_run_logger().warning(line)
-    with (
-        storyteller.telling(run, pipeline, force, to_stage) as teller,
-        prefect_runner(progress) as run_step,
-    ):
-        run_pipeline(run, preset, pipeline, Span(from_stage, to_stage, force), run_step, progress, teller.go_on)
-        teller.end()
+    with run.store.looking_once():
+        pipeline = preflight.refuse_bad_input(config, run.store, Path(runs), from_stage)
+        for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
+            get_run_logger().warning(line)
+        with (
+            storyteller.telling(run, pipeline, force, to_stage) as teller,
+            prefect_runner(progress) as run_step,
+        ):
+            span = Span(from_stage, to_stage, force)
+            run_pipeline(run, preset, pipeline, span, run_step, progress, teller.go_on)
+            teller.end()
     return run.load_summary()

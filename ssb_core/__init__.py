@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api.history import problem_history, show
     from .api.load import load_config, load_preset
     from .api.plan import plan
     from .api.run import run
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from .errors import ConfigError, Damaged, EngineError, SSBError, StageError, StoreError, Unreachable
     from .progress import CallbackProgress, PlainProgress, Progress
     from .records import BenchmarkScore, Completion, PairedDifference, Problem, Verdict
+    from .results.problem_history import ProblemHistory
+    from .results.typed_summary import Summary, read_summary
     from .runs import Run
     from .store import Store
     from .verify import Verifier
 
 _HOMES = {
+    "api.history": ("problem_history", "show"),
     "api.load": ("load_config", "load_preset"),
     "api.plan": ("plan",),
     "api.run": ("run",),
@@ -40,6 +44,8 @@ _HOMES = {
     "errors": ("ConfigError", "Damaged", "EngineError", "SSBError", "StageError", "StoreError", "Unreachable"),
     "progress": ("CallbackProgress", "PlainProgress", "Progress"),
     "records": ("BenchmarkScore", "Completion", "PairedDifference", "Problem", "Verdict"),
+    "results.problem_history": ("ProblemHistory",),
+    "results.typed_summary": ("Summary", "read_summary"),
     "runs": ("Run",),
     "store": ("Store",),
     "verify": ("Verifier",),
@@ -56,6 +62,7 @@ __all__ = (
     "PairedDifference",
     "PlainProgress",
     "Problem",
+    "ProblemHistory",
     "Progress",
     "Run",
     "RunConfig",
@@ -63,6 +70,7 @@ __all__ = (
     "StageError",
     "Store",
     "StoreError",
+    "Summary",
     "Unreachable",
     "Verdict",
     "Verifier",
@@ -70,8 +78,11 @@ __all__ = (
     "load_preset",
     "plan",
     "preset_names",
+    "problem_history",
+    "read_summary",
     "run",
     "sample",
+    "show",
 )
 
 

@@ -25,17 +25,14 @@ def clean_errors(
     The exit code is 2 for wrong input, 1 for other errors, 130 after Ctrl-C and 143 after SIGTERM. After an
     interruption the message is `interrupted`.
     """
-    from ssb_core.errors import ConfigError, EngineError, StageError, StoreError, refused
+    from ssb_core.errors import ConfigError, SSBError, refused
 
     try:
         with _raise_on_sigterm():
             yield
-    except ConfigError as e:
+    except SSBError as e:
         print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(2) from None
-    except (StoreError, EngineError, StageError) as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(e, ConfigError) else 1) from None
     except BrokenPipeError:
         raise  # the reader of our output has closed the pipe; the program ends without a message
     except OSError as e:

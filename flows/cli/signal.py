@@ -67,13 +67,13 @@ def print_signal(run: Run, traces: int, top: int, as_json: bool) -> None:
     if not as_json:
         console.console.print(storage_table(storage, certificates))
     with console.progress(PlainProgress()) as progress:
-        survey = hint_effect.measure(run, traces, top, progress)
+        stats = hint_effect.measure(run, traces, top, progress)
     if as_json:
         sizes = asdict(storage) | {"ratio": storage.ratio}
-        figures = {"run": run.name, "storage": sizes, "certificates": asdict(certificates), "survey": asdict(survey)}
+        figures = {"run": run.name, "storage": sizes, "certificates": asdict(certificates), "survey": asdict(stats)}
         print(json.dumps(figures, indent=1, allow_nan=False))
         return
-    for part in effect(survey, storage.codec):
+    for part in effect(stats, storage.codec):
         console.console.print(part)
 
 
@@ -114,27 +114,27 @@ def storage_table(storage: Storage, certificates: Certificates) -> Table:
     return table
 
 
-def effect(survey: HintEffectStats, codec: str) -> list[Table | str]:
+def effect(stats: HintEffectStats, codec: str) -> list[Table | str]:
     """What the hint changed, as distributions over all tokens and as the most changed tokens."""
     from ssb_core.results import hint_effect
     from ssb_core.results.wording import count
 
-    traces = f"{survey.traces:,} of {count(survey.of, 'trace')}"
-    rest = " (a seeded draw; --traces 0 takes all)" if survey.traces < survey.of else ""
-    t, kl = survey.at[-1].temperature, survey.at[-1].kl.mean
+    traces = f"{stats.traces:,} of {count(stats.of, 'trace')}"
+    rest = " (a seeded draw; --traces 0 takes all)" if stats.traces < stats.of else ""
+    t, kl = stats.at[-1].temperature, stats.at[-1].kl.mean
     parts: list[Table | str] = [
-        f"\nWhat the hint changed, over {survey.tokens:,} tokens of {traces}{rest}",
-        _spread_table(survey.at),
-        f"{survey.large:.2%} of the tokens are above {hint_effect.LARGE:g} nat at T = 1; T² KL at T = {t:g} is "
+        f"\nWhat the hint changed, over {stats.tokens:,} tokens of {traces}{rest}",
+        _spread_table(stats.at),
+        f"{stats.large:.2%} of the tokens are above {hint_effect.LARGE:g} nat at T = 1; T² KL at T = {t:g} is "
         f"{t * t * kl:.3g}, where distillation starts",
     ]
     if codec.startswith("topk/"):
         parts.append(
             "With this codec KL is a lower bound: the mass that it left out is distributed as the bare student does."
         )
-    if survey.moments:
+    if stats.moments:
         parts.append("\nWhere the hint changed most: KL, and the probabilities that it raised and lowered most")
-        parts.append(_token_table(survey.moments))
+        parts.append(_token_table(stats.moments))
     return parts
 
 

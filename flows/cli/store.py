@@ -118,12 +118,12 @@ def gc(
                 raise ConfigError(f"--runs {folder} is no folder\n  remedy: name the folders whose runs are to be kept")
         opened = open_store(store)
         opened.check(write=delete)
-        found = list(garbage.find(opened, folders, days))
-        if found:
-            console.print(_garbage_table(found))
-        files, total = sum(len(g.names) for g in found), sum(g.bytes for g in found)
+        unneeded = list(garbage.find(opened, folders, days))
+        if unneeded:
+            console.print(_garbage_table(unneeded))
+        files, total = sum(len(g.names) for g in unneeded), sum(g.bytes for g in unneeded)
         if delete:
-            print(f"{opened}: deleted {count(garbage.delete(opened, found), 'file')}, {size(total)}")
+            print(f"{opened}: deleted {count(garbage.delete(opened, unneeded), 'file')}, {size(total)}")
         else:
             hint = "; --delete" if files else ""
             print(f"{opened}: {count(files, 'file')}, {size(total)} that no run needs{hint}")

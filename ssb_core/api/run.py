@@ -74,11 +74,11 @@ def run(
     directory = Path(directory) if directory else Path("runs") / run_name(None, preset, config)
     progress = progress or PlainProgress()
     refuse_bad_stages(start, stop, list(force))
-    pipeline = refuse_bad_input(config, store, directory.parent, start)
-    for line in notes(config, str(directory / "report.html"), stop):
-        progress.note(line)
     result = Run(directory, store)
-    with StageRunner() as runner:
+    with store.looking_once(), StageRunner() as runner:
+        pipeline = refuse_bad_input(config, store, directory.parent, start)
+        for line in notes(config, str(directory / "report.html"), stop):
+            progress.note(line)
         run_pipeline(result, preset, pipeline, Span(start, stop, force), run_here(runner, progress), progress)
     return result
 
@@ -132,6 +132,7 @@ def run_pipeline(
             damaged[e.what] += 1
             if damaged[e.what] == REPAIRS:
                 raise
+            run.store.look_again()
             progress.note(f"{e.what}: set aside, and made again now")
 
 

@@ -55,7 +55,7 @@ class FileSystem:
             message = f"the store {self.url} cannot be used ({call}): {type(e).__name__}: {e}"
             if isinstance(e, PermissionError) or "Credentials" in type(e).__name__:
                 raise StoreError(f"{message}\n  remedy: give this process the right to read and write there") from None
-            raise Unreachable(f"{message}\n  finished shards are kept, the same command goes on from there") from e
+            raise Unreachable(f"{message}\n  finished shards are kept, the same command continues from there") from e
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"

@@ -209,6 +209,10 @@ class Store:
             if not self._memory.blocks:
                 self._memory.manifests.clear()
 
+    def look_again(self) -> None:
+        """Forget what `looking_once` remembers, because another process has found a file to be damaged."""
+        self._memory.manifests.clear()
+
     def _forget(self, paths: Sequence[Path]) -> None:
         """Forget the manifests of the recipes that these files belong to."""
         for stage, recipe in {p.relative_to(self.root).parts[:2] for p in paths}:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_what_prefect_costs(alone: dict[str, str], served: dict[str, str], tmp_p
         "temporary server": ([*SSB, *COMMAND], alone),
         "standing server": ([*SSB, *COMMAND], served),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (command, env) in ways.items():
         folder = tmp_path / name.split()[0]
         folder.mkdir()

@@ -16,12 +16,13 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = """
 import time
 from pathlib import Path
-from ssb_core import config, execution, models, problems, prompts
+from ssb_core import config, models, problems, prompts
+from ssb_core.config.execution import Execution
 from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.progress import Progress
 model = models.resolve(config.ModelConfig(source="nano", dtype="float32"), Path("store"))
 asked = problems.load_problems(config.ProblemsConfig(source="nano-test", limit=128))
-with open_sampler(model, execution.Execution(batch_size=64)) as sampler:
+with open_sampler(model, Execution(batch_size=64)) as sampler:
     requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), i) for i, p in enumerate(asked)]
     warm = config.Decoding(temperature=0.8, max_new_tokens=160)
     list(sampler.sample([(0, requests[:4])], warm, Progress()))

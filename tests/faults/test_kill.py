@@ -1,4 +1,4 @@
-"""kill -9 of the whole process group in the middle of every stage, then the same command again."""
+"""SIGKILL to the whole process group in the middle of every stage, then the same command again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND = [*SSB, *quickstart("run", SLOWER)]
 
 
 def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) -> bool:
-    """Start the command and kill its process group the moment `reached` holds; False if it ended before."""
+    """Start the command and kill its process group the moment `reached` holds. False if it ended before."""
     with (folder / "log.txt").open("a") as log:
         process = subprocess.Popen(COMMAND, env=env, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 150
@@ -38,11 +38,9 @@ def run_until(reached: Callable[[], bool], env: dict[str, str], folder: Path) ->
     return False
 
 
-@pytest.mark.soak  # test_soak and test_command are what is short of it
+@pytest.mark.soak  # test_soak and test_command are the short version
 @pytest.mark.timeout(600)
-def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
-    tmp_path: Path, served: dict[str, str]
-) -> None:
+def test_a_run_killed_in_every_stage_ends_as_an_uninterrupted_one(tmp_path: Path, served: dict[str, str]) -> None:
     reference = run_stages(
         presets.load_config("quickstart", overrides=SLOWER), Store(tmp_path / "reference"), tmp_path / "run"
     ).load_summary()
@@ -53,14 +51,14 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
         ("distill", "distill/*/*.work/checkpoint-*/trainer_state.json", 1),
         ("evaluate", "evaluate/*/shards/*.parquet", 4),
     ]
-    seen: dict[str, int] = {}
+    before: dict[str, int] = {}
     for stage, pattern, enough in points:
-        there = counter(store, pattern)
-        assert run_until(lambda: there() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
+        count = counter(store, pattern)
+        assert run_until(lambda: count() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
         assert not list((tmp_path / "runs").glob("*/summary.json"))
         finished = committed(store)
-        assert {p: t for p, t in finished.items() if p in seen} == seen, f"a finished shard was redone before {stage}"
-        seen = finished
+        assert {p: t for p, t in finished.items() if p in before} == before, f"made again before {stage}"
+        before = finished
     assert not run_until(lambda: False, served, tmp_path)
 
     (path,) = (tmp_path / "runs").glob("*/summary.json")
@@ -69,5 +67,5 @@ def test_killed_in_every_stage_and_resumed_it_ends_as_if_nothing_happened(
         assert summary[key] == reference[key]
     assert summary["stages"]["evaluate"]["status"] == "resumed"
     assert manifests(store) == manifests(tmp_path / "reference")
-    assert {p: t for p, t in committed(store).items() if p in seen} == seen
+    assert {p: t for p, t in committed(store).items() if p in before} == before
     assert not list(store.rglob("*.tmp")) and not list(store.rglob("*.work"))

@@ -1,4 +1,4 @@
-"""A Prefect server that goes away in the middle of a run: no finished work is lost."""
+"""A Prefect server that ends in the middle of a run: no finished work is lost."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FOUR = (*SMALL, "execution.shard_size=8")  # shards in a wave
 COMMAND = [*SSB, *quickstart("run", FOUR, "--to", "rollouts")]
 
 
-def test_a_server_that_goes_away_in_the_middle_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
+def test_a_server_that_ends_in_the_middle_of_a_run_costs_no_work(alone: dict[str, str], tmp_path: Path) -> None:
     store, log = tmp_path / "store", tmp_path / "log.txt"
     (tmp_path / "rollouts").write_text("slow 3")
     with log.open("w") as out, serving(alone, tmp_path, "--no-ui") as env:
         # Prefect tries each request 5 times more by default, which takes minutes.
-        own = {"PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
-        run = subprocess.Popen(COMMAND, env=env | own, cwd=tmp_path, stdout=out, stderr=out)
+        faulty = {"PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(tmp_path), "PREFECT_CLIENT_MAX_RETRIES": "1"}
+        run = subprocess.Popen(COMMAND, env=env | faulty, cwd=tmp_path, stdout=out, stderr=out)
         until(lambda: len(committed(store)) >= 1, 120, log.read_text)
     (tmp_path / "rollouts").unlink()
     run.wait(240)

@@ -1,4 +1,4 @@
-"""Signals to the whole command without a server of the user's own: nothing is left running, and the next goes on."""
+"""Signals to the whole command without a server of the user's own: no process is left, and the next run goes on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tests.faults import judge
-from tests.faults.subject import FAST
+from tests.support import run_files
 from tests.support.processes import SSB, quickstart
 from tests.support.runs import run_stages
 from tests.support.served import until
+from tests.support.settings import FAST
 from tests.support.store_files import counter
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.soak]
@@ -25,21 +25,21 @@ COMMAND = [*SSB, *quickstart("run", FAST, "--name", "run")]
 
 
 def descendants(process: subprocess.Popen[bytes], mark: str) -> list[psutil.Process]:
-    """What carries `mark` in its environment, as all do that the command starts."""
-    found = []
+    """Processes that the command has started: each has `mark` in its environment."""
+    processes = []
     for p in psutil.process_iter():
         try:
             if p.pid != process.pid and p.environ().get("SSB_TEST_MARK") == mark and p.status() != "zombie":
-                found.append(p)
+                processes.append(p)
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 def signalled(number: int, reached: Callable[[], bool], env: dict[str, str], folder: Path, *options: str) -> str:
-    """What the command said until it ended by the signal, which it gets the moment `reached` holds.
+    """The log of the command until it ended by the signal, which it gets the moment `reached` holds.
 
-    Before that it is stopped for a second, with its stage's process if there is one, and goes on.
+    Before that it is stopped for a second, with its stage's process if it has one, and then continued.
     """
     log, mark = folder / f"{number}.log", f"{folder}-{number}"
     with log.open("w") as out:
@@ -65,7 +65,7 @@ def signalled(number: int, reached: Callable[[], bool], env: dict[str, str], fol
     return log.read_text()
 
 
-def test_killed_terminated_and_interrupted_it_leaves_no_process_and_the_same_command_goes_on(
+def test_killed_terminated_or_interrupted_it_leaves_no_process_and_loses_no_work(
     alone: dict[str, str], tmp_path: Path
 ) -> None:
     store, isolated = tmp_path / "store", ("--set", "execution.isolate=always")
@@ -73,12 +73,12 @@ def test_killed_terminated_and_interrupted_it_leaves_no_process_and_the_same_com
         counter(store, f"{stage}/*/shards/*.json") for stage in ("rollouts", "teach", "evaluate")
     )
     signalled(signal.SIGKILL, lambda: shards() >= 1, alone, tmp_path)
-    seen = judge.committed(tmp_path)
+    before = run_files.finished_files(tmp_path)
     for number, reached in ((signal.SIGTERM, lambda: solutions() >= 1), (signal.SIGINT, lambda: evaluated() >= 1)):
-        said = signalled(number, reached, alone, tmp_path, *(isolated if number == signal.SIGTERM else ()))
-        assert said.count("interrupted; finished shards are kept") == 1 and "Traceback" not in said, said
-        assert not judge.redone(seen, judge.committed(tmp_path))
-        seen = judge.committed(tmp_path)
+        output = signalled(number, reached, alone, tmp_path, *(isolated if number == signal.SIGTERM else ()))
+        assert output.count("interrupted; finished shards are kept") == 1 and "Traceback" not in output, output
+        assert not run_files.made_again(before, run_files.finished_files(tmp_path))
+        before = run_files.finished_files(tmp_path)
     run_stages(presets.load_config("quickstart", overrides=FAST), Store(store), tmp_path / "runs" / "run")
-    assert not judge.redone(seen, judge.committed(tmp_path))
+    assert not run_files.made_again(before, run_files.finished_files(tmp_path))
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".tmp", ".work", ".damaged")]

@@ -1,4 +1,4 @@
-"""Two runs at once on one store: one works, the other waits, says so, and takes what was made."""
+"""Two runs at once on one store: one works, the other waits, says so, and uses the results."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.subject import FAST
 from tests.support.processes import SSB, quickstart
+from tests.support.settings import FAST
 from tests.support.store_files import committed
 
 pytestmark = pytest.mark.timeout(600)
@@ -22,10 +22,10 @@ def test_two_runs_at_once_make_every_shard_once(served: dict[str, str], tmp_path
         with (tmp_path / f"{name}.txt").open("w") as log:
             command = [*COMMAND, "--name", name]
             runs.append(subprocess.Popen(command, env=served, cwd=tmp_path, stdout=log, stderr=log))
-    told = [(tmp_path / f"{name}.txt", run.wait(500)) for name, run in zip(("first", "second"), runs, strict=True)]
-    for log, code in told:
+    logs = [(tmp_path / f"{name}.txt", run.wait(500)) for name, run in zip(("first", "second"), runs, strict=True)]
+    for log, code in logs:
         assert code == 0, log.read_text()
-    assert any("waiting for process" in log.read_text() for log, _ in told)
+    assert any("waiting for process" in log.read_text() for log, _ in logs)
     summaries = [json.loads((tmp_path / "runs" / n / "summary.json").read_text()) for n in ("first", "second")]
     assert summaries[0]["benchmarks"] == summaries[1]["benchmarks"]
     stages = [s["stages"] for s in summaries]
@@ -36,6 +36,6 @@ def test_two_runs_at_once_make_every_shard_once(served: dict[str, str], tmp_path
 
 
 def _listed(path: str) -> bool:
-    """Whether a shard is one that the summary counts: of teach, those with the signal."""
+    """Whether the summary counts a shard: of teach, it counts those with the signal."""
     recipe = json.loads((Path(path).parents[1] / "recipe.json").read_text())
     return bool(recipe.get("part", "signal") == "signal")

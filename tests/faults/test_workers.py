@@ -1,4 +1,4 @@
-"""Shards made by two workers on a local Ray cluster: the same store, also when workers are killed."""
+"""Shards made by two workers on a local Ray cluster: the store is the same, even if a worker is killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tasks.ray_workers import overheard
+from tasks.ray_workers import forwarded_stderr
 from tests.support.processes import FAULTY, SSB, api, gone, quickstart
 from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
@@ -40,14 +40,14 @@ COMMAND = [*SSB, *quickstart("run", TWO)]
 
 @dataclass
 class Started:
-    """A run with two workers, whose processes all carry a mark."""
+    """A run with two workers. All of its processes have `mark` in their environment."""
 
     process: subprocess.Popen[bytes]
     folder: Path
     mark: str
 
     def workers(self) -> list[psutil.Process]:
-        """Ray's processes that have been given shards to make."""
+        """The Ray processes that make shards."""
         return [p for p, name in self._all().items() if name.startswith("ray::worker")]
 
     def left(self) -> list[str]:
@@ -57,13 +57,13 @@ class Started:
         return (self.folder / "log.txt").read_text()
 
     def _all(self) -> dict[psutil.Process, str]:
-        """Its processes and their names."""
-        found = {}
+        """All of its processes and their names."""
+        names = {}
         for p in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 if p.environ().get("SSB_TEST_MARK") == self.mark and not gone(p):
-                    found[p] = p.name()
-        return found
+                    names[p] = p.name()
+        return names
 
 
 def start(env: dict[str, str], folder: Path) -> Started:
@@ -75,7 +75,7 @@ def start(env: dict[str, str], folder: Path) -> Started:
 
 @dataclass
 class Survived:
-    """What a run was like whose worker was killed in the middle of a shard."""
+    """A run whose worker was killed in the middle of a shard, and the shards that were finished by then."""
 
     run: Started
     code: int
@@ -85,7 +85,7 @@ class Survived:
 @pytest.fixture(scope="module")
 def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survived]:
     folder = tmp_path_factory.mktemp("survived")
-    (folder / "rollouts").write_text("slow 3")  # who commits: meanwhile workers wait with shards in hand
+    (folder / "rollouts").write_text("slow 3")  # a commit takes 3 s, so workers wait with shards in hand
     run = start(served, folder)
     try:
         until(lambda: len(committed(folder / "store")) >= 2 or run.process.poll() is not None, 280, run.log)
@@ -100,9 +100,7 @@ def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
             run.process.wait(30)
 
 
-def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_makes(
-    survived: Survived, tmp_path: Path
-) -> None:
+def test_two_workers_with_one_killed_make_the_same_store_as_one_process(survived: Survived, tmp_path: Path) -> None:
     assert survived.code == 0, survived.run.log()[-2000:]
     assert re.search(r"worker \d+ died with \d shards? in hand", survived.run.log())
     run_stages(presets.load_config("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
@@ -113,7 +111,7 @@ def test_two_workers_of_which_one_is_killed_make_the_store_that_one_process_make
     assert [p for p in sorted(made) if (theirs / p).read_bytes() != (tmp_path / "store" / p).read_bytes()] == []
 
 
-def test_no_shard_that_was_finished_before_the_death_is_made_again(survived: Survived) -> None:
+def test_no_shard_that_was_finished_before_the_kill_is_made_again(survived: Survived) -> None:
     now = committed(survived.run.folder / "store")
     assert len(survived.finished) >= 2
     assert {p: t for p, t in now.items() if p in survived.finished} == survived.finished
@@ -134,11 +132,11 @@ def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, serve
     assert states() == ["COMPLETED", "COMPLETED", "CRASHED"]
 
 
-def test_what_a_worker_and_its_children_write_to_stderr_is_told_line_by_line(capfd: pytest.CaptureFixture[str]) -> None:
-    told: list[str] = []
-    with overheard(told.append):
+def test_lines_that_a_worker_and_its_children_write_to_stderr_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with forwarded_stderr(lines.append):
         os.write(2, b"its own\n")
         subprocess.run([sys.executable, "-c", "import sys; print('a child', file=sys.stderr)"], check=True)
     os.write(2, b"afterwards\n")
-    assert told == ["its own", "a child"]
+    assert lines == ["its own", "a child"]
     assert capfd.readouterr().err == "its own\na child\nafterwards\n"

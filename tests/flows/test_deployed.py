@@ -1,4 +1,4 @@
-"""Deployments on a real server with real workers: killed, run, refused, failed, tried again, retried, cancelled."""
+"""Deployments on a real server with real workers: runs that are killed, refused, failed, retried and cancelled."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ EVALUATED = ["evaluate base on nano-test", "evaluate ssb on nano-test"]
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What goes wrong in which stage; see fault/sitecustomize.py."""
+    """A folder that names the fault of each stage; see fault/sitecustomize.py."""
     return tmp_path_factory.mktemp("faults")
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[Served]:
     inject = {"PYTHONPATH": FAULTY, "SSB_TEST_FAULTS": str(faults)}
-    with serving(tmp_path_factory.mktemp("served"), **inject) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("served"), **inject) as running:
+        yield running
 
 
 def parts(store: Path) -> dict[str, int]:
-    """Every shard that is finished and every checkpoint of students in training, and when it was."""
+    """The modification time (ns) of every finished shard and of every checkpoint of a training, by path."""
     seals = store.glob(f"distill/*/*.work/checkpoint-*/{SEAL}")
     return committed(store) | {str(p): p.stat().st_mtime_ns for p in seals}
 
@@ -49,15 +49,17 @@ def parts(store: Path) -> dict[str, int]:
 def kill_in(
     stage: str, deployment: str, settings: Sequence[str], served: Served, faults: Path, with_worker: bool
 ) -> str:
-    """Kill a run of a deployment when a stage has finished a part of its work, and lost nothing; its id."""
-    if with_worker:  # serve-local takes one that ends at once for broken
+    """Kill a run of a deployment when a stage has finished a part, check that no part is lost, and return its id."""
+    if with_worker:  # serve-local does not restart a worker that ends soon after its start
         until(lambda: all(time.time() - w.create_time() > SHORT_LIVED for w in served.workers()), 2 * SHORT_LIVED)
     (faults / stage).write_text("slow 4")
     before = parts(served.store)
     id = served.schedule(deployment, settings)
-    until(
-        lambda: any(f"/{stage}/" in p for p in parts(served.store).keys() - before.keys()), 200, lambda: served.told(id)
-    )
+
+    def part_is_finished() -> bool:
+        return any(f"/{stage}/" in path for path in parts(served.store).keys() - before.keys())
+
+    until(part_is_finished, 200, lambda: served.describe(id))
     served.kill(id, with_worker)
     (faults / stage).unlink()
     assert before.items() <= parts(served.store).items(), "a finished part was made again"
@@ -66,21 +68,21 @@ def kill_in(
 
 @pytest.fixture(scope="module")
 def killed(served: Served, faults: Path) -> tuple[str, str]:
-    """A run killed in rollouts, and one with its worker in distill, which nobody but the automation can tell of."""
+    """The ids of a run killed in rollouts, and of one killed in distill together with its worker."""
     first = kill_in("rollouts", "ssb/quickstart", SMALL, served, faults, with_worker=False)
     return first, kill_in("distill", "ssb/evaluate", SMALL, served, faults, with_worker=True)
 
 
-def test_killed_in_rollouts_and_with_its_worker_in_distill_the_next_run_goes_on_and_completes(
+def test_after_two_kills_the_next_run_resumes_and_gives_the_same_results(
     served: Served, killed: tuple[str, str], quick_run: Run
 ) -> None:
     first, second = killed
-    assert served.wait(first, {"CRASHED"})["state"]["type"] == "CRASHED"  # its worker has told of it
+    assert served.wait(first, {"CRASHED"})["state"]["type"] == "CRASHED"  # its worker has reported it
     finished = committed(served.store)
 
     command = [*SSB, *quickstart("parameters", SMALL)]
-    given = subprocess.run(command, env=served.env, capture_output=True, text=True, check=True).stdout
-    done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=given)
+    json_parameters = subprocess.run(command, env=served.env, capture_output=True, text=True, check=True).stdout
+    done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=json_parameters)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = served.api("/flow_runs/filter", flow_runs={"id": {"not_any_": [first, second]}})
     assert run["state"]["type"] == "COMPLETED" and run["name"] == "quickstart: nano on nano-train"
@@ -94,56 +96,56 @@ def test_killed_in_rollouts_and_with_its_worker_in_distill_the_next_run_goes_on_
     assert not list(served.store.rglob("*.tmp")) and not list(served.store.rglob("*.work"))
 
 
-def test_a_second_serve_local_beside_it_is_refused(served: Served) -> None:
+def test_a_second_serve_local_is_refused(served: Served) -> None:
     command = [*SSB, "serve-local", "--home", str(served.home), "--port", "1"]
     second = subprocess.run(command, env=served.env, capture_output=True, text=True, timeout=60)
     assert second.returncode == 2 and "error: another ssb serve-local is running" in second.stderr
 
 
-def test_a_server_that_cannot_be_reached_is_one_clear_message(served: Served) -> None:
+def test_an_unreachable_server_is_one_clear_message(served: Served) -> None:
     env = served.env | {"PREFECT_API_URL": "http://127.0.0.1:1/api"}
     done = subprocess.run([*SSB, "deploy"], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "error: the Prefect server at PREFECT_API_URL cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_bad_parameters_are_refused_before_anything_is_scheduled(served: Served) -> None:
+def test_bad_parameters_are_refused_before_a_run_is_scheduled(served: Served) -> None:
     before = served.api("/flow_runs/count")
-    given = parameters()
-    given["config"]["rollouts"]["samples"] = "four"
+    changed = parameters()
+    changed["config"]["rollouts"]["samples"] = "four"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        served.schedule("ssb/quickstart", **given)
+        served.schedule("ssb/quickstart", **changed)
     assert "'four' is not of type 'integer'" in refused.value.read().decode()
     assert served.api("/flow_runs/count") == before
 
 
-def test_what_only_we_can_check_fails_at_once_and_is_not_tried_again(served: Served) -> None:
-    given = parameters()
-    given["config"]["distill"]["accumulation"] = 3  # of a batch of 4
-    run = served.wait(served.schedule("ssb/quickstart", **given))
+def test_a_configuration_that_only_ssb_can_refuse_fails_without_a_retry(served: Served) -> None:
+    changed = parameters()
+    changed["config"]["distill"]["accumulation"] = 3  # of a batch of 4
+    run = served.wait(served.schedule("ssb/quickstart", **changed))
     assert run["state"]["type"] == "FAILED" and "accumulation (3) must divide" in run["state"]["message"]
     assert run["run_count"] == 0 and served.tasks(run["id"]) == []
 
 
-def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cache(served: Served, faults: Path) -> None:
+def test_a_retry_runs_the_failed_stage_and_takes_the_others_from_the_cache(served: Served, faults: Path) -> None:
     other = (*SMALL, "rollouts.seed=7", "target_traces=8", "execution.stage_timeout_hours={distill: 1}")
     (faults / "distill").write_text("ValueError")
-    id = served.schedule("ssb/quickstart", other, force=["rollouts", "teach"])  # by the first try alone
+    id = served.schedule("ssb/quickstart", other, force=["rollouts", "teach"])  # only in the first try
     assert served.wait(id)["state"]["type"] == "FAILED"
     first = [*((name, "Completed") for name in ALL[:3]), ("distill", "Failed")]
     served.expect_tasks(id, first)
     assert "stage distill failed: ValueError: injected into distill" in served.run(id)["state"]["message"]
-    # the log of the stage's own process; logs are sent every few seconds
-    until(lambda: "Traceback (most recent call last):" in served.logs(id), 120, lambda: served.told(id))
+    # The traceback is in the log of the stage's own process. Logs are sent every few seconds.
+    until(lambda: "Traceback (most recent call last):" in served.logs(id), 120, lambda: served.describe(id))
     assert "ssb-2-selection" in [a["key"] for a in served.api("/artifacts/filter", flow_runs={"id": {"any_": [id]}})]
 
     finished = committed(served.store)
     (faults / "distill").unlink()
-    # Until the worker has noticed that the process of the first try is gone, it takes the second for the one that died.
-    until(lambda: "exited with status code: 1" in served.logs(id), 200, lambda: served.told(id))
+    # Before the worker notices the end of the first process, it would take the second one for it.
+    until(lambda: "exited with status code: 1" in served.logs(id), 200, lambda: served.describe(id))
     done = served.prefect("flow-run", "retry", id)
     assert done.returncode == 0, done.stdout
-    until(lambda: served.run(id)["run_count"] == 2, 200, lambda: served.told(id))
+    until(lambda: served.run(id)["run_count"] == 2, 200, lambda: served.describe(id))
     assert served.wait(id)["state"]["type"] == "COMPLETED"
     cached = {*ALL[:3], EVALUATED[0]}  # the base was evaluated by an earlier run
     again = [(name, "Cached" if name in cached else "Completed") for name in (*ALL, *EVALUATED)]
@@ -151,20 +153,18 @@ def test_a_retry_makes_the_failed_stage_again_and_takes_the_others_from_the_cach
     assert finished.items() <= committed(served.store).items()
 
 
-def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_finished(
-    served: Served, faults: Path
-) -> None:
+def test_cancelling_ends_all_processes_in_10_seconds_and_keeps_finished_shards(served: Served, faults: Path) -> None:
     other = (*SMALL, "rollouts.seed=11", "execution.isolate=always", "execution.shard_size=8")
     (faults / "rollouts").write_text("slow 6")
     before = committed(served.store)
     id = served.schedule("ssb/quickstart", other)
     progress = {"key": {"any_": ["ssb-progress-rollouts"]}, "flow_run_id": {"any_": [id]}}
 
-    def shown() -> bool:
-        found = served.api("/artifacts/filter", artifacts=progress)
-        return any(re.search(r"of 128 samples, [\d.]+ samples/s, 0:\d\d:\d\d left", a["description"]) for a in found)
+    def has_rate() -> bool:
+        texts = [a["description"] for a in served.api("/artifacts/filter", artifacts=progress)]
+        return any(re.search(r"of 128 samples, [\d.]+ samples/s, 0:\d\d:\d\d left", text) for text in texts)
 
-    until(lambda: shown() and len(committed(served.store)) > len(before), 200, lambda: served.told(id))
+    until(lambda: has_rate() and len(committed(served.store)) > len(before), 200, lambda: served.describe(id))
     processes = served.pids(id)
     assert len(processes) >= 2  # the flow's and its stage's
     served.api(f"/flow_runs/{id}/set_state", state={"type": "CANCELLING"})  # as the UI does
@@ -180,18 +180,16 @@ def test_cancelling_ends_every_process_within_ten_seconds_and_keeps_what_is_fini
     assert not list(served.store.rglob("*.tmp"))
 
 
-def test_what_may_pass_is_tried_again(served: Served, faults: Path) -> None:
+def test_a_failure_that_may_pass_is_tried_again(served: Served, faults: Path) -> None:
     (faults / "select").write_text("once ConnectionError")
     id = served.schedule("ssb/select", from_stage="select", to_stage="select", force=["select"])
     assert served.wait(id)["state"]["type"] == "COMPLETED"
-    until(lambda: "select wave 1: try 2 of 4" in served.logs(id), 120, lambda: served.told(id))
-    until(lambda: served.tasks(id)[-1:] == [("select wave 1", "Completed")], 60, lambda: served.told(id))
+    until(lambda: "select wave 1: try 2 of 4" in served.logs(id), 120, lambda: served.describe(id))
+    until(lambda: served.tasks(id)[-1:] == [("select wave 1", "Completed")], 60, lambda: served.describe(id))
 
 
 @pytest.mark.soak
-def test_killed_with_its_worker_in_rollouts_and_alone_in_distill_the_next_run_goes_on_and_completes(
-    served: Served, faults: Path
-) -> None:
+def test_killed_the_other_way_round_the_next_run_resumes_and_completes(served: Served, faults: Path) -> None:
     other = (*SMALL, "rollouts.seed=5")
     first = kill_in("rollouts", "ssb/evaluate", other, served, faults, with_worker=True)
     kill_in("distill", "ssb/quickstart", other, served, faults, with_worker=False)
@@ -202,15 +200,13 @@ def test_killed_with_its_worker_in_rollouts_and_alone_in_distill_the_next_run_go
     assert "No heartbeat for 90 seconds" in crash(served, first)
 
 
-def test_a_run_that_died_with_its_worker_is_marked_crashed_by_the_automation(
-    served: Served, killed: tuple[str, str]
-) -> None:
+def test_the_automation_marks_a_run_crashed_that_died_with_its_worker(served: Served, killed: tuple[str, str]) -> None:
     assert "No heartbeat for 90 seconds" in crash(served, killed[1])
     assert "is started again" in served.log.read_text()  # the worker
 
 
 def crash(served: Served, id: str) -> str:
-    """What is said of a run once it is Crashed."""
+    """The message of a run's state as soon as it is Crashed."""
     return str(served.wait(id, {"CRASHED"}, 180)["state"]["message"])
 
 
@@ -219,5 +215,5 @@ def test_a_worker_without_a_home_refuses_with_the_remedy(monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="SSB_HOME is not set on this worker\n  remedy: start it with SSB_HOME="):
         enter_home()
     monkeypatch.setenv("SSB_HOME", str(tmp_path / "gone"))
-    with pytest.raises(ValueError, match="is no folder on this worker"):
+    with pytest.raises(ValueError, match="is not a folder on this worker"):
         enter_home()

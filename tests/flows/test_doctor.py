@@ -1,4 +1,4 @@
-"""`ssb doctor` as a program: everything that is wrong at once, and a sound setup with a hub and a Prefect server."""
+"""``ssb doctor``: a sound setup with a hub and a Prefect server, and many problems at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves the embedded model as ``acme/nano``, and says what is asked for but weights."""
+    """A hub with the embedded model as ``acme/nano``. It answers everything but requests for weights."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -72,23 +72,23 @@ def lines(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {row[1]: f"{row[0]} {row[2]}" for row in rows if row[0] in ("ok", "warning", "problem")}
 
 
-def test_a_hub_model_and_a_server_that_can_be_had_are_in_order_and_nothing_is_downloaded(
+def test_a_reachable_hub_model_and_server_are_in_order_and_nothing_is_downloaded(
     hub: str, served: dict[str, str], tmp_path: Path
 ) -> None:
     env = served | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_canary"}
     done = run_ssb("doctor", "--preset", "quickstart", "--set", "model.source=acme/nano", env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\neverything is in order\n")
-    found = lines(done)
-    assert found["model"].startswith("ok acme/nano at 01234567, to be downloaded: 3.")
-    assert "context 1,024" in found["use"] and found["disk"].startswith("ok at most")
-    assert found["api"] == f"ok {served['PREFECT_API_URL']} answers"
-    assert found["version"].startswith("ok server 3.")
+    checks = lines(done)
+    assert checks["model"].startswith("ok acme/nano at 01234567, to be downloaded: 3.")
+    assert "context 1,024" in checks["use"] and checks["disk"].startswith("ok at most")
+    assert checks["api"] == f"ok {served['PREFECT_API_URL']} answers"
+    assert checks["version"].startswith("ok server 3.")
     assert "canary" not in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
 
 
-def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str], tmp_path: Path) -> None:
+def test_every_problem_is_named_at_once_with_its_remedy(alone: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     about = tmp_path / "site" / "peft-0.1.0.dist-info"
     about.mkdir(parents=True)
@@ -115,15 +115,15 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(alone: dict[str, str]
     assert {p.name for p in tmp_path.iterdir()} == {"taken", "site"}
 
 
-def test_a_configuration_that_cannot_be_used_keeps_nothing_else_from_being_looked_at(
+def test_an_unusable_configuration_does_not_stop_the_other_checks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ssb_core.config import presets
 
-    monkeypatch.setattr(doctor, "check_api", lambda: [])  # a server of this process's own is another test's matter
+    monkeypatch.setattr(doctor, "check_api", lambda: [])  # another test checks the API
     assert not doctor.run_checks(Store(tmp_path / "store"), lambda: presets.load_config("nope"))
-    told = capsys.readouterr().out
-    assert "there is no preset 'nope'" in told and "processor" in told and told.endswith("\n1 problem\n")
+    printed = capsys.readouterr().out
+    assert "there is no preset 'nope'" in printed and "processor" in printed and printed.endswith("\n1 problem\n")
 
 
 @pytest.mark.parametrize(

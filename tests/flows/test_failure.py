@@ -1,4 +1,4 @@
-"""A failure that the user must mend is told once and not tried again, and the stages before it are told as ever."""
+"""A failure that the user must fix is one message without a retry, and earlier stages have their pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ REFUSED = (*SMALL, "target_traces=200", "distill.held_out=150")
 COMMAND = quickstart("run", REFUSED, "--name", "refused")
 
 
-def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told(
+def test_a_stage_that_refuses_is_one_message_and_finished_stages_have_pages(
     served: dict[str, str], tmp_path: Path
 ) -> None:
     done = run_ssb(*COMMAND, env=served, cwd=tmp_path)
@@ -22,6 +22,6 @@ def test_a_stage_that_refuses_is_one_clear_message_and_what_was_finished_is_told
     mine = {"flow_run_id": {"any_": [latest["id"]]}}
     keys = sorted(a["key"] for a in api(served, "/artifacts/filter", artifacts=mine) if a["key"])
     expected = ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
-    assert [k for k in keys if "progress" not in k] == expected  # which a stage has that takes 10 seconds
+    assert [k for k in keys if "progress" not in k] == expected  # stages of 10 s and more have progress artifacts
     folder = tmp_path / "runs" / "refused"
     assert (folder / "stages.json").exists() and not (folder / "summary.json").exists()

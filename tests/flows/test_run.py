@@ -1,4 +1,4 @@
-"""The flow under a real Prefect server: cached by fingerprint, artifacts in the API, forced and partial runs."""
+"""The flow under a real Prefect server: results, artifacts, caching, damage, and the commands that read a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from ssb_core.runs import Run
-from tests.faults import judge
+from tests.support import run_files
 from tests.support.processes import api, quickstart, run_ssb
 from tests.support.served import tasks, until
 from tests.support.settings import SMALL
 
-STORY = [
+PAGES = [
     f"ssb-{part}"
     for part in "0-plan 1-rollouts 2-selection 3-solution 4-signal 5-training 6-results 7-report "
     "leaderboard-quickstart".split()
@@ -33,7 +33,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, served: dict[str, str]) -> Path:
-    """Where a user has run the small pipeline once."""
+    """A folder in which a user has run the small pipeline once."""
     home = tmp_path_factory.mktemp("user")
     done = run_ssb(*COMMAND, env=served, cwd=home)
     assert done.returncode == 0, done.stderr
@@ -41,27 +41,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory, served: dict[str, str]) -> 
     return home
 
 
-def test_the_flow_gives_what_the_library_gives(folder: Path, quick_run: Run) -> None:
-    found = summary(folder)
+def test_the_flow_gives_the_same_results_as_the_library(folder: Path, quick_run: Run) -> None:
+    result = summary(folder)
     for key in ("fingerprints", "yield", "signal", "benchmarks"):
-        assert found[key] == quick_run.load_summary()[key]
-    assert {s["status"] for s in found["stages"].values()} == {"ran"}
+        assert result[key] == quick_run.load_summary()[key]
+    assert {s["status"] for s in result["stages"].values()} == {"ran"}
 
 
 def test_the_summary_has_the_promised_names(folder: Path) -> None:
-    found = summary(folder)
-    assert set(found) == {
+    result = summary(folder)
+    assert set(result) == {
         "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "rounds", "costs",
         "benchmarks", "engines", "seconds", "versions",
     }  # fmt: skip
-    assert set(found["yield"]) == {
+    assert set(result["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
         "bad_gold",
     }  # fmt: skip
-    assert set(found["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
-    assert set(found["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
-    assert set(found["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
-    bench = found["benchmarks"]["nano-test"]
+    assert set(result["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
+    assert set(result["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
+    assert set(result["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
+    bench = result["benchmarks"]["nano-test"]
     assert set(bench) == {
         "n", "samples", "bad_gold", "models", "paired", "partial", "of", "content", "source", "subset", "split", "form",
         "answer_form", "prompt", "prompt_digest", "decoding", "overlap",
@@ -76,18 +76,18 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     assert set(paired) == {*tested, "string_match"} and set(paired["string_match"]) == tested
 
 
-def test_the_run_is_told_in_artifacts(folder: Path, served: dict[str, str]) -> None:
+def test_every_page_is_published_and_the_plan_has_links_to_the_others(folder: Path, served: dict[str, str]) -> None:
     published = [a for a in api(served, "/artifacts/filter") if a["key"] and "progress" not in a["key"]]
     run = {a["flow_run_id"] for a in published if a["key"] == "ssb-7-report" and str(folder) in a["data"]}
     artifacts = {a["key"]: a for a in published if a["flow_run_id"] in run}
-    assert sorted(artifacts) == STORY
+    assert sorted(artifacts) == PAGES
     rows = json.loads(artifacts["ssb-leaderboard-quickstart"]["data"])
     assert [row["model"] for row in rows] == ["base", "ssb"]
     contents = artifacts["ssb-0-plan"]["data"]
     assert all(f"](./{a['id']})" in contents for key, a in artifacts.items() if key != "ssb-0-plan")
 
 
-def test_without_a_server_the_same_command_is_all_cached_and_told_as_well(
+def test_without_a_server_all_is_cached_and_every_page_is_published(
     folder: Path, alone: dict[str, str], tmp_path: Path
 ) -> None:
     before = summary(folder)
@@ -99,13 +99,11 @@ def test_without_a_server_the_same_command_is_all_cached_and_told_as_well(
         assert after[key] == before[key]
     with closing(sqlite3.connect(tmp_path / "prefect.db")) as database:
         keys = [key for (key,) in database.execute("SELECT key FROM artifact WHERE key LIKE 'ssb-%'")]
-    assert sorted(keys) == STORY
+    assert sorted(keys) == PAGES
 
 
-def test_damaged_results_of_prefect_and_files_of_the_run_are_made_anew_and_no_stage_is(
-    folder: Path, served: dict[str, str]
-) -> None:
-    seen, results = judge.committed(folder), judge.results(folder)
+def test_damaged_files_of_prefect_and_of_the_run_cost_no_stage(folder: Path, served: dict[str, str]) -> None:
+    seen, results = run_files.finished_files(folder), run_files.run_results(folder)
     stored = sorted((folder / "store" / "results").iterdir())
     assert len(stored) == len(DAMAGES)
     for path, damage in zip(stored, DAMAGES, strict=True):
@@ -115,11 +113,11 @@ def test_damaged_results_of_prefect_and_files_of_the_run_are_made_anew_and_no_st
         (run / name).write_bytes((run / name).read_bytes()[:20])
     again = run_ssb(*COMMAND, env=served, cwd=folder)
     assert again.returncode == 0, again.stderr
-    assert judge.committed(folder) == seen and judge.results(folder) == results
+    assert run_files.finished_files(folder) == seen and run_files.run_results(folder) == results
     assert {s["status"] for s in summary(folder)["stages"].values()} == {"cached"}
 
 
-def test_damage_that_a_forced_stage_meets_is_mended_and_what_follows_is_cached(
+def test_a_damaged_shard_is_made_again_and_the_stages_after_it_stay_cached(
     folder: Path, served: dict[str, str]
 ) -> None:
     before = summary(folder)
@@ -147,7 +145,7 @@ def test_damage_that_a_forced_stage_meets_is_mended_and_what_follows_is_cached(
     until(lambda: states() == expected, 60, lambda: str(states()))
 
 
-def test_one_problems_story_is_told(folder: Path, alone: dict[str, str]) -> None:
+def test_show_prints_the_history_of_a_problem(folder: Path, alone: dict[str, str]) -> None:
     done = run_ssb("show", "nano-train-0000", env=alone, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "\\boxed{" in done.stdout
@@ -155,7 +153,7 @@ def test_one_problems_story_is_told(folder: Path, alone: dict[str, str]) -> None
     assert unknown.returncode == 2 and "nano-train-" in unknown.stderr
 
 
-def test_the_report_is_made_anew(folder: Path, alone: dict[str, str]) -> None:
+def test_report_writes_the_report_again(folder: Path, alone: dict[str, str]) -> None:
     (page,) = (folder / "runs").glob("*/report.html")
     page.unlink()
     done = run_ssb("report", env=alone, cwd=folder)

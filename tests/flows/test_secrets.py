@@ -1,4 +1,4 @@
-"""Keys and tokens are in nothing that a run leaves behind: no log, artifact, result, shard or page."""
+"""A run leaves no key or token in any log, artifact, result, shard or page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TINY = (
 
 
 async def echoes(request: Request) -> Response:
-    """A fault: a server that quotes the header with the key, and what it thinks of it, and may be tried again."""
+    """A fault: a server quotes the header with the key in an error that may pass."""
     return await refuses(503, f"try again, {request.headers['authorization']}")(request)
 
 
@@ -42,12 +42,12 @@ def server(nano: models.ResolvedModel) -> CompletionsServer:
 
 @pytest.fixture(scope="module")
 def url(server: CompletionsServer) -> Iterator[str]:
-    with running(server) as found:
-        yield found
+    with running(server) as address:
+        yield address
 
 
 def holders(folder: Path) -> list[tuple[str, str]]:
-    """Files below that hold a secret, with its name."""
+    """The files below a folder that have a secret, with its name."""
     files = [f for f in folder.rglob("*") if f.is_file()]
     assert files
     return [(str(f), name) for f in files for name, value in CANARIES.items() if value.encode() in f.read_bytes()]
@@ -56,14 +56,16 @@ def holders(folder: Path) -> list[tuple[str, str]]:
 def test_no_secret_is_left_behind_by_a_run_whose_server_quotes_it(
     server: CompletionsServer, url: str, served: dict[str, str], tmp_path: Path
 ) -> None:
-    """The key is quoted once in passing, and again in what ends the run in teach."""
+    """The server quotes the key in an error that passes, and again in the error that ends the run in teach."""
     settings = (*TINY, f"execution.server.url={url}")
-    server.faults = [echoes, *[server.answers] * 64, *[denies] * 64]  # the first of 64 rollouts is asked for twice
+    server.faults = [echoes, *[server.answers] * 64, *[denies] * 64]  # the first of 64 rollouts is requested twice
     done = run_ssb(*quickstart("run", settings, "--name", "canary"), env=served | CANARIES, cwd=tmp_path)
     assert done.returncode == 1 and "no such key: Bearer <SSB_SERVER_KEY>" in done.stderr
     assert "canaryOf" not in done.stdout + done.stderr
     assert server.keys == {f"Bearer {CANARIES['SSB_SERVER_KEY']}"}
     assert list(tmp_path.glob("store/select/*/manifests/*")) and list(tmp_path.glob("runs/canary/env.json"))
     home = Path(served["PREFECT_HOME"])
-    assert any(b"<SSB_SERVER_KEY>" in f.read_bytes() for f in home.glob("prefect.db*")), "the failure is told there"
+    assert any(b"<SSB_SERVER_KEY>" in f.read_bytes() for f in home.glob("prefect.db*")), (
+        "the failure is not in the database"
+    )
     assert holders(tmp_path) + holders(home) == []

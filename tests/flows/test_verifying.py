@@ -1,4 +1,4 @@
-"""The verifier inside Prefect tasks: hostile answers are given up in time, and the task's own timeout stays armed."""
+"""The verifier in Prefect tasks: hostile answers time out, and so does the task by its own timeout."""
 
 from __future__ import annotations
 

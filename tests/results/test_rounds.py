@@ -1,4 +1,4 @@
-"""Rounds: the student of one is the base of the next, each is cached, and drift of the teacher is told."""
+"""Rounds: the student of one is the base of the next, each is cached, and the summary shows each teacher's drift."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import Spec, finished, merge, rollouts
+from ssb_core.stages import Runtime, Spec, finished, merge, rollouts
 from ssb_core.store import Manifest, Store
 from tests.support.pages import Page
 from tests.support.runs import run_stages
@@ -40,23 +40,23 @@ def run(twice: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def specs(settings: RunConfig, store: Store) -> list[Spec]:
-    return [r.spec for r in Pipeline.of(settings, store.root).walk(store)]
+    return [step.spec for step in Pipeline.of(settings, store.root).walk(store)]
 
 
-def the(kind: type, number: int, found: list[Spec]) -> Any:
-    return next(s for s in found if type(s) is kind and s.round == number)
+def the(kind: type, number: int, walked: list[Spec]) -> Any:
+    return next(s for s in walked if type(s) is kind and s.round == number)
 
 
 def test_the_second_rounds_base_is_the_first_rounds_student(run: Run, twice: RunConfig) -> None:
-    found = specs(twice, run.store)
-    merged, second = the(merge.Spec, 1, found), the(rollouts.Spec, 2, found)
+    walked = specs(twice, run.store)
+    merged, second = the(merge.Spec, 1, walked), the(rollouts.Spec, 2, walked)
     assert second.model == merged.model(run.store) and second.merged == merged
     base = merged.student.teach[0].model
     student = models.load_model(base, "cpu", merged.student.load_adapter(run.store))
     ids = torch.arange(40)[None]
-    became = models.load_model(second.model, "cpu")(ids).logits
-    torch.testing.assert_close(became, student(ids).logits, rtol=1e-4, atol=1e-4)
-    assert (became - models.load_model(base, "cpu")(ids).logits).abs().max() > 1e-2
+    merged_logits = models.load_model(second.model, "cpu")(ids).logits
+    torch.testing.assert_close(merged_logits, student(ids).logits, rtol=1e-4, atol=1e-4)
+    assert (merged_logits - models.load_model(base, "cpu")(ids).logits).abs().max() > 1e-2
     assert models.end_of_turn(second.model) == models.end_of_turn(base)
     tokenizers = [models.tokenizer_digest(models.load_tokenizer(m)) for m in (base, second.model)]
     assert tokenizers[0] == tokenizers[1]
@@ -67,12 +67,12 @@ def test_every_round_is_scored_and_cached(run: Run, twice: RunConfig, tmp_path: 
     assert list(benchmark["models"]) == ["base", "ssb", "ssb-round-2"]
     again = run_stages(twice, run.store, tmp_path / "runs" / "again")
     assert {s.status for s in again.load_stages()} == {"cached"}
-    once = run_stages(twice.model_copy(update={"rounds": 1}), run.store, tmp_path / "runs" / "once")
-    assert {s.status for s in once.stages} == {"cached"} and {s.round for s in once.stages} == {1}
-    assert once.summary["yield"] == run.load_summary()["yield"], "later rounds do not add to the first one's yield"
+    first = run_stages(twice.model_copy(update={"rounds": 1}), run.store, tmp_path / "runs" / "first")
+    assert {s.status for s in first.load_stages()} == {"cached"} and {s.round for s in first.load_stages()} == {1}
+    assert first.load_summary()["yield"] == run.load_summary()["yield"], "the yield is that of the first round"
 
 
-def test_each_round_tells_how_its_base_and_its_teacher_did(run: Run) -> None:
+def test_the_summary_has_the_accuracy_of_each_rounds_base_and_teacher(run: Run) -> None:
     first, second = run.load_summary()["rounds"]
     assert (first["number"], second["number"]) == (1, 2)
     counted = run.load_summary()["yield"]
@@ -90,9 +90,9 @@ def test_another_student_of_the_first_round_makes_the_second_stale(run: Run, twi
     assert finished(second, store)
     student = second.merged.student
     path = store.directory(student.recipe) / "manifests" / f"{student.fingerprint}.json"
-    noted = json.loads(path.read_text())
-    del noted["digest"]
-    path.write_text(json.dumps(noted | {"facts": {**noted["facts"], "last_loss": 0.5}}))
+    content = json.loads(path.read_text())
+    del content["digest"]
+    path.write_text(json.dumps(content | {"facts": {**content["facts"], "last_loss": 0.5}}))
     assert finished(student, store) and finished(second, store) is None
 
 
@@ -100,13 +100,12 @@ def test_a_round_that_teaches_nothing_is_the_last(run: Run, twice: RunConfig, mo
     required = stages.required
 
     def nothing_in_round_two(spec: Spec, store: Store) -> Manifest:
-        found = required(spec, store)
-        if spec.stage == "teach" and spec.round == 2:
-            found.stats["taught"] = 0
-        return found
+        manifest = required(spec, store)
+        none_taught = {**manifest.stats, "taught": 0}
+        return replace(manifest, stats=none_taught) if spec.stage == "teach" and spec.round == 2 else manifest
 
     monkeypatch.setattr("ssb_core.runs.pipeline.required", nothing_in_round_two)
-    labels = [r.label for r in Pipeline.of(twice, run.store.root).walk(run.store)]
+    labels = [step.label for step in Pipeline.of(twice, run.store.root).walk(run.store)]
     assert labels[-1].startswith("teach wave") and labels[-1].endswith("(round 2)")
 
 
@@ -114,7 +113,7 @@ def test_a_round_that_teaches_no_more_than_is_held_out_is_the_last(run: Run, twi
     spare = twice.model_copy(update={"distill": twice.distill.model_copy(update={"held_out": 10**6})})
     merged = the(merge.Spec, 1, specs(twice, run.store))
     later = replace(Pipeline.of(spare, run.store.root), model=merged.model(run.store), merged=merged)
-    assert [r.spec.stage for r in later.walk(run.store)][-1] == "teach"
+    assert [step.spec.stage for step in later.walk(run.store)][-1] == "teach"
 
 
 def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
@@ -153,22 +152,20 @@ def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tm
     assert not list(store.root.rglob("*.work"))
 
 
-def test_the_report_tells_the_rounds(run: Run) -> None:
+def test_the_report_has_a_chart_and_a_table_of_the_rounds(run: Run) -> None:
     assert "rounds" in report.draw_charts(run)
     rows = Page(report.page(run)).tables["rounds"][1:]
     assert [row[0] for row in rows] == ["1", "2"]
     assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.load_summary()["rounds"]]
 
 
-def test_the_plan_of_a_later_round_waits_for_its_yield_and_may_come_after_a_later_stage(
-    run: Run, twice: RunConfig, tmp_path: Path
-) -> None:
+def test_the_plan_of_a_later_round_waits_for_its_yield(run: Run, twice: RunConfig, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     assert {row.status for row in plan(Pipeline.of(twice, store.root), store)} == {"cached"}
     shutil.rmtree(store.root / "merge")
     rows = [row for row in plan(Pipeline.of(twice, store.root), store) if row.status != "cached"]
-    told = [(row.label, row.status, row.round) for row in rows]
-    assert told[0] == ("merge (round 1)", "missing", 1) and told[-1] == ("the rest", "waits", 2)
-    assert ("rollouts wave 1 (round 2)", "partial", 2) in told
+    planned = [(row.label, row.status, row.round) for row in rows]
+    assert planned[0] == ("merge (round 1)", "missing", 1) and planned[-1] == ("the rest", "waits", 2)
+    assert ("rollouts wave 1 (round 2)", "partial", 2) in planned
     refuse_bad_input(twice, store, tmp_path / "runs", "merge")

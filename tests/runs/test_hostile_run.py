@@ -1,4 +1,4 @@
-"""A run on problems, and in a folder, that were not made for it."""
+"""A run on hostile problems, in a folder with a hostile name."""
 
 from __future__ import annotations
 

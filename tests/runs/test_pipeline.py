@@ -1,4 +1,4 @@
-"""The pipeline as a whole: waves, caching, determinism, the plan's reasons, who can read the shards."""
+"""The pipeline as a whole: waves, caching, determinism, the reasons in a plan, and other readers of the shards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssb_core.errors import StoreError
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import distill
+from ssb_core.stages import Runtime, distill
 from ssb_core.store import Store
 from tests.support.runs import run_stages
 from tests.support.settings import SMALL
@@ -26,9 +26,9 @@ def shards(store: Store) -> dict[str, bytes]:
     return {str(p.relative_to(store.root)): p.read_bytes() for p in store.root.rglob("*.parquet")}
 
 
-def copy(run: Run, to: Path) -> Store:
-    shutil.copytree(run.store.root, to)
-    return Store(to)
+def copy(run: Run, target: Path) -> Store:
+    shutil.copytree(run.store.root, target)
+    return Store(target)
 
 
 def test_a_finished_run_is_all_cached(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -38,9 +38,7 @@ def test_a_finished_run_is_all_cached(small: RunConfig, quick_run: Run, tmp_path
         assert again.load_summary()[key] == quick_run.load_summary()[key]
 
 
-def test_a_lost_shard_is_made_again_alone_and_the_rest_is_kept(
-    small: RunConfig, quick_run: Run, tmp_path: Path
-) -> None:
+def test_only_a_lost_shard_is_made_again(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     store = copy(quick_run, tmp_path / "store")
     before = shards(store)
     lost = next(p for p in sorted(before) if p.startswith("teach/"))
@@ -62,7 +60,7 @@ def test_more_problems_keep_every_finished_shard(small: RunConfig, quick_run: Ru
     assert set(shards(quick_run.store)) <= set(shards(store))
 
 
-def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small: RunConfig, tmp_path: Path) -> None:
+def test_the_size_of_a_wave_follows_from_the_yield_until_enough_is_taught(small: RunConfig, tmp_path: Path) -> None:
     pipeline = Pipeline.of(small.model_copy(update={"target_traces": 12}), tmp_path)
     first = pipeline.next_wave([], 0)
     assert first and (first.rollouts.start, first.rollouts.stop) == (0, 32)
@@ -71,9 +69,9 @@ def test_waves_stop_when_enough_is_taught_and_size_themselves_by_the_yield(small
     assert pipeline.next_wave([first], 12) is None
     assert pipeline.next_wave([first, second], 10) is None  # problems ran out
     wide = Pipeline.of(presets.load_config("quickstart", overrides=["target_traces=100"]), tmp_path)
-    start = wide.next_wave([], 0)
-    assert start and start.rollouts.stop == 128
-    poor, better = wide.next_wave([start], 0), wide.next_wave([start], 64)
+    begun = wide.next_wave([], 0)
+    assert begun and begun.rollouts.stop == 128
+    poor, better = wide.next_wave([begun], 0), wide.next_wave([begun], 64)
     assert poor and poor.rollouts.stop == 128 + 256
     assert better and better.rollouts.stop == 128 + 96  # 36 missing at 1 of 2, a tenth more: 79.2
 
@@ -86,11 +84,11 @@ def test_only_the_first_target_traces_are_distilled(quick_run: Run) -> None:
 
 def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     part = run_stages(small, quick_run.store, tmp_path / "part", stop="select")
-    assert list(part.summary["stages"]) == ["rollouts", "select"]
-    assert part.summary["benchmarks"] == part.summary["training"] == part.summary["signal"] == {}
+    assert list(part.load_summary()["stages"]) == ["rollouts", "select"]
+    assert part.load_summary()["benchmarks"] == part.load_summary()["training"] == part.load_summary()["signal"] == {}
 
 
-def test_nothing_to_distill_is_an_error_that_says_what_to_do(small: RunConfig, tmp_path: Path) -> None:
+def test_nothing_to_distill_is_refused_with_the_remedy(small: RunConfig, tmp_path: Path) -> None:
     (tmp_path / "hard.jsonl").write_text('{"question": "What is 2 + 2?", "answer": "123456789"}\n')
     hard = small.model_copy(update={"problems": ProblemsConfig(source=str(tmp_path / "hard.jsonl"))})
     with pytest.raises(
@@ -106,14 +104,12 @@ def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: R
     assert {s["status"] for s in again.load_summary()["stages"].values()} == {"cached"}
 
 
-def test_another_adapter_is_never_scored_with_the_old_ones_samples(
-    small: RunConfig, quick_run: Run, tmp_path: Path
-) -> None:
+def test_samples_of_another_adapter_are_never_reused(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     store = copy(quick_run, tmp_path / "store")
-    walk = list(Pipeline.of(small, store.root).walk(store))
-    student = next(r.spec for r in walk if isinstance(r.spec, distill.Spec))
-    evaluation = walk[-1].spec
-    stages.forget(student, store)
+    specs = [step.spec for step in Pipeline.of(small, store.root).walk(store)]
+    student = next(spec for spec in specs if isinstance(spec, distill.Spec))
+    evaluation = specs[-1]
+    stages.delete(student, store)
     split = student.model_copy(update={"distill": student.distill.model_copy(update={"accumulation": 2})})
     assert stages.execute(split, store, Runtime()).manifest.fingerprint == student.fingerprint
     outcome = stages.execute(evaluation, store, Runtime())
@@ -171,7 +167,9 @@ def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Pa
     loaded = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path))
     taught = [len(s["hidden"]) for s, reason in zip(loaded["signal"], loaded["dropped"], strict=True) if reason is None]
     assert sum(taught) == quick_run.load_summary()["signal"]["tokens"]
-    ((rows,),) = duckdb.sql(f"select count(*) from read_parquet({files}) where dropped is null").fetchall()
+    counted = duckdb.sql(f"select count(*) from read_parquet({files}) where dropped is null")
+    assert counted
+    ((rows,),) = counted.fetchall()
     assert rows == quick_run.load_summary()["yield"]["taught"]
 
 
@@ -180,7 +178,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_p
     store = Store(tmp_path / "store")
     wave = Pipeline.of(small, store.root).next_wave([], 0)
     assert wave
-    job = {"stage": "select", "store": str(store), "spec": wave.select.model_dump(mode="json")}
+    job = {"store": str(store), **wave.select.dump()}
     (tmp_path / "job.json").write_text(json.dumps(job))
     command = [sys.executable, "-m", "ssb_core.stages", str(tmp_path / "job.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -189,7 +187,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_p
     assert stages.execute(wave.select, store, Runtime()).made == 0
 
 
-def test_an_unfinished_upstream_is_named(small: RunConfig, tmp_path: Path) -> None:
+def test_a_missing_upstream_request_is_named(small: RunConfig, tmp_path: Path) -> None:
     pipeline = Pipeline.of(small, tmp_path)
     wave = pipeline.next_wave([], 0)
     assert wave

@@ -1,4 +1,4 @@
-"""What a crash or a bad disk can leave of a run's own files is named."""
+"""A file of a run that a crash or a bad disk damaged is named."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def test_a_damaged_file_of_a_run_is_named_with_the_remedy(quick_run: Run, tmp_pa
         whole = (run.directory / name).read_text()
         (run.directory / name).write_text(content)
         with pytest.raises(ConfigError, match=f"{name} is damaged .*\n  remedy: "):
-            print(Run.named(tmp_path, "run", run.store).stages, run.load_environment())
+            print(Run.named(tmp_path, "run", run.store).load_stages(), run.load_environment())
         (run.directory / name).write_text(whole)

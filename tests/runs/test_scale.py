@@ -1,4 +1,4 @@
-"""What keeps large runs cheap: requests are looked up once in a plan, and no shard is read before it is needed."""
+"""Large runs are cheap: a plan looks requests up once, and no shard is read before it is needed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssb_core.problems.problem_set import ProblemSet
-from ssb_core.progress import Progress
 from ssb_core.records import Problem
-from ssb_core.stages import finished, rollouts
+from ssb_core.stages import Runtime, finished, rollouts
 from ssb_core.stages.shards import downstream_inputs, shard_inputs
 from ssb_core.store import Manifest, Recipe, Store
 from tests.bench import scale
@@ -18,8 +17,8 @@ from tests.support.problem_files import write_problems
 RECIPE = Recipe("rollouts", {})
 
 
-def sampled(store: Store, problems: ProblemSet, *sizes: int) -> Manifest:
-    """A request whose shards hold so many problems each."""
+def commit(store: Store, problems: ProblemSet, *sizes: int) -> Manifest:
+    """A request whose shards have `sizes` problems."""
     shards, start = [], 0
     for size in sizes:
         (item,) = shard_inputs(problems[start : start + size], size)
@@ -29,22 +28,22 @@ def sampled(store: Store, problems: ProblemSet, *sizes: int) -> Manifest:
     return store.commit(RECIPE, Manifest("rollouts", RECIPE.hash, "f", tuple(shards)))
 
 
-def test_a_stage_goes_by_the_shards_before_it_whatever_their_sizes(tmp_path: Path) -> None:
+def test_a_stage_has_an_input_for_each_upstream_shard_of_any_size(tmp_path: Path) -> None:
     problems = ProblemSet.of(Problem(f"p{i}", f"{i}?", str(i)) for i in range(6))
     store = Store(tmp_path)
-    upstream = sampled(store, problems, 1, 3, 2)
-    found = downstream_inputs(upstream, store, problems)
-    assert [[p.id for p in i.problems] for i in found] == [["p0"], ["p1", "p2", "p3"], ["p4", "p5"]]
-    assert [i.upstream for i in found] == list(upstream.files)
-    assert [i.name for i in found] == [Path(e.path).stem for e in upstream.files]
+    upstream = commit(store, problems, 1, 3, 2)
+    inputs = downstream_inputs(upstream, store, problems)
+    assert [[p.id for p in i.problems] for i in inputs] == [["p0"], ["p1", "p2", "p3"], ["p4", "p5"]]
+    assert [i.upstream for i in inputs] == list(upstream.files)
+    assert [i.name for i in inputs] == [Path(e.path).stem for e in upstream.files]
     with pytest.raises(AssertionError, match="other problems"):
         downstream_inputs(upstream, store, problems[:5])
 
 
-def test_only_whole_pairs_of_files_count_as_shards(tmp_path: Path) -> None:
+def test_a_table_and_its_sidecar_are_a_shard_and_neither_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.shard_names(RECIPE) == set()
-    whole, damaged, bare = sampled(store, ProblemSet.of(Problem(f"p{i}", "?", "1") for i in range(3)), 1, 1, 1).files
+    whole, damaged, bare = commit(store, ProblemSet.of(Problem(f"p{i}", "?", "1") for i in range(3)), 1, 1, 1).files
     shards = store.directory(RECIPE) / "shards"
     for path in shards.glob(f"{Path(damaged.path).stem}.*"):
         path.rename(path.with_name(f"{path.name}.damaged"))
@@ -52,13 +51,13 @@ def test_only_whole_pairs_of_files_count_as_shards(tmp_path: Path) -> None:
     assert store.shard_names(RECIPE) == {Path(whole.path).stem}
 
 
-def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> None:
+def test_within_looking_once_a_request_stays_as_it_was_first_seen(tmp_path: Path) -> None:
     source, store = write_problems(tmp_path / "problems.jsonl", 2), Store(tmp_path / "store")
     wave = scale.pipeline(source, 2, "execution.shard_size=1").wave(0, 2)
     spec = wave.rollouts
-    work = rollouts.work(spec, store, Progress())
-    scale.write(store, spec, work.inputs)
-    shards = [store.find_shard(spec.recipe, i.name, None) for i in work.inputs]
+    inputs = rollouts.plan_shards(spec, store, Runtime()).inputs
+    scale.write(store, spec, inputs)
+    shards = [store.find_shard(spec.recipe, i.name, None) for i in inputs]
     manifest = Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(s.file for s in shards if s))
     store.commit(spec.recipe, manifest)
     with store.looking_once():
@@ -69,7 +68,7 @@ def test_who_looks_once_sees_every_request_as_it_was_first(tmp_path: Path) -> No
 
 
 def test_the_synthetic_stores_of_the_benchmark_are_stores(tmp_path: Path) -> None:
-    found = scale.store(tmp_path, 12)
-    assert found["shards"] == 12 and {"commit", "check", "plan", "next stage", "resume", "remake one"} == set(
-        found["wall"]
+    measured = scale.store(tmp_path, 12)
+    assert measured["shards"] == 12 and {"commit", "check", "plan", "next stage", "resume", "remake one"} == set(
+        measured["wall"]
     )

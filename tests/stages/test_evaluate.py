@@ -37,7 +37,7 @@ def benchmarks(run: Run, specs: list[evaluate.Spec]) -> dict[str, Any]:
 def test_every_sample_is_kept_with_its_problem_index_seed_and_prompt(
     quick_run: Run, evaluated: tuple[evaluate.Spec, ...]
 ) -> None:
-    base, (first, *_) = evaluated[0], queries.evaluations(quick_run)
+    base, (first, *_) = evaluated[0], queries.load_evaluations(quick_run)
     rows = [row for table in quick_run.store.tables(first.manifest) for row in table.to_pylist()]
     assert set(rows[0]) == {f.name for f in fields(Sample)} and set(rows[0]["verdict"]) == {"status", "answer", "key"}
     assert [(r["problem_id"], r["index"]) for r in rows] == [

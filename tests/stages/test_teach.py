@@ -8,6 +8,7 @@ import torch
 from ssb_core import models
 from ssb_core.errors import StoreError
 from ssb_core.records import TeacherTrace, Verdict, from_row
+from ssb_core.results.signal_metadata import load_signal_metadata
 from ssb_core.runs import Run
 from ssb_core.signal import codecs, layout
 from ssb_core.signal.capture import capture, certify

@@ -165,7 +165,7 @@ def test_a_manifest_is_no_result_until_its_upload_succeeds(
     here.prepare(RECIPE)
     manifest = write_shard(here)
     s3.fail(1, fault)
-    with pytest.raises(Unreachable, match="the same command goes on from there"):
+    with pytest.raises(Unreachable, match="the same command continues from there"):
         here.commit(RECIPE, manifest)
     s3.fail(0)
     assert here.manifest(RECIPE, "print-a") is None

@@ -1,4 +1,4 @@
-"""Fixtures of real processes: a Prefect server for the whole test session, and the command line."""
+"""Real processes for tests: a Prefect server for the whole session, and the command line."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[2]
 FAULTY = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "flows" / "fault")))
 """PYTHONPATH of processes in which faults are injected."""
-EMPTY = "empty.db"
+EMPTY = "empty.db"  # a database with Prefect's tables and nothing in them
 SSB = [sys.executable, "-m", "flows.cli"]
 
 
 def environment(prefect_home: Path) -> dict[str, str]:
-    """Ours, with nothing in it that a developer has set for their own Prefect and runs."""
+    """Our environment, without the developer's own settings for Prefect and ssb."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "SSB_"))}
     return kept | {"PREFECT_HOME": str(prefect_home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
 @pytest.fixture(scope="session")
 def prefect_home(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PREFECT_HOME, and in it a database that is still empty, laid out once for all as Prefect does in seconds."""
-    home, first, begun = tmp_path_factory.mktemp("prefect"), shared / "prefect", shared / "prefect.begun"
+    """A PREFECT_HOME with an empty database. Prefect needs seconds to create one, so all tests copy the first."""
+    home, first, unfinished = tmp_path_factory.mktemp("prefect"), shared / "prefect", shared / "prefect.unfinished"
     with FileLock(f"{first}.lock"):
         if not first.exists():
             command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
-            done = subprocess.run(command, env=environment(begun), capture_output=True, text=True)
+            done = subprocess.run(command, env=environment(unfinished), capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
-            begun.rename(first)
+            unfinished.rename(first)
     for name in ("prefect.db", EMPTY):
         shutil.copy(first / "prefect.db", home / name)
     return home
@@ -66,12 +66,12 @@ def served(alone: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
 
 @contextmanager
 def serving(alone: dict[str, str], home: Path, *options: str) -> Iterator[dict[str, str]]:
-    """A Prefect server of its own for the block; the environment of a user who has it."""
+    """Run a Prefect server for the block, and yield the environment of a user of it."""
     shutil.copy(Path(alone["PREFECT_HOME"], EMPTY), home / "prefect.db")
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     env = alone | {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_HOME": str(home)}
-    # Without these two its pages would ask port 4200, and be laid out in the installed package.
+    # By default the UI would use port 4200, and Prefect would write its files into the installed package.
     own = {"PREFECT_UI_API_URL": url, "PREFECT_UI_STATIC_DIRECTORY": str(home / "ui")}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = (home / "server.log").open("w")
@@ -85,7 +85,7 @@ def serving(alone: dict[str, str], home: Path, *options: str) -> Iterator[dict[s
 
 
 def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path, seconds: float = 120) -> None:
-    """Wait for a started server's ``/health``; if it never comes, show the end of its log."""
+    """Wait until a server answers at ``/health``; otherwise fail with the end of its log."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -107,13 +107,13 @@ def run_ssb(*arguments: str, env: dict[str, str], cwd: Path, timeout: float = 28
 
 
 def cpu_of_children() -> float:
-    """Seconds of CPU time that processes have taken which this one started and which have ended."""
+    """CPU time in seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def free_port() -> int:
-    """A port of this xdist worker's own, below those that the kernel gives to whoever asks for any."""
+    """A free port from the range of this xdist worker, below the ports that the kernel assigns."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         with socket.socket() as free, suppress(OSError):
@@ -125,7 +125,7 @@ _ports = itertools.count(os.getpid())
 
 
 def gone(process: psutil.Process) -> bool:
-    """Whether a process has ended; its parent may not have asked for it yet."""
+    """Whether a process has ended. It counts as ended before its parent has reaped it."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -133,10 +133,10 @@ def gone(process: psutil.Process) -> bool:
 
 
 def api(env: dict[str, str], path: str, method: str = "POST", **body: Any) -> Any:
-    """What the server of `env` answers."""
+    """Send a request to the Prefect API of `env`, and return its answer."""
     content = json.dumps(body).encode() if method == "POST" else None
     request = urllib.request.Request(env["PREFECT_API_URL"] + path, content, {"Content-Type": "application/json"})
-    for wait in (0.5, 1, 2, 4, None):  # as Prefect's own client does when the server's database is busy
+    for wait in (0.5, 1, 2, 4, None):  # seconds; Prefect's client also tries again when the database is busy
         try:
             with urllib.request.urlopen(request, timeout=30) as reply:
                 return json.load(reply)

@@ -1,4 +1,4 @@
-"""Baseline grpo: our prompts, ends of turn and verdicts in TRL's trainer; budgets counted; resumes bit for bit."""
+"""Baseline grpo: our prompts, ends of turn and verdicts in TRL's trainer; its budgets; it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from ssb_core.config.execution import Execution
 from ssb_core.engines.transformers_engine import TransformersSampler
 from ssb_core.errors import ConfigError, StoreError
 from ssb_core.models import ResolvedModel
+from ssb_core.problems import load_problems
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
+from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
-from ssb_core.stages import execute, finished, module
+from ssb_core.stages import Runtime, execute, finished, stage_module
 from ssb_core.stages.baselines import grpo
-from ssb_core.stages.isolation import Host
+from ssb_core.stages.directory import weights
+from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
-from tasks.pages import grpo as grpo_task
+from ssb_core.training.log import read_log
+from tasks.pages import grpo as grpo_page
 from tests.support.runs import run_stages
 
 CONFIG = GrpoConfig(max_new_tokens=64, prompts_per_step=3, save_steps=2, learning_rate=1e-3)
@@ -33,17 +37,24 @@ STEPS, ASKED = 5, 15  # of 16 problems
 
 @pytest.fixture(scope="module")
 def spec(nano: ResolvedModel) -> grpo.Spec:
-    wanted = ProblemsConfig(source="nano-train", limit=64)
+    problem_set = ProblemsConfig(source="nano-train", limit=64)
     return grpo.Spec(
         model=nano,
-        problems=wanted,
+        problems=problem_set,
         start=8,
         stop=24,
+        problems_digest=load_problems(problem_set).part(8, 24).digest,
         grpo=CONFIG,
         lora_rank=32,
         lora_alpha=32,
         execution=Execution(device="cpu"),
     )
+
+
+def part(spec: grpo.Spec, stop: int) -> grpo.Spec:
+    """The same request for the problems before `stop` only."""
+    digest = load_problems(spec.problems).part(spec.start, stop).digest
+    return spec.model_copy(update={"stop": stop, "problems_digest": digest})
 
 
 def changed(spec: grpo.Spec, **config: Any) -> grpo.Spec:
@@ -67,19 +78,19 @@ class Recorded(Progress):
 
 
 class Trained:
-    """One uninterrupted training, and what was generated in it."""
+    """One uninterrupted training, with the prompts that it read and the completions that it sampled."""
 
     def __init__(self, spec: grpo.Spec, store: Store) -> None:
         from ssb_core.training.grpo_trainer import Trainer
 
-        self.shown: list[list[int]] = []
+        self.prompts: list[list[int]] = []
         self.completions: list[list[int]] = []
         generate = Trainer._generate_single_turn
 
         def spy(trainer: Any, prompt_ids: Any, *args: Any) -> Any:
             self.eos_token_ids, self.settings = set(trainer.eos_token_ids), trainer.generation_config
             completion_ids, logprobs = generate(trainer, prompt_ids, *args)
-            self.shown += prompt_ids
+            self.prompts += prompt_ids
             self.completions += completion_ids
             return completion_ids, logprobs
 
@@ -95,21 +106,21 @@ def trained(spec: grpo.Spec, tmp_path_factory: pytest.TempPathFactory) -> Traine
     return Trained(spec, Store(tmp_path_factory.mktemp("grpo")))
 
 
-def test_prompts_and_ends_of_turn_are_those_that_the_engine_has_at_inference(spec: grpo.Spec, trained: Trained) -> None:
+def test_prompts_and_ends_of_turn_are_those_of_the_engine(spec: grpo.Spec, trained: Trained) -> None:
     engine = TransformersSampler(spec.model, spec.execution, None)
-    expected = {tuple(engine.encode(prompts.tutor_messages(p.question))) for p in spec.wave}
-    shown = [tuple(ids) for ids in trained.shown]
-    assert set(shown) <= expected and len(set(shown)) == ASKED
-    assert [shown.count(ids) for ids in set(shown)] == [CONFIG.samples] * ASKED
+    expected = {tuple(engine.encode(prompts.tutor_messages(p.question))) for p in spec.load_wave()}
+    read = [tuple(ids) for ids in trained.prompts]
+    assert set(read) <= expected and len(set(read)) == ASKED
+    assert [read.count(ids) for ids in set(read)] == [CONFIG.samples] * ASKED
     assert trained.eos_token_ids == set(engine.stop_ids)
 
 
-def test_few_shot_examples_are_shown_to_the_student(spec: grpo.Spec) -> None:
+def test_the_student_reads_few_shot_examples(spec: grpo.Spec) -> None:
     example = {"question": "What is 1 + 1?", "solution": "\\boxed{2}"}
-    shown = grpo.Spec.model_validate({**spec.model_dump(), "few_shot": [example]})
-    assert shown.recipe != spec.recipe
-    bare = grpo.encode(spec)
-    assert all(len(ids) > len(bare[problem_id]) for problem_id, ids in grpo.encode(shown).items())
+    with_example, wave = grpo.Spec.model_validate({**spec.model_dump(), "few_shot": [example]}), spec.load_wave()
+    assert with_example.recipe != spec.recipe
+    bare = grpo.encode(spec, wave)
+    assert all(len(ids) > len(bare[problem_id]) for problem_id, ids in grpo.encode(with_example, wave).items())
 
 
 def test_it_samples_as_configured(trained: Trained) -> None:
@@ -119,7 +130,7 @@ def test_it_samples_as_configured(trained: Trained) -> None:
     assert max(len(ids) for ids in trained.completions) <= CONFIG.max_new_tokens
 
 
-def test_log_and_facts_count_steps_problems_and_every_generated_token(trained: Trained) -> None:
+def test_log_and_stats_count_steps_problems_and_every_generated_token(trained: Trained) -> None:
     rewards, tokens = [row["reward"] for row in trained.log], [len(ids) for ids in trained.completions]
     per_step = CONFIG.prompts_per_step * CONFIG.samples
     assert [row["step"] for row in trained.log] == list(range(1, STEPS + 1))
@@ -138,7 +149,7 @@ def test_log_and_facts_count_steps_problems_and_every_generated_token(trained: T
 
 def test_first_and_last_reward_are_means_over_a_tenth_of_the_steps() -> None:
     log = [{"reward": float(step), "tokens": step} for step in range(20)]
-    assert grpo.stats(log, 40) == {
+    assert grpo.count(log, 40) == {
         "steps": 20,
         "problems": 40,
         "tokens": 19,
@@ -153,23 +164,23 @@ def test_the_reward_is_1_for_a_correct_verdict_and_0_for_any_other(spec: grpo.Sp
     problem = Problem("one", "What is a half?", "1/2")
     ids = {"one": (1, 2)}
     with verify.Verifier() as verifier:
-        trainer = Trainer(spec, [problem], ids, verifier, tmp_path, Progress())
-        said = ["\\boxed{0.5}", "\\boxed{\\frac{1}{2}}", "\\boxed{2}", "no answer", "\\boxed{\\frac{}"]
-        rewards = trainer.reward(["one"] * 5, said, lambda name, value: None, completion_ids=[[1]] * 5)
+        trainer = Trainer(spec.job, [problem], ids, verifier, tmp_path, Progress())
+        completions = ["\\boxed{0.5}", "\\boxed{\\frac{1}{2}}", "\\boxed{2}", "no answer", "\\boxed{\\frac{}"]
+        rewards = trainer.reward(["one"] * 5, completions, lambda name, value: None, completion_ids=[[1]] * 5)
     assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
-def test_broken_off_and_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
+def test_resumed_in_a_fresh_process_it_ends_with_the_same_bits(
     spec: grpo.Spec, trained: Trained, tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
     with pytest.raises(InterruptedError):
         grpo.run(spec, store, Runtime(Recorded(3)))
     assert finished(spec, store) is None
-    elsewhere = spec.model_copy(update={"execution": Execution(device="cpu", isolate="always")})
+    apart = spec.model_copy(update={"execution": Execution(device="cpu", isolate="always")})
     resumed = Recorded()
-    with Host() as host:
-        outcome = host.execute(elsewhere, store, resumed)
+    with StageRunner() as runner:
+        outcome = runner.execute(apart, store, resumed)
     assert (outcome.reused, outcome.made) == (2, STEPS - 2)
     assert resumed.begun == [("grpo", STEPS, "steps", 2)]
     assert outcome.manifest == trained.outcome.manifest  # checksums of adapter and log, and the stats
@@ -188,19 +199,18 @@ def test_another_seed_gives_another_student(spec: grpo.Spec, trained: Trained, t
 
 
 def test_a_finished_request_is_not_trained_again(spec: grpo.Spec, trained: Trained) -> None:
-    assert module("grpo") is grpo
+    assert stage_module("grpo") is grpo
     outcome = execute(spec, trained.store, Runtime(Recorded(0)))
     assert (outcome.made, outcome.reused) == (0, STEPS)
 
 
-def test_the_adapter_is_float32_on_all_linear_layers_but_the_head_of_a_frozen_16_bit_base(
-    spec: grpo.Spec, tmp_path: Path
-) -> None:
+def test_the_adapter_is_float32_on_all_linear_layers_of_a_frozen_16_bit_base(spec: grpo.Spec, tmp_path: Path) -> None:
     from ssb_core.training.grpo_trainer import Trainer
 
     rounded = spec.model_copy(update={"model": spec.model.model_copy(update={"dtype": "bfloat16"})})
     with verify.Verifier() as verifier:
-        student = Trainer(rounded, spec.wave, grpo.encode(spec), verifier, tmp_path, Progress()).model
+        wave = spec.load_wave()
+        student: Any = Trainer(rounded.job, wave, grpo.encode(spec, wave), verifier, tmp_path, Progress()).model
     learned = {name: p for name, p in student.named_parameters() if p.requires_grad}
     frozen = [p.dtype for p in student.parameters() if not p.requires_grad]
     assert {p.dtype for p in learned.values()} == {torch.float32} and set(frozen) == {torch.bfloat16}
@@ -208,11 +218,11 @@ def test_the_adapter_is_float32_on_all_linear_layers_but_the_head_of_a_frozen_16
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_how_the_work_is_done_is_not_in_the_recipe(spec: grpo.Spec) -> None:
+def test_settings_that_change_no_row_are_not_in_the_recipe(spec: grpo.Spec) -> None:
     assert changed(spec, accumulation=3, checkpointing=True, save_steps=7).fingerprint == spec.fingerprint
     for field, value in {"learning_rate": 1e-4, "beta": 0.0, "samples": 6, "max_new_tokens": 65, "epochs": 2}.items():
         assert changed(spec, **{field: value}).fingerprint != spec.fingerprint, field
-    assert spec.model_copy(update={"stop": 23}).fingerprint != spec.fingerprint
+    assert part(spec, 23).fingerprint != spec.fingerprint
 
 
 def test_passes_and_recomputed_activations_change_neither_samples_nor_loss(
@@ -225,26 +235,28 @@ def test_passes_and_recomputed_activations_change_neither_samples_nor_loss(
         assert row["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
 
 
-def test_every_epoch_asks_every_problem_in_another_order_and_no_step_is_short(spec: grpo.Spec) -> None:
+def test_every_epoch_has_every_problem_in_another_order_in_whole_steps(spec: grpo.Spec) -> None:
     config = CONFIG.model_copy(update={"epochs": 3})
-    asked = [p.id for p in grpo.schedule(spec.wave, config)]
-    first, second = asked[:16], asked[16:32]
-    assert set(first) == set(second) == {p.id for p in spec.wave} and first != second
-    assert len(asked) == 48
-    assert len(grpo.schedule(spec.wave, CONFIG)) == ASKED
+    wave = spec.load_wave()
+    scheduled = [p.id for p in grpo.schedule(wave, config)]
+    first, second = scheduled[:16], scheduled[16:32]
+    assert set(first) == set(second) == {p.id for p in wave} and first != second
+    assert len(scheduled) == 48
+    assert len(grpo.schedule(wave, CONFIG)) == ASKED
 
 
-def test_a_problem_whose_prompt_leaves_no_room_for_a_completion_is_left_out(
+def test_a_prompt_that_leaves_no_room_for_a_completion_is_left_out(
     spec: grpo.Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lengths = sorted(len(ids) for ids in grpo.encode(spec).values())
+    wave = spec.load_wave()
+    lengths = sorted(len(ids) for ids in grpo.encode(spec, wave).values())
     monkeypatch.setattr("ssb_core.models.context_length", lambda model: lengths[-1] - 1 + CONFIG.max_new_tokens)
-    assert sorted(len(ids) for ids in grpo.encode(spec).values()) == [n for n in lengths if n < lengths[-1]]
+    assert sorted(len(ids) for ids in grpo.encode(spec, wave).values()) == [n for n in lengths if n < lengths[-1]]
 
 
 def test_fewer_problems_than_a_step_are_refused(spec: grpo.Spec, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"2 problems .* grpo.prompts_per_step"):
-        grpo.run(spec.model_copy(update={"stop": 10}), Store(tmp_path), Runtime())
+        grpo.run(part(spec, 10), Store(tmp_path), Runtime())
 
 
 def test_a_learning_rate_that_diverges_is_refused_with_the_field_to_lower(spec: grpo.Spec, tmp_path: Path) -> None:
@@ -266,19 +278,19 @@ def test_passes_that_are_no_whole_samples_are_refused() -> None:
         GrpoConfig(prompts_per_step=3, samples=4, accumulation=5)
 
 
-def test_the_pipeline_asks_for_the_problems_that_ssb_sampled_and_scores_the_student(
+def test_the_pipeline_trains_on_the_problems_of_ssb_and_scores_the_student(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(quick_run.store.root, tmp_path / "store")
-    wanted = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16, "max_new_tokens": 16})}
-    run = run_stages(small.model_copy(update=wanted), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
+    changes = {"baselines": ("grpo",), "grpo": CONFIG.model_copy(update={"prompts_per_step": 16, "max_new_tokens": 16})}
+    run = run_stages(small.model_copy(update=changes), Store(tmp_path / "store"), tmp_path / "runs" / "grpo")
     sampled = sum(m.stats["samples"] for m in run.manifests("rollouts"))
     (trained,) = run.manifests("grpo")
     assert trained.stats["problems"] == trained.stats["steps"] * 16 == sampled // CONFIG.samples
     (benchmark,) = run.load_summary()["benchmarks"].values()
     assert list(benchmark["models"]) == ["base", "ssb", "grpo"]
     log = read_log(run.store.path(trained, weights(trained)).parents[1])
-    assert rewards(log).startswith(b"\x89PNG")
-    told = grpo_task.page(run)
-    assert f"{trained.stats['problems']:,} problems, " in told.description
-    assert str(told.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")
+    assert draw_rewards(log).startswith(b"\x89PNG")
+    page = grpo_page.page(run)
+    assert f"{trained.stats['problems']:,} problems, " in page.description
+    assert str(page.body).startswith("# GRPO\n\n![reward curve](data:image/png;base64,")

@@ -1,17 +1,17 @@
-"""A journal, and a fault, for processes with this folder on their PYTHONPATH and SSB_TEST_JOURNAL in their environment.
+"""Write a journal, and let a fault strike, in every process that has this folder on its PYTHONPATH.
 
-SSB_TEST_JOURNAL is ``[FOLDER, JOURNAL, FAULT or null]`` in JSON; see `tests.faults.subject`.
+SSB_TEST_JOURNAL must be set to ``[FOLDER, JOURNAL, FAULT or null]`` in JSON; see `tests.support.faults`.
 """
 
 import os
 
-if given := os.environ.get("SSB_TEST_JOURNAL"):
+if setting := os.environ.get("SSB_TEST_JOURNAL"):
     import json
     import sys
     from pathlib import Path
 
-    from tests.faults.subject import Fault, Journal
+    from tests.support.faults import Fault, Journal
 
-    folder, journal, fault = json.loads(given)
+    folder, journal, fault = json.loads(setting)
     descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.addaudithook(Journal(Path(folder), descriptor, Fault(*fault) if fault else None))

@@ -1,14 +1,15 @@
-"""Faults for processes with this folder on their PYTHONPATH, and in SSB_TEST_FAULTS the name of another.
+"""Injects faults into every process that has this folder on its PYTHONPATH.
 
-A file there that is named like a stage says what goes wrong in it, as long as it is there: the name of a built-in error
-is raised when it begins (after ``once`` the file is removed first, so that the next try gets past it), and ``slow 5``
-makes it wait for 5 seconds after each shard or checkpoint that it has finished, so that there is time to kill it.
+SSB_TEST_FAULTS names a folder of faults. A file in it has the name of a stage, and is read whenever the stage runs.
+``ValueError`` raises that error at the start of the stage. ``once ValueError`` does so too, and removes the file first,
+so that the next try succeeds. ``slow 5`` waits for 5 seconds after each finished shard or checkpoint, so that a test
+can kill the process there.
 """
 
 import os
 from pathlib import Path
 
-if found := os.environ.get("SSB_TEST_FAULTS"):
+if faults := os.environ.get("SSB_TEST_FAULTS"):
     import builtins
     import time
     from importlib import import_module
@@ -17,7 +18,7 @@ if found := os.environ.get("SSB_TEST_FAULTS"):
     from ssb_core.store import Store
     from ssb_core.store.local import Local
 
-    folder = Path(found)
+    folder = Path(faults)
     execution: Any = import_module("ssb_core.stages.execute")  # before any module imports the function from it
     execute, write_shard, upload_part = execution.execute, Store.write_shard, Local.upload_part
 

@@ -1,0 +1,22 @@
+"""The history of one problem in a run, as records and as text."""
+
+from __future__ import annotations
+
+from ..report.problem_history import render
+from ..results.problem_history import ProblemHistory, load_history
+from ..runs import Run
+
+
+def problem_history(run: Run, problem_id: str) -> ProblemHistory:
+    """Everything that happened to one problem: its rollouts, verdicts, pair, taught solution or benchmark samples.
+
+    Raises:
+        ConfigError: no problem set of the run has this id; the message names the most similar ids.
+        StoreError: the store no longer holds the run's shards.
+    """
+    return load_history(run, problem_id)
+
+
+def show(run: Run, problem_id: str) -> str:
+    """The history of one problem as ``ssb show`` prints it; raises as `problem_history`."""
+    return render(load_history(run, problem_id))

@@ -1,0 +1,178 @@
+"""The pipeline as a library: what is checked, reused, forced and repaired."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ssb_core
+from ssb_core.api.run import Span, run_here, run_pipeline
+from ssb_core.config import RunConfig
+from ssb_core.errors import ConfigError, Damaged
+from ssb_core.progress import Progress
+from ssb_core.records import Rollout
+from ssb_core.runs import Run, StageRun
+from ssb_core.runs.pipeline import Pipeline, Step
+from ssb_core.stages import rollouts
+from ssb_core.stages.isolation import StageRunner
+from ssb_core.store import Manifest, Store
+from tests.support.problem_files import write_problems
+from tests.support.runs import copied
+from tests.support.settings import SMALL
+
+
+class Notes(Progress):
+    """Remembers notes."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def statuses(run: Run) -> dict[str, str]:
+    return {s.stage: s.status for s in run.load_stages()}
+
+
+def test_a_cached_run_checks_each_manifest_once(
+    small: RunConfig, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: Counter[tuple[str, str]] = Counter()
+    check = Store._check_manifest
+
+    def counting(self: Store, folder: Any, fingerprint: str) -> Manifest | None:
+        checks[folder.path.parent.name, fingerprint] += 1
+        return check(self, folder, fingerprint)
+
+    monkeypatch.setattr(Store, "_check_manifest", counting)
+    again = ssb_core.run(small, quick_run.store, tmp_path / "again", progress=Progress())
+    assert set(statuses(again).values()) == {"cached"}
+    solutions = [key for key in checks if key[0] == "teach"]
+    assert len(checks) == len(again.load_stages()) + len(solutions) // 2, "each request, and the solutions of each wave"
+    assert set(checks.values()) == {1}
+    ssb_core.run(small, quick_run.store, tmp_path / "again", progress=Progress())
+    assert set(checks.values()) == {2}, "the next run looks anew"
+
+
+def test_forcing_select_makes_select_alone_again(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    run, notes = copied(quick_run, tmp_path), Notes()
+    (before,) = run.manifests("select")
+    files = {p: p.stat().st_mtime_ns for p in run.store.root.glob("select/*/shards/*.parquet")}
+    again = ssb_core.run(small, run.store, run.directory, force=["select"], progress=notes)
+    assert {s for s, status in statuses(again).items() if status != "cached"} == {"select"}
+    assert statuses(again)["select"] == "ran" and again.manifests("select") == [before]
+    assert all(p.stat().st_mtime_ns > t for p, t in files.items()) and files
+    assert [line for line in notes.lines if line.startswith("select")] == []
+    assert "rollouts wave 1: cached" in notes.lines
+
+
+def test_starting_at_a_stage_needs_those_before_it(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    for start in ("select", "evaluate"):
+        with pytest.raises(ConfigError, match=rf"--from {start}: rollouts wave 1 is not in .*\n  remedy: "):
+            ssb_core.run(small, tmp_path / "store", tmp_path / "runs" / "x", start=start, progress=Progress())
+    assert not (tmp_path / "store").exists() and not (tmp_path / "runs").exists()
+    started = ssb_core.run(small, quick_run.store, tmp_path / "y", start="distill", progress=Progress())
+    assert set(statuses(started).values()) == {"cached"}
+
+
+def test_stages_that_do_not_fit_together_are_refused_before_any_work(small: RunConfig, tmp_path: Path) -> None:
+    store, directory = tmp_path / "store", tmp_path / "runs" / "x"
+    with pytest.raises(ConfigError, match="--from teach comes after --to select"):
+        ssb_core.run(small, store, directory, start="teach", stop="select", progress=Progress())
+    with pytest.raises(ConfigError, match="--force distill is outside of --from rollouts --to select"):
+        ssb_core.run(small, store, directory, stop="select", force=["distill"], progress=Progress())
+    assert not store.exists() and not directory.exists()
+
+
+def test_the_default_folder_is_named_by_the_configuration(
+    small: RunConfig, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = (ssb_core.run(small, quick_run.store, stop="select", progress=Progress()) for _ in range(2))
+    assert first.directory == second.directory and first.directory.parent == Path("runs")
+    assert first.name.startswith("custom-") and (first.directory / "report.html").is_file()
+
+
+def test_a_file_that_another_process_found_damaged_is_made_again(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    run, notes, steps = copied(quick_run, tmp_path), Notes(), list[str]()
+    pipeline = Pipeline.of(small, run.store.root)
+    (sampled,) = run.manifests("rollouts")
+    whole = run.store.path(sampled, sampled.files[0]).read_bytes()
+    with StageRunner() as runner, run.store.looking_once():
+        here = run_here(runner, notes)
+
+        def damaging(step: Step, store: Store, force: bool) -> StageRun:
+            steps.append(step.spec.stage)
+            if steps == ["rollouts", "select"]:  # the child process of select has a store of its own
+                path = store.path(sampled, sampled.files[0])
+                path.write_bytes(whole[:-1] + b"x")
+                list(Store(store.root).tables(sampled))
+            return here(step, store, force)
+
+        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), damaging, notes)
+    assert steps == ["rollouts", "select", "rollouts", "select", "teach"]
+    assert statuses(run) == {"rollouts": "resumed", "select": "cached", "teach": "cached"}
+    assert run.store.path(sampled, sampled.files[0]).read_bytes() == whole
+    assert any(line.endswith("set aside, and made again now") for line in notes.lines)
+
+
+def test_a_file_that_is_damaged_again_and_again_ends_the_run(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    def damaged(step: Step, store: Store, force: bool) -> StageRun:
+        steps.append(step.spec.stage)
+        raise Damaged("x.parquet was damaged (its checksum differs)")
+
+    steps: list[str] = []
+    pipeline = Pipeline.of(small, quick_run.store.root)
+    with pytest.raises(Damaged):
+        run_pipeline(Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), damaged, Progress())
+    assert steps == ["rollouts"] * 3
+
+
+def test_problems_that_change_during_a_run_are_refused(small: RunConfig, tmp_path: Path) -> None:
+    source = write_problems(tmp_path / "problems.jsonl", 8)
+    problem_set = small.problems.model_copy(update={"source": str(source), "id": "id", "limit": None})
+    pipeline = Pipeline.of(small.model_copy(update={"problems": problem_set}), tmp_path)
+    spec = pipeline.wave(0, 4).rollouts
+    assert len(spec.load_wave()) == 4
+    source.write_text(source.read_text().replace("?", "??"))
+    with pytest.raises(ConfigError, match=r"problems changed during the run\n  remedy: run the same command again"):
+        spec.load_wave()
+
+
+def test_a_run_works_in_a_notebook_that_has_a_running_event_loop(small: RunConfig, tmp_path: Path) -> None:
+    eight = ssb_core.load_preset("quickstart", *SMALL, "problems.limit=8", "rollouts.samples=2")
+
+    async def cell() -> Run:
+        return ssb_core.run(eight, tmp_path / "store", tmp_path / "here", stop="select", progress=Progress())
+
+    results: list[Run] = []
+    thread = threading.Thread(target=lambda: results.append(asyncio.run(cell())))
+    thread.start()
+    thread.join()
+    (run,) = results
+    assert statuses(run) == {"rollouts": "ran", "select": "ran"}
+    store = run.store
+    rows = [r for m in run.manifests("rollouts") for f in m.files for r in store.records(m, f, Rollout)]
+    assert len(rows) == 16 and len({r.problem_id for r in rows}) == 8
+
+
+def test_every_step_reports_all_requests_so_far(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def on_step(specs: Sequence[Any], stage_runs: Sequence[StageRun]) -> None:
+        seen.append(([s.stage for s in specs], [s.status for s in stage_runs]))
+
+    run, pipeline = Run(tmp_path / "x", quick_run.store), Pipeline.of(small, quick_run.store.root)
+    with StageRunner() as runner:
+        run_pipeline(run, "p", pipeline, Span(stop="select"), run_here(runner, Progress()), Progress(), on_step)
+    assert seen == [(["rollouts"], ["cached"]), (["rollouts", "select"], ["cached", "cached"])]
+    assert isinstance(next(pipeline.walk(run.store)).spec, rollouts.Spec)
