@@ -94,7 +94,10 @@ class Soak:
                     self._strike(chain, faults)
 
     def _strike(self, chain: Chain, faults: deque[tuple[str, str]]) -> None:
-        """Let faults strike in one folder until the run is done. A try that a signal ends may get past the next moment."""
+        """Let faults strike in one folder until the run is done.
+
+        A try that SIGTERM or SIGINT ends may get past the next moment before.
+        """
         fresh = True
         while faults:
             at, kind = faults[0]

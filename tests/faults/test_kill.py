@@ -57,9 +57,7 @@ def test_a_run_killed_in_every_stage_ends_as_an_uninterrupted_one(tmp_path: Path
         assert run_until(lambda: count() >= enough, served, tmp_path), f"the run ended before {stage}"  # noqa: B023
         assert not list((tmp_path / "runs").glob("*/summary.json"))
         finished = committed(store)
-        assert {p: t for p, t in finished.items() if p in before} == before, (
-            f"a finished shard was made again before {stage}"
-        )
+        assert {p: t for p, t in finished.items() if p in before} == before, f"made again before {stage}"
         before = finished
     assert not run_until(lambda: False, served, tmp_path)
 

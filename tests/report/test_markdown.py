@@ -25,3 +25,9 @@ def test_columns_are_wrapped_beside_each_other() -> None:
     assert re.match(r"left {20,}right$", lines[1]) and lines[2].startswith("----")
     assert lines[3].startswith("a b") and lines[4].startswith("c ") and "x" * 40 in block
     assert max(map(len, lines)) <= markdown.WIDTH
+
+
+def test_blocks_and_cells_hold_any_text() -> None:
+    assert markdown.block("a\n```\nb") == "````\na\n```\nb\n````"
+    assert markdown.table([{"x": "a|b\nc", "y": ""}]) == "| x | y |\n| :--- | ---: |\n| a\\|b c |  |"
+    assert markdown.table([{"x": markdown.escaped("a|b\\"), "n": "1"}]).splitlines()[2] == "| a\\|b\\\\ | 1 |"

@@ -1,4 +1,4 @@
-"""A completions server on loopback: the embedded model over real HTTP, with what goes wrong decided by the test."""
+"""A completions server on loopback: the embedded model over real HTTP, with faults that a test chooses."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NAME = "served-nano"
 
 
 class CompletionsServer:
-    """What a test may set, and what it may look at afterwards; `reset` between tests.
+    """The server, with attributes that a test may set before and read after; call `reset` between tests.
 
-    `listing` stands in for the list of models, `faults` for completions, one by one, and `change` alters those.
-    `gather` holds completions back until so many are in flight. With `draws_seeded` it has the seeded draw; by itself
-    it draws from `seed`, repeatably, but otherwise than local engines.
+    `listing` replaces the list of models, `faults` replace completions one by one, and `change` changes completions.
+    `gather` holds completions back until so many are in flight. With `draws_seeded` it has the seeded draw; without, it
+    draws from ``seed``, which is repeatable but differs from local engines.
     """
 
     def __init__(self, model: models.ResolvedModel) -> None:
@@ -83,11 +83,11 @@ class CompletionsServer:
         if self.in_flight >= self.gather:
             self.gathered.set()
         await self.gathered.wait()
-        completion = await self._complete(*_understood(body))
+        completion = await self._complete(*_parse_body(body))
         return answer(list(completion.completion_ids), completion.finish_reason, completion.text, body["prompt"])
 
     async def _complete(self, asked: SampleRequest, decoding: Decoding) -> Completion:
-        """Whoever's turn it is samples for all who wait."""
+        """Sample for all waiting requests at once, if no other request is sampling for them."""
         mine: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.waiting.append((asked, decoding, mine))
         async with self.turn:
@@ -103,11 +103,11 @@ class CompletionsServer:
         return completions
 
     async def answers(self, request: Request) -> Response:
-        """No fault."""
+        """No fault: answer the request."""
         return JSONResponse(self.change(await self._answer(await request.json())))
 
     async def hangs(self, request: Request) -> Response:
-        """A fault: no answer, until the client hangs up."""
+        """A fault: no answer until the client hangs up."""
         self.hanging.set()
         while not await request.is_disconnected():
             await asyncio.sleep(0.01)
@@ -115,21 +115,25 @@ class CompletionsServer:
         return Response()
 
 
-def _understood(body: dict[str, Any]) -> tuple[SampleRequest, Decoding]:
-    plain = (body.get("seed", 0) + 1, body["temperature"], max(body["top_k"], 0))  # its own draw, like any server's
+def _parse_body(body: dict[str, Any]) -> tuple[SampleRequest, Decoding]:
+    plain = (
+        body.get("seed", 0) + 1,
+        body["temperature"],
+        max(body["top_k"], 0),
+    )  # its own draw
     seed, temperature, top_k = body.get("vllm_xargs", {}).get("ssb", plain)
     decoding = Decoding(temperature=temperature, top_k=top_k, max_new_tokens=body["max_tokens"])
     return SampleRequest(tuple(body["prompt"]), seed), decoding
 
 
 def answer(ids: list[Any], reason: str, text: str = "", prompt: list[int] | None = None) -> Answer:
-    """A completion in vLLM's words."""
+    """A completion in vLLM's format."""
     choice = {"index": 0, "text": text, "finish_reason": reason, "token_ids": ids, "prompt_token_ids": prompt}
     return {"object": "text_completion", "choices": [choice]}
 
 
 def refuses(status: int, message: str = "no", **headers: str) -> Fault:
-    """A fault: an error in OpenAI's form."""
+    """A fault: an error in OpenAI's format."""
 
     async def fault(request: Request) -> Response:
         headers_ = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -139,7 +143,7 @@ def refuses(status: int, message: str = "no", **headers: str) -> Fault:
 
 
 def says(content: bytes) -> Fault:
-    """A fault: an answer of these bytes."""
+    """A fault: the given bytes as the answer."""
 
     async def fault(request: Request) -> Response:
         return Response(content, media_type="application/json")
@@ -148,7 +152,7 @@ def says(content: bytes) -> Fault:
 
 
 async def breaks_off(request: Request) -> Response:
-    """A fault: the connection is closed amid the answer."""
+    """A fault: the connection is closed in the middle of the answer."""
 
     async def part() -> AsyncIterator[bytes]:
         yield b'{"choices": '
@@ -159,7 +163,7 @@ async def breaks_off(request: Request) -> Response:
 
 @contextlib.contextmanager
 def running(app: CompletionsServer) -> Iterator[str]:
-    """The server in a thread; gives its URL."""
+    """Run the server in a thread and yield its URL."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app.app, log_level="critical"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

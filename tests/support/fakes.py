@@ -1,4 +1,4 @@
-"""The one fake of the suite: a sampler whose answers the test writes."""
+"""The only fake of the suite: a sampler that answers with texts that a test gives."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ class FakeSampler:
 
 
 def says(text: str, finish_reason: str = "stop") -> Completion:
-    """A completion with this text."""
+    """A completion with the given text; each token is a character."""
     return Completion(tuple(map(ord, text)), text, finish_reason)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""HTML as tests read it."""
+"""An HTML page, parsed for tests."""
 
 from __future__ import annotations
 

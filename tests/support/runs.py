@@ -1,4 +1,4 @@
-"""Finished runs that a test may change, and changes to what their models wrote."""
+"""Finished runs that a test may change, and changes to their models' texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;{{ 7*7 }
 
 
 def run_stages(config: RunConfig, store: Store, directory: Path, stop: str = "evaluate") -> Run:
-    """A run of the public API that reports to nobody, called quickstart."""
+    """Run the pipeline through the public API as the preset quickstart, without progress."""
     return ssb_core.run(config, store, directory, preset="quickstart", stop=stop, progress=Progress())
 
 
@@ -35,33 +35,33 @@ def copied(run: Run, target: Path) -> Run:
 
 
 def poison(run: Run, stage: str, text: str) -> None:
-    """Let the models of a stage have written `text` everywhere."""
+    """Replace every text that the models of a stage wrote by `text`."""
     import pyarrow as pa
 
-    def spoilt(table: pa.Table) -> pa.Table:
-        at = table.column_names.index("text")
-        return table.set_column(at, "text", pa.array([text] * table.num_rows))
+    def with_text(table: pa.Table) -> pa.Table:
+        column = table.column_names.index("text")
+        return table.set_column(column, "text", pa.array([text] * table.num_rows))
 
-    rewrite_shards(run, stage, spoilt)
+    rewrite_shards(run, stage, with_text)
 
 
 def mark_all(run: Run, marked: AnnotatedSolution | None) -> None:
-    """Let the metadata of every shard of signal hold `marked`, or nothing of the kind."""
+    """Set the annotated solution in the metadata of every shard of signal to `marked`, or remove it."""
 
-    def described(table: pa.Table) -> pa.Table:
+    def with_mark(table: pa.Table) -> pa.Table:
         others = {k: v for k, v in table.schema.metadata.items() if k != marks.METADATA.encode()}
         return table.replace_schema_metadata(others | (marked.dump() if marked else {}))
 
-    rewrite_shards(run, "teach", described)
+    rewrite_shards(run, "teach", with_mark)
 
 
 def rewrite_shards(run: Run, stage: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Replace every shard of a stage by what `change` makes of its table."""
-    recipes = {Recipe(stage, how).hash: Recipe(stage, how) for how in run.store.recipes(stage)}
+    """Replace the table of every shard of a stage by `change` of it, and commit the manifests again."""
+    recipes = {r.hash: r for r in (Recipe(stage, content) for content in run.store.recipes(stage))}
     for manifest in run.manifests(stage):
-        recipe, entries = recipes[manifest.recipe], []
-        for entry in manifest.files:
-            shard, table = run.store.sidecar(manifest, entry), run.store.table(manifest, entry)
-            name = Path(entry.path).stem
-            entries.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).file)
-        run.store.commit(recipe, replace(manifest, files=tuple(entries)))
+        recipe, files = recipes[manifest.recipe], []
+        for file in manifest.files:
+            shard, table = run.store.sidecar(manifest, file), run.store.table(manifest, file)
+            name = Path(file.path).stem
+            files.append(run.store.write_shard(recipe, name, change(table), shard.problem_ids, shard.source).file)
+        run.store.commit(recipe, replace(manifest, files=tuple(files)))

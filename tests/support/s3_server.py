@@ -1,7 +1,8 @@
 """``python -m tests.support.s3_server PORT FAULTS``: moto's S3 on loopback; the file FAULTS says how often it fails.
 
-FAULTS holds a share between 0 and 1. Of the faults a third each are refused before they are done (503), done with the
-answer lost (500 after the work), and broken off without an answer; if a kind stands behind the share, all are of it.
+FAULTS holds the share of requests that fail, between 0 and 1, and optionally a kind. A ``refused`` request is not done
+(503), a ``lost`` one is done but answered with 500, and a ``broken off`` one is not answered. Without a kind, each of
+the three is as likely.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Unreliable:
-    """A WSGI application that fails at random, from a seed."""
+    """A WSGI application that fails at random, from a fixed seed."""
 
     def __init__(self, application: Wsgi, faults: Path) -> None:
         self.application = application
@@ -57,10 +58,11 @@ class S3:
 
     @property
     def url(self) -> str:
+        """The folder of all stores, with a space and an umlaut in its name."""
         return "s3://bucket/runs of ü/store"
 
     def fail(self, share: float, kind: str = "") -> None:
-        """Let this share of the requests fail from now on, all in the same way if one is given."""
+        """Let a share of the requests fail from now on, all in the same way if a `kind` is given."""
         temporary = self.faults.with_suffix(".new")
         temporary.write_text(f"{share} {kind}")
         os.replace(temporary, self.faults)
@@ -68,15 +70,15 @@ class S3:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3]:
-    """An S3 server of its own for the block."""
+    """Run an S3 server for the block."""
     port, faults, log = free_port(), folder / "faults", folder / "s3.log"
     endpoint = f"http://127.0.0.1:{port}"
     faults.write_text("0")
     with log.open("w") as out:
         command = [sys.executable, "-m", "tests.support.s3_server", str(port), str(faults)]
         server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-    own = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    env = own | {"AWS_DEFAULT_REGION": "us-east-1", "SSB_CACHE": str(folder / "cache")}
+    credentials = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    env = credentials | {"AWS_DEFAULT_REGION": "us-east-1", "SSB_CACHE": str(folder / "cache")}
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -93,6 +95,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
 
 
 def serve(port: int, faults: Path) -> None:
+    """Serve until the process is killed."""
     from moto.server import create_backend_app
     from werkzeug.serving import run_simple
 

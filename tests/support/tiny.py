@@ -1,4 +1,4 @@
-"""Tiny random models on disk: tokenizers of bytes with the special tokens and chat template of a family."""
+"""Tiny random models on disk: byte tokenizers with the special tokens and the chat template of a model family."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GEMMA = """{{ bos_token }}{% if messages[0].role == 'system' %}{{ raise_exceptio
 {% endfor %}{% if add_generation_prompt %}<start_of_turn>model
 {% endif %}"""
 
-# Leaves a system turn out without a word, as Phi-3's first template does.
+# Leaves out a system message without an error, as Phi-3's first template does.
 PHI = """{% for m in messages %}{% if m.role == 'user' %}<|user|>
 {{ m.content }}<|end|>
 {% elif m.role == 'assistant' %}<|assistant|>
@@ -41,7 +41,10 @@ OPEN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 @dataclass(frozen=True)
 class Family:
-    """What a checkpoint says about turns: its tokenizer, and its generation settings (None: it has no such file)."""
+    """The parts of a checkpoint that say how messages begin and end.
+
+    `declared` are the end-of-sequence tokens of its generation settings; None means that it has no such file.
+    """
 
     template: str | None
     specials: tuple[str, ...]
@@ -51,7 +54,7 @@ class Family:
 
 
 def tokenizer(family: Family) -> Any:
-    """A tokenizer of one token per byte, behind the family's special tokens."""
+    """A tokenizer with one token for each byte, and the family's special tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -66,14 +69,14 @@ def tokenizer(family: Family) -> Any:
 
 
 def save(directory: Path, family: Family, config: Any = None) -> ResolvedModel:
-    """The family's tokenizer, and the model of `config` with random weights, if given; else a configuration alone."""
+    """Save the family's tokenizer with a model of `config` and random weights, or with a configuration only."""
     from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig, set_seed
 
-    made = tokenizer(family)
-    made.save_pretrained(directory)
-    ids = made.convert_tokens_to_ids(list(family.declared or ()))
+    saved = tokenizer(family)
+    saved.save_pretrained(directory)
+    ids = saved.convert_tokens_to_ids(list(family.declared or ()))
     if config is None:
-        LlamaConfig(vocab_size=len(made), eos_token_id=None, bos_token_id=None).save_pretrained(directory)
+        LlamaConfig(vocab_size=len(saved), eos_token_id=None, bos_token_id=None).save_pretrained(directory)
     else:
         set_seed(0)
         AutoModelForCausalLM.from_config(config).save_pretrained(directory)
@@ -84,7 +87,7 @@ def save(directory: Path, family: Family, config: Any = None) -> ResolvedModel:
 
 
 def sizes(**changes: Any) -> dict[str, Any]:
-    """Keyword arguments of a transformers configuration with which a model has some ten thousand weights."""
+    """Keyword arguments of a transformers configuration that gives a model of about ten thousand weights."""
     return {
         "vocab_size": 272,
         "hidden_size": 16,
@@ -109,7 +112,7 @@ def write_gguf(
     scaling: str | None = None,
     extra: str | None = None,
 ) -> Path:
-    """A Llama of two layers with Q4_1 weights, byte tokens and ChatML, as a GGUF file; `extra` is one more tensor."""
+    """Write a small Llama with Q4_1 weights, byte tokens and ChatML as a GGUF file; `extra` names one more tensor."""
     import gguf
     import numpy as np
     from tokenizers.pre_tokenizers import ByteLevel
