@@ -22,7 +22,7 @@ from ssb_core import models, problems, prompts, report, verify
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import ConfigError, StoreError
-from ssb_core.export import MARK, Kind, cards, dataset, export, student
+from ssb_core.export import MARKER, Kind, cards, dataset, export, student
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.results.provenance import Origin
@@ -137,7 +137,7 @@ def test_tokenizer_template_and_generation_settings_are_those_of_the_run(
     assert (settings.do_sample, settings.temperature, settings.top_k) == (True, 0.8, 50)
     assert settings.repetition_penalty is None
     names = {p.name for p in exports[kind].iterdir()}
-    assert {"chat_template.jinja", "tokenizer.json", "README.md", MARK} <= names
+    assert {"chat_template.jinja", "tokenizer.json", "README.md", MARKER} <= names
     assert not any(name.endswith((".bin", ".pt")) for name in names)
     readable = {p.stat().st_mode & 0o777 for p in exports[kind].iterdir()}
     assert readable == {(exports[kind] / "README.md").stat().st_mode & 0o777}
@@ -264,7 +264,7 @@ def test_front_matter_is_what_the_hub_reads_and_leaves_the_license_to_the_user(e
     assert front["dataset"]["size_categories"] == ["n<1K"]
     for kind, matter in front.items():
         assert "license" not in matter and "base_model" not in matter  # a local base is no name for the hub
-        assert json.loads((exports[kind] / MARK).read_text())["kind"] == kind
+        assert json.loads((exports[kind] / MARKER).read_text())["kind"] == kind
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_exports_hold_no_private_folders(base: str, quick_run: Run, exports: dic
     assert str(folder) not in body and "which holds its path there: before you hand the adapter on" in body
     for directory in targets.values():
         assert f"`{base}`" in card(directory)[1]
-        assert json.loads((directory / MARK).read_text())["model"]["source"] == base
+        assert json.loads((directory / MARKER).read_text())["model"]["source"] == base
 
 
 @pytest.mark.parametrize(

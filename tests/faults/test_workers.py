@@ -18,7 +18,7 @@ import pytest
 
 from ssb_core.config import presets
 from ssb_core.store import Store
-from tasks.ray_workers import overheard
+from tasks.ray_workers import forwarded_stderr
 from tests.support.processes import FAULTY, SSB, api, gone, quickstart
 from tests.support.runs import run_stages
 from tests.support.served import TERMINAL, until
@@ -134,7 +134,7 @@ def test_prefect_shows_every_worker_and_which_one_died(survived: Survived, serve
 
 def test_lines_that_a_worker_and_its_children_write_to_stderr_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     lines: list[str] = []
-    with overheard(lines.append):
+    with forwarded_stderr(lines.append):
         os.write(2, b"its own\n")
         subprocess.run([sys.executable, "-c", "import sys; print('a child', file=sys.stderr)"], check=True)
     os.write(2, b"afterwards\n")

@@ -103,7 +103,7 @@ def test_without_a_server_all_is_cached_and_every_page_is_published(
 
 
 def test_damaged_files_of_prefect_and_of_the_run_cost_no_stage(folder: Path, served: dict[str, str]) -> None:
-    seen, results = judge.committed(folder), judge.results(folder)
+    seen, results = run_files.finished_files(folder), run_files.run_results(folder)
     stored = sorted((folder / "store" / "results").iterdir())
     assert len(stored) == len(DAMAGES)
     for path, damage in zip(stored, DAMAGES, strict=True):

@@ -86,7 +86,7 @@ def test_the_summary_has_the_accuracy_of_each_rounds_base_and_teacher(run: Run) 
 def test_another_student_of_the_first_round_makes_the_second_stale(run: Run, twice: RunConfig, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    second = only(rollouts.Spec, 2, specs(twice, store))
+    second = the(rollouts.Spec, 2, specs(twice, store))
     assert finished(second, store)
     student = second.merged.student
     path = store.directory(student.recipe) / "manifests" / f"{student.fingerprint}.json"
@@ -111,7 +111,7 @@ def test_a_round_that_teaches_nothing_is_the_last(run: Run, twice: RunConfig, mo
 
 def test_a_round_that_teaches_no_more_than_is_held_out_is_the_last(run: Run, twice: RunConfig) -> None:
     spare = twice.model_copy(update={"distill": twice.distill.model_copy(update={"held_out": 10**6})})
-    merged = only(merge.Spec, 1, specs(twice, run.store))
+    merged = the(merge.Spec, 1, specs(twice, run.store))
     later = replace(Pipeline.of(spare, run.store.root), model=merged.model(run.store), merged=merged)
     assert [step.spec.stage for step in later.walk(run.store)][-1] == "teach"
 
@@ -121,7 +121,7 @@ def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
 ) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store, load_merged = Store(tmp_path / "store"), models.load_merged
-    spec = only(merge.Spec, 1, specs(twice, store))
+    spec = the(merge.Spec, 1, specs(twice, store))
     shutil.rmtree(store.root / "merge")
 
     def suggesting(*args: Any) -> Any:
@@ -134,10 +134,10 @@ def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
     assert models.end_of_turn(spec.model(store)) == models.end_of_turn(spec.student.teach[0].model)
 
 
-def test_an_interrupted_merge_is_made_again(run: Run, twice: RunConfig, tmp_path: Path) -> None:
+def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
-    spec = only(merge.Spec, 1, specs(twice, store))
+    spec = the(merge.Spec, 1, specs(twice, store))
     expected = finished(spec, store)
     shutil.rmtree(store.root / "merge")
 
