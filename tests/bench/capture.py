@@ -41,16 +41,16 @@ class Clock(Progress):
 def made_up(wave: WaveSpecs) -> list[TeacherTrace]:
     """A trace for every problem of the wave, none dropped."""
     tokenizer, slip = models.load_tokenizer(wave.rollouts.model), random.Random(0)
-    found = []
+    traces = []
     for problem, chain in zip(wave.rollouts.load_wave(), problems.stream("train", 0), strict=False):
         right, wrong = problems.solution(chain), problems.solution(chain, slip)
         student = prompts.encode(tokenizer, prompts.tutor_messages(chain.question))
-        shown = prompts.hinted_messages(chain.question, right, wrong, wave.teach.solutions.few_shot)
+        messages = prompts.hinted_messages(chain.question, right, wrong, wave.teach.solutions.few_shot)
         end = models.end_of_turn(wave.rollouts.model, tokenizer)[0]
         ids = (*tokenizer.encode(right, add_special_tokens=False), end)
         verdict = Verdict("correct", problem.answer, problem.answer)
-        teacher = prompts.encode(tokenizer, shown)
-        found.append(
+        teacher = prompts.encode(tokenizer, messages)
+        traces.append(
             TeacherTrace(
                 problem_id=problem.id,
                 student_prompt_ids=student,
@@ -63,7 +63,7 @@ def made_up(wave: WaveSpecs) -> list[TeacherTrace]:
                 dropped=None,
             )
         )
-    return found
+    return traces
 
 
 def taught(wave: WaveSpecs, store: Store) -> list[list[TeacherTrace]]:

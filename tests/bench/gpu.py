@@ -1,7 +1,7 @@
 """``python -m tests.bench.gpu``: capture, loss and training step on an NVIDIA GPU, at Qwen2.5-3B's shape.
 
-The weights are drawn at random: speed and memory do not depend on them. Prints one table of ratios, all measured in
-this process one after the other; Liger's fused loss is among them where ``liger-kernel`` is installed.
+The weights are random, because speed and memory do not depend on them. Prints one table of ratios, all measured in
+this process one after the other. Liger's fused loss is included if ``liger-kernel`` is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.bench.measure import table
 from tests.bench.training import batch, sft
 
 TOKENS, T = 8192, 2.0  # of the loss alone
-PROMPT, REPLY, TRACES, BUDGET = 1200, 400, 64, 16_384  # of capture: two rollouts are shown
+PROMPT, REPLY, TRACES, BUDGET = 1200, 400, 64, 16_384  # of capture: the prompt contains two rollouts
 QWEN = Qwen2Config(
     vocab_size=151_936,
     hidden_size=2048,
@@ -94,14 +94,14 @@ def losses(model: Any) -> dict[str, Work]:
     student_NH, teacher_NH = (torch.randn(TOKENS, QWEN.hidden_size).to(head_VH) for _ in range(2))
     student_NH.requires_grad_()
     objective = Objective(temperature=T)
-    found = {"ours": lambda: divergence(student_NH, HiddenStates(teacher_NH), head_VH, objective).backward()}
+    ways = {"ours": lambda: divergence(student_NH, HiddenStates(teacher_NH), head_VH, objective).backward()}
     try:
         from liger_kernel.transformers.fused_linear_jsd import LigerFusedLinearJSD
     except ImportError:
-        return found
+        return ways
     fused = LigerFusedLinearJSD(jsd_beta=0.0, temperature=T)  # beta 0 is forward KL
     frozen = head_VH.detach()
-    return {**found, "Liger": lambda: fused(student_NH, frozen, teacher_NH, frozen).backward()}
+    return {**ways, "Liger": lambda: fused(student_NH, frozen, teacher_NH, frozen).backward()}
 
 
 def steps(model: Any, folder: Path) -> dict[str, Work]:
@@ -140,10 +140,11 @@ def main() -> None:
             "training step": partial(steps, folder=Path(folder)),
         }
         for title, part in parts.items():
-            found = {name: measured(work) for name, work in part(model).items()}
-            first = next(iter(found.values()))
+            measurements = {name: measured(work) for name, work in part(model).items()}
+            first = next(iter(measurements.values()))
             print(title, torch.cuda.get_device_name(), sep=", ")
-            print(table([{"way": n, **f, "of the first": f["seconds"] / first["seconds"]} for n, f in found.items()]))
+            rows = [{"way": n, **m, "of the first": m["seconds"] / first["seconds"]} for n, m in measurements.items()]
+            print(table(rows))
 
 
 if __name__ == "__main__":

@@ -87,9 +87,9 @@ WAYS = {"reference": reference, "teacher": teacher, "cached": cached, "cross_ent
 
 def resident(field: str) -> int:
     """``VmRSS``, or ``VmHWM``, its largest value since it was reset; in bytes."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return 1024 * int(found[1])
+    line = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert line
+    return 1024 * int(line[1])
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ LOOPED = 12  # sequences of the slow way
 
 
 def settings(engine: str, source: str, dtype: str, problems: int) -> RunConfig:
-    """The same prompts whatever the model: worked examples, then the embedded problems."""
+    """Settings that give every model the same prompts: worked examples, then an embedded problem."""
     shots = presets.load_config("smollm2").prompts.model_dump(mode="json")
     changes = {"model": {"source": source, "dtype": dtype}, "prompts": shots}
     base = presets.load_config("quickstart", overrides=[f"problems.limit={problems}", f"target_traces={problems}"])
@@ -61,8 +61,8 @@ def prompts_of(spec: rollouts.Spec) -> list[list[int]]:
     from ssb_core import prompts
 
     tokenizer = models.load_tokenizer(spec.model)
-    shown = [prompts.encode(tokenizer, prompts.tutor_messages(p.question, spec.few_shot)) for p in spec.load_wave()]
-    return [list(ids) for ids in shown for _ in range(spec.rollouts.samples)]
+    messages = [prompts.tutor_messages(p.question, spec.few_shot) for p in spec.load_wave()]
+    return [list(ids) for ids in (prompts.encode(tokenizer, m) for m in messages) for _ in range(spec.rollouts.samples)]
 
 
 def raw(c: RunConfig, root: Path, drawn: bool = False) -> tuple[int, float]:
@@ -71,20 +71,20 @@ def raw(c: RunConfig, root: Path, drawn: bool = False) -> tuple[int, float]:
     from ssb_core.engines.vllm_engine import engine_args, sampling_params
 
     spec = request(c, root)
-    wanted = vars(engine_args(spec.model, spec.execution, None))
+    arguments = vars(engine_args(spec.model, spec.execution, None))
     names = ("model", "dtype", "skip_tokenizer_init", "enforce_eager", "kv_cache_memory_bytes", "generation_config")
     names = (*names, "logits_processors") if drawn else names
-    llm = LLM(**{name: wanted[name] for name in names}, enable_prefix_caching=True)
+    llm = LLM(**{name: arguments[name] for name in names}, enable_prefix_caching=True)
     stop = models.end_of_turn(spec.model)
-    asked: list[Any] = [{"prompt_token_ids": ids} for ids in prompts_of(spec)]
-    params = [sampling_params(seed, spec.rollouts, stop) for seed in range(len(asked))]
+    inputs: list[Any] = [{"prompt_token_ids": ids} for ids in prompts_of(spec)]
+    params = [sampling_params(seed, spec.rollouts, stop) for seed in range(len(inputs))]
     if not drawn:
         own = {"temperature": spec.rollouts.temperature, "top_k": spec.rollouts.top_k}
         limits = {"max_tokens": spec.rollouts.max_new_tokens, "stop_token_ids": list(stop)}
-        params = [SamplingParams(**own, **limits, detokenize=False)] * len(asked)
-    llm.generate(asked[:1], params[:1], use_tqdm=False)
+        params = [SamplingParams(**own, **limits, detokenize=False)] * len(inputs)
+    llm.generate(inputs[:1], params[:1], use_tqdm=False)
     started = time.perf_counter()
-    outputs = llm.generate(asked, params, use_tqdm=False)
+    outputs = llm.generate(inputs, params, use_tqdm=False)
     return sum(len(o.outputs[0].token_ids) for o in outputs), time.perf_counter() - started
 
 
@@ -92,11 +92,11 @@ def loop(c: RunConfig, root: Path) -> tuple[int, float]:
     import torch
 
     spec = request(c, root)
-    shown = prompts_of(spec)
+    prompt_ids = prompts_of(spec)
     model, stop = models.load_model(spec.model, "cpu"), list(models.end_of_turn(spec.model))
-    model.generate(torch.tensor([shown[0]]), max_new_tokens=4, pad_token_id=stop[0])
+    model.generate(torch.tensor([prompt_ids[0]]), max_new_tokens=4, pad_token_id=stop[0])
     tokens, started = 0, time.perf_counter()
-    for ids in shown[:: len(shown) // LOOPED]:
+    for ids in prompt_ids[:: len(prompt_ids) // LOOPED]:
         out = model.generate(
             torch.tensor([ids]),
             do_sample=True,

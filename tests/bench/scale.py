@@ -44,9 +44,9 @@ def pipeline(source: Path, n: int, *settings: str) -> Pipeline:
 def memory(folder: Path, n: int) -> dict[str, Any]:
     """Seconds and memory until the first of `n` problems could be sampled."""
     source, store, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    asked = seconds.of("read", lambda: pipeline(source, n))
-    planned = seconds.of("plan", lambda: plan(asked, store))
-    wave = asked.wave(0, n)
+    planned_run = seconds.of("read", lambda: pipeline(source, n))
+    planned = seconds.of("plan", lambda: plan(planned_run, store))
+    wave = planned_run.wave(0, n)
     shards = seconds.of("work", lambda: rollouts.plan_shards(wave.rollouts, store, Runtime()))
     assert planned[0].status == "missing" and sum(len(i.problems) for i in shards.inputs) == n
     used = {"processor": sum(seconds.cpu.values()), "peak MB": peak() / 1e6}
@@ -56,15 +56,15 @@ def memory(folder: Path, n: int) -> dict[str, Any]:
 def store(folder: Path, n: int) -> dict[str, Any]:
     """Seconds of what is done with a store of `n` shards of rollouts, of one problem each, and memory."""
     source, held, seconds = write_problems(folder / "problems.jsonl", n), Store(folder / "store"), Seconds()
-    asked = pipeline(source, n, "execution.shard_size=1")
-    wave = asked.wave(0, n)
+    planned_run = pipeline(source, n, "execution.shard_size=1")
+    wave = planned_run.wave(0, n)
     spec, shards = wave.rollouts, rollouts.plan_shards(wave.rollouts, held, Runtime())
     written = min(n, WRITTEN)
     seconds.of("write", lambda: write(held, spec, shards.inputs[:written]))
     manifest = fill(held, spec, shards.inputs)
     seconds.of("commit", lambda: held.commit(spec.recipe, manifest))
     assert seconds.of("check", lambda: finished(spec, held)) == manifest
-    assert seconds.of("plan", lambda: plan(asked, held))[0].status == "cached"
+    assert seconds.of("plan", lambda: plan(planned_run, held))[0].status == "cached"
     following = seconds.of("next stage", lambda: select.plan_shards(wave.select, held, Runtime()))
     assert [i.name for i in following.inputs] == [i.name for i in shards.inputs]
 
@@ -89,10 +89,10 @@ def write(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> None:
 
 def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
     """Put a shard for every input there, all with the rows of the first: waiting for the disk would take an hour."""
-    found = held.find_shard(spec.recipe, inputs[0].name, None)
-    assert found
+    first = held.find_shard(spec.recipe, inputs[0].name, None)
+    assert first
     shards, entries = held.directory(spec.recipe) / "shards", []
-    whole = shards / Path(found.file.path).name
+    whole = shards / Path(first.file.path).name
     table = whole.read_bytes()
     for number, item in enumerate(inputs):
         path = shards / f"{item.name}.parquet"
@@ -102,7 +102,7 @@ def fill(held: Store, spec: rollouts.Spec, inputs: Sequence[Input]) -> Manifest:
         else:
             path.write_bytes(table)
             whole = path
-        entries.append(replace(found.file, path=f"shards/{path.name}"))
+        entries.append(replace(first.file, path=f"shards/{path.name}"))
         sidecar = Sidecar(entries[-1], tuple(p.id for p in item.problems), None)
         path.with_suffix(".json").write_text(json.dumps(sidecar.content(), indent=1) + "\n")
     return Manifest(spec.stage, spec.recipe.hash, spec.fingerprint, tuple(entries))
@@ -145,9 +145,9 @@ class Seconds:
 
     def of(self, name: str, step: Callable[[], T]) -> T:
         wall, cpu = time.perf_counter(), time.process_time()
-        found = step()
+        result = step()
         self.wall[name], self.cpu[name] = time.perf_counter() - wall, time.process_time() - cpu
-        return found
+        return result
 
 
 if __name__ == "__main__":

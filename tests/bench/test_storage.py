@@ -33,30 +33,33 @@ REFERENCE = "float32, .npz"
 Solved = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # ids of student's prompt, teacher's, completion
 
 
-def origin(codec: str, head_VH: torch.Tensor, temperature: float) -> dict[str, Any]:
-    """What `codecs` reads of a shard's origin."""
+def signal_metadata(codec: str, head_VH: torch.Tensor, temperature: float) -> dict[str, Any]:
+    """The signal metadata that `codecs` needs."""
     vocabulary, hidden = head_VH.shape
-    found = {"codec": f"{codec}/{layout.CODEC_VERSION}", "dtype": "bfloat16"}
+    metadata = {"codec": f"{codec}/{layout.CODEC_VERSION}", "dtype": "bfloat16"}
     kept = {"k": K, "temperature": temperature} if codec == "topk" else {}
-    return {**found, "vocabulary": vocabulary, "hidden_size": hidden, **kept}
+    return {**metadata, "vocabulary": vocabulary, "hidden_size": hidden, **kept}
 
 
 def sizes(states: Sequence[torch.Tensor], head_VH: torch.Tensor, folder: Path) -> dict[str, dict[str, float]]:
-    """Bytes a token, before compression and in the file, from the (tokens, H) states of each trace."""
+    """Bytes per token, before compression and in the file, from the states (tokens, H) of each trace."""
     tokens = sum(map(len, states))
     logits_NV = (torch.cat(list(states)) @ head_VH.T).float().numpy()
     np.savez(folder / "reference.npz", logits=logits_NV)
-    found = {REFERENCE: {"raw": 4.0 * len(head_VH), "file": (folder / "reference.npz").stat().st_size / tokens}}
+    results = {REFERENCE: {"raw": 4.0 * len(head_VH), "file": (folder / "reference.npz").stat().st_size / tokens}}
     for codec in ("dense", "topk", "hidden"):
-        how = origin(codec, head_VH, 2.0)
-        column = codecs.to_arrow([codecs.encode(s_NH, head_VH, None, how) for s_NH in states], how)
+        metadata = signal_metadata(codec, head_VH, 2.0)
+        column = codecs.to_arrow([codecs.encode(s_NH, head_VH, None, metadata) for s_NH in states], metadata)
         parquet.write(pa.table({layout.COLUMN: column}), folder / codec)
-        found[codec] = {"raw": float(layout.bytes_per_token(how)), "file": (folder / codec).stat().st_size / tokens}
-    return found
+        results[codec] = {
+            "raw": float(layout.bytes_per_token(metadata)),
+            "file": (folder / codec).stat().st_size / tokens,
+        }
+    return results
 
 
-def show(found: dict[str, dict[str, float]], figures: Figures, name: str) -> None:
-    reference = found[REFERENCE]
+def show(results: dict[str, dict[str, float]], figures: Figures, name: str) -> None:
+    reference = results[REFERENCE]
     rows = [
         {
             "codec": codec,
@@ -65,7 +68,7 @@ def show(found: dict[str, dict[str, float]], figures: Figures, name: str) -> Non
             "float32 over it": reference["raw"] / size["raw"],
             "in the file, over it": reference["file"] / size["file"],
         }
-        for codec, size in found.items()
+        for codec, size in results.items()
     ]
     figures(f"storage, {name}", rows)
 
@@ -76,24 +79,24 @@ def test_hidden_states_take_4_kilobytes_a_token_where_logits_take_600(tmp_path: 
     weight_H = torch.randn(HIDDEN).mul(0.3).exp()
     states_NH = (torch.nn.functional.rms_norm(rows_NH, (HIDDEN,)) * weight_H).bfloat16()
     head_VH = (2 * torch.randn(VOCABULARY, HIDDEN) * HIDDEN**-0.5).bfloat16()
-    found = sizes(states_NH.split(64), head_VH, tmp_path)
-    show(found, figures, "at the shape of Qwen2.5-3B")
-    assert found["hidden"]["file"] <= found["hidden"]["raw"] <= 4200
-    assert found[REFERENCE]["raw"] / found["hidden"]["raw"] >= 145
+    results = sizes(states_NH.split(64), head_VH, tmp_path)
+    show(results, figures, "at the shape of Qwen2.5-3B")
+    assert results["hidden"]["file"] <= results["hidden"]["raw"] <= 4200
+    assert results[REFERENCE]["raw"] / results["hidden"]["raw"] >= 145
 
 
-def solved(model: models.ResolvedModel, wanted: int) -> list[Solved]:
+def solved(model: models.ResolvedModel, n: int) -> list[Solved]:
     """Solutions that the hinted teacher writes to embedded problems, right or wrong."""
-    slip, found = random.Random(0), []
+    slip, pairs = random.Random(0), []
     decoding = Decoding(temperature=0.4, max_new_tokens=96)
     with open_sampler(model, Execution(device="cpu", engine="transformers")) as sampler:
-        for chain, _ in zip(problems.stream("train", 0), range(wanted), strict=False):
+        for chain, _ in zip(problems.stream("train", 0), range(n), strict=False):
             right, wrong = problems.solution(chain), problems.solution(chain, slip)
-            shown = sampler.encode(prompts.hinted_messages(chain.question, right, wrong))
-            found.append((sampler.encode(prompts.tutor_messages(chain.question)), shown))
-        asked = [SampleRequest(teacher, seed) for seed, (_, teacher) in enumerate(found)]
-        ((_, written),) = sampler.sample([("all", asked)], decoding, Progress())
-    return [(student, teacher, c.completion_ids) for (student, teacher), c in zip(found, written, strict=True)]
+            teacher = sampler.encode(prompts.hinted_messages(chain.question, right, wrong))
+            pairs.append((sampler.encode(prompts.tutor_messages(chain.question)), teacher))
+        requests = [SampleRequest(teacher, seed) for seed, (_, teacher) in enumerate(pairs)]
+        ((_, written),) = sampler.sample([("all", requests)], decoding, Progress())
+    return [(student, teacher, c.completion_ids) for (student, teacher), c in zip(pairs, written, strict=True)]
 
 
 def read(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,7 +111,7 @@ def kl(log_p_NV: torch.Tensor, log_q_NV: torch.Tensor) -> torch.Tensor:
 
 
 def renormalised(log_t_NV: torch.Tensor, log_s_NV: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The same of the teacher's `K` most probable tokens as if there were no others; for the student too, or not."""
+    """KL over the teacher's `K` most probable tokens alone, renormalised for the teacher or for both."""
     log_t_NK, ids_NK = log_t_NV.topk(K)
     log_t_NK, log_s_NK = log_t_NK.log_softmax(-1), log_s_NV.gather(-1, ids_NK)
     return {
@@ -122,7 +125,7 @@ def renormalised(log_t_NV: torch.Tensor, log_s_NV: torch.Tensor) -> dict[str, to
 def test_a_loss_from_stored_states_is_the_live_one(
     temperature: float, smollm2: models.ResolvedModel, tmp_path: Path, figures: Figures
 ) -> None:
-    """The loss is KL(teacher || student) for the base with the bare question as student, summed up in float64."""
+    """The loss is KL(teacher || bare student), summed in float64."""
     resolved = smollm2.model_copy(update={"dtype": "bfloat16"})
     solutions, model = solved(resolved, 16), models.load_model(resolved, "cpu")
     head_VH = models.head_weight(model)
@@ -135,12 +138,12 @@ def test_a_loss_from_stored_states_is_the_live_one(
         log_t_NV = (logits_NV.double() / temperature).log_softmax(-1)
         log_s_NV = (read(model, student, completion)[1].double() / temperature).log_softmax(-1)
         live.append(kl(log_t_NV, log_s_NV))
-        found = renormalised(log_t_NV, log_s_NV)
+        results = renormalised(log_t_NV, log_s_NV)
         for codec in ("dense", "topk", "hidden"):
-            how = origin(codec, head_VH, temperature)
-            stored = codecs.teacher(codecs.encode(hidden_NH, head_VH, None, how), how)
-            found[codec] = kl(stored.log_probs(log_s_NV, temperature, head_VH, None).double(), log_s_NV)
-        for name, kl_N in found.items():
+            metadata = signal_metadata(codec, head_VH, temperature)
+            stored = codecs.teacher(codecs.encode(hidden_NH, head_VH, None, metadata), metadata)
+            results[codec] = kl(stored.log_probs(log_s_NV, temperature, head_VH, None).double(), log_s_NV)
+        for name, kl_N in results.items():
             off.setdefault(name, []).append(kl_N - live[-1])
     live_N = torch.cat(live)
     errors = {name: torch.cat(some) for name, some in off.items()}

@@ -23,21 +23,21 @@ pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
 
 def test_a_training_step_costs_what_fine_tuning_does(tmp_path: Path, figures: Figures) -> None:
     measured("tests.bench.training", "sft", tmp_path)  # converts the model
-    found = {way: measured("tests.bench.training", way, tmp_path) for way in WAYS}
+    results = {way: measured("tests.bench.training", way, tmp_path) for way in WAYS}
     rows = [
         {
             "way": way,
             "tokens/s": f["tokens"] / f["seconds"],
-            "of fine-tuning's time": f["seconds"] / found["sft"]["seconds"],
-            "of the reference's time": f["seconds"] / found["reference"]["seconds"],
+            "of fine-tuning's time": f["seconds"] / results["sft"]["seconds"],
+            "of the reference's time": f["seconds"] / results["reference"]["seconds"],
             "extra MiB": f["bytes"] / 2**20,
         }
-        for way, f in found.items()
+        for way, f in results.items()
     ]
     figures("training step, SmolLM2-135M bfloat16, 4 sequences", rows)
-    assert found["ssb"]["seconds"] <= 1.1 * found["sft"]["seconds"]
-    assert found["ssb"]["seconds"] < found["reference"]["seconds"]
-    assert found["ssb"]["bytes"] < found["reference"]["bytes"]
+    assert results["ssb"]["seconds"] <= 1.1 * results["sft"]["seconds"]
+    assert results["ssb"]["seconds"] < results["reference"]["seconds"]
+    assert results["ssb"]["bytes"] < results["reference"]["bytes"]
 
 
 TRACES, PROMPT, REPLY, HIDDEN, VOCABULARY, BATCH = 16, 120, 240, 576, 49_152, 4

@@ -1,4 +1,4 @@
-"""Query heads that share keys and values in place: the same bits as transformers' repeated ones."""
+"""Query heads that share keys and values in place give the same bits as transformers' repeated ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONFIGS = {
 
 
 def decoded(model: Any) -> torch.Tensor:
-    """Logits of a left-padded batch: its prompts, then two tokens from the cache."""
+    """Logits of a left-padded batch: those of its prompts, then of two tokens decoded with the cache."""
     ids_BS = torch.arange(24).reshape(3, 8)
     mask_BS = torch.ones(3, 10, dtype=torch.long)
     mask_BS[0, :5] = 0

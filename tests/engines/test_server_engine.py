@@ -1,4 +1,4 @@
-"""The engine that asks a completions server: real HTTP on loopback, and a real vLLM where there is one."""
+"""The engine that uses a completions server: real HTTP on loopback, and a real vLLM if it is installed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SHORT = Decoding(temperature=0.8, max_new_tokens=8)
 CANARY = "sk-canary-7f3a9"
 
 
-class Noted(Progress):
+class NotedProgress(Progress):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.done = 0
@@ -73,10 +73,10 @@ def url(started: tuple[CompletionsServer, str]) -> str:
 
 @pytest.fixture(scope="module")
 def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
     tokenizer = models.load_tokenizer(nano)
-    prompt_ids = (prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked)
-    return [SampleRequest(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(asked, prompt_ids, strict=True)]
+    prompt_ids = (prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in problem_set)
+    return [SampleRequest(ids, seed_for("test", 0, p.id, 0)) for p, ids in zip(problem_set, prompt_ids, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +101,16 @@ def test_a_server_with_the_seeded_draw_gives_the_completions_of_the_local_engine
     expected: list[Completion],
     seeded_draw: bool | None,
 ) -> None:
-    groups, progress = {n: requests[n : n + 5] for n in range(0, 24, 5)}, Noted()
+    groups, progress = {n: requests[n : n + 5] for n in range(0, 24, 5)}, NotedProgress()
     with connected(nano, url, seeded_draw=seeded_draw) as sampler:
-        found = dict(sampler.sample(groups.items(), WARM, progress))
-    assert found == {n: expected[n : n + 5] for n in groups}
+        completions = dict(sampler.sample(groups.items(), WARM, progress))
+    assert completions == {n: expected[n : n + 5] for n in groups}
     assert (progress.done, progress.notes) == (24, [])
     assert all("seed" not in b for b in server.bodies)
 
 
 @pytest.mark.parametrize("seeded_draw", [None, False])
-def test_a_server_that_draws_by_itself_is_told_the_seed_and_the_user_that_it_does(
+def test_a_server_that_draws_by_itself_gets_the_seed_and_the_user_gets_a_note(
     server: CompletionsServer,
     url: str,
     nano: models.ResolvedModel,
@@ -118,13 +118,13 @@ def test_a_server_that_draws_by_itself_is_told_the_seed_and_the_user_that_it_doe
     expected: list[Completion],
     seeded_draw: bool | None,
 ) -> None:
-    server.draws_seeded, progress = False, Noted()
+    server.draws_seeded, progress = False, NotedProgress()
     greedy = WARM.model_copy(update={"temperature": 0.0})
     with connected(nano, url, seeded_draw=seeded_draw) as sampler:
         assert sampler.name == "openai (the server's own draw)"
         assert [c for _, c in sampler.sample([(0, requests)], greedy, progress)] and progress.notes == []
-        ((_, found),) = sampler.sample([(0, requests)], WARM, progress)
-    assert found != expected and [b["seed"] for b in server.bodies[-24:]] != [0] * 24
+        ((_, completions),) = sampler.sample([(0, requests)], WARM, progress)
+    assert completions != expected and [b["seed"] for b in server.bodies[-24:]] != [0] * 24
     assert {b["seed"] for b in server.bodies[-24:]} == {r.seed for r in requests}
     assert progress.notes == [f"the server at {url} draws by itself: not the completions that other engines would draw"]
 
@@ -157,7 +157,7 @@ def test_as_many_requests_as_allowed_are_in_flight_across_groups(
     assert server.most_in_flight == 6
 
 
-def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
+def test_requests_in_flight_are_cancelled_when_the_consumer_stops(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, concurrency=1) as sampler:
@@ -174,18 +174,18 @@ def test_what_is_in_flight_is_cancelled_when_the_consumer_stops(
     [refuses(503), refuses(500), refuses(429), breaks_off],
     ids=["503", "500", "429", "breaks off"],
 )
-def test_passing_trouble_is_retried_and_noted_once(
+def test_a_transient_failure_is_retried_and_noted_once(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest], fault: Any
 ) -> None:
-    progress = Noted()
+    progress = NotedProgress()
     with connected(nano, url, concurrency=2) as sampler:
         server.faults = [fault, fault]
-        found = dict(sampler.sample([(0, requests[:3])], SHORT, progress))
-    assert len(found[0]) == 3 and len(server.bodies) == 5
+        completions = dict(sampler.sample([(0, requests[:3])], SHORT, progress))
+    assert len(completions[0]) == 3 and len(server.bodies) == 5
     assert len(progress.notes) == 1 and progress.notes[0].endswith("trying again (execution.server.retries)")
 
 
-def test_an_answer_that_takes_too_long_is_asked_for_again(
+def test_a_request_that_takes_too_long_is_sent_again(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, timeout_seconds=0.5) as sampler:
@@ -213,20 +213,20 @@ def test_a_server_that_asks_for_time_gets_it(
         assert 0.2 <= time.monotonic() - began < 60
 
 
-def test_what_stays_broken_is_given_up_with_the_servers_words(
+def test_a_lasting_failure_is_given_up_with_the_servers_message(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url, retries=2) as sampler:
         server.faults = [refuses(503, "the\x1b[2J GPU is on fire" + "!" * 9999)] * 3
         with pytest.raises(EngineError) as error:
             sampled(sampler, requests[:1], SHORT)
-        said = str(error.value)
-        assert said.startswith(f"the server at {url} answered with status 503 (3 tries): the [2J GPU is on fire!!!")
-        assert len(said) <= 500
-        assert len(sampled(sampler, requests[:1], SHORT)) == 1  # it goes on working
+        message = str(error.value)
+        assert message.startswith(f"the server at {url} answered with status 503 (3 tries): the [2J GPU is on fire!!!")
+        assert len(message) <= 500
+        assert len(sampled(sampler, requests[:1], SHORT)) == 1  # the engine goes on working
 
 
-def test_a_refusal_is_not_asked_for_again(
+def test_a_refused_request_is_not_sent_again(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     with connected(nano, url) as sampler:
@@ -286,7 +286,7 @@ def test_tokens_behind_the_end_of_the_turn_are_cut_off(
     assert (completion.completion_ids, completion.finish_reason) == ((5, 6, 2), "stop")
 
 
-def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
+def test_text_without_token_ids_is_encoded_again_and_the_user_is_told_once(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, requests: list[SampleRequest]
 ) -> None:
     greedy = WARM.model_copy(update={"temperature": 0.0})
@@ -297,14 +297,14 @@ def test_text_is_encoded_again_where_no_ids_come_back_and_the_user_is_told_once(
         del answer["choices"][0]["token_ids"], answer["choices"][0]["prompt_token_ids"]
 
     server.change = lambda answer: without_ids(answer) or answer
-    progress = Noted()
+    progress = NotedProgress()
     with connected(nano, url) as sampler:
-        found = [
+        completions = [
             c for n in (0, 12) for _, cs in sampler.sample([(n, requests[n : n + 12])], greedy, progress) for c in cs
         ]
         assert sampler.name.endswith("text encoded again)")
-    assert [(c.text, c.finish_reason) for c in found] == [(c.text, c.finish_reason) for c in expected]
-    assert all((c.completion_ids[-1] == 2) == (c.finish_reason == "stop") for c in found)
+    assert [(c.text, c.finish_reason) for c in completions] == [(c.text, c.finish_reason) for c in expected]
+    assert all((c.completion_ids[-1] == 2) == (c.finish_reason == "stop") for c in completions)
     assert progress.notes == [
         f"the server at {url} returns text only, which is encoded again: tokens may differ from those sampled"
     ]
@@ -314,22 +314,22 @@ def test_prompts_are_encoded_rightly_while_text_is_encoded_again_in_the_loop(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, request: pytest.FixtureRequest
 ) -> None:
     """A fast tokenizer keeps how it treats special tokens as a state, which two threads must not share."""
-    said = server_engine.Choice(text="She has 5 <|im_end|> apples.", finish_reason="stop")
+    choice = server_engine.Choice(text="She has 5 <|im_end|> apples.", finish_reason="stop")
     done = threading.Event()
     with connected(nano, url) as sampler:
-        shown = prompts.tutor_messages("How many?")
-        right = sampler.encode(shown)
+        messages = prompts.tutor_messages("How many?")
+        expected = sampler.encode(messages)
 
         def encode_again() -> None:
             while not done.is_set():
-                sampler._encoded_again(said)
+                sampler._encoded_again(choice)
 
         request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
         sys.setswitchinterval(1e-6)  # as if the machine were busy
         thread = threading.Thread(target=encode_again)
         thread.start()
         try:
-            wrong = sum(sampler.encode(shown) != right for _ in range(3000))
+            wrong = sum(sampler.encode(messages) != expected for _ in range(3000))
         finally:
             done.set()
             thread.join()
@@ -363,12 +363,12 @@ def refused(url: str, **options: Any) -> str:
     return str(error.value)
 
 
-def test_the_model_to_ask_for_is_found_or_the_user_told_what_to_set(server: CompletionsServer, url: str) -> None:
+def test_the_served_model_is_found_or_the_error_says_what_to_set(server: CompletionsServer, url: str) -> None:
     server.cards += [{"id": "student", "parent": NAME}]
     assert server_engine.served(ServerOptions(url=url))[0].id == NAME
     assert server_engine.served(ServerOptions(url=url, model="student"))[0].id == "student"
-    said = refused(url, model="other")
-    assert f"does not serve execution.server.model 'other' (it serves: {NAME})" in said
+    message = refused(url, model="other")
+    assert f"does not serve execution.server.model 'other' (it serves: {NAME})" in message
     server.cards += [{"id": "second"}]
     assert f"or more than one (it serves: {NAME}, second)\n  remedy: set execution.server.model" in refused(url)
     assert server_engine.served(ServerOptions(url=url, model="second"))[0].id == "second"
@@ -389,11 +389,11 @@ def test_a_server_that_does_not_list_its_models_is_refused_at_once(
     server: CompletionsServer, url: str, fault: Any, why: str
 ) -> None:
     server.listing = fault
-    said = refused(url)
-    assert said.startswith(f"execution.server: the server at {url} {why}") and "remedy: start the server" in said
+    message = refused(url)
+    assert message.startswith(f"execution.server: the server at {url} {why}") and "remedy: start the server" in message
 
 
-def test_where_nothing_listens_the_user_is_told_at_once() -> None:
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     assert refused(url).startswith(f"execution.server: the server at {url} cannot be reached: ConnectError")
@@ -402,7 +402,7 @@ def test_where_nothing_listens_the_user_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:8000", "ftp://h/v1", "http://user:key@h/v1", "http://h/v1?key=1", "http:///v1", "http://h/a b"]
 )
-def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str) -> None:
+def test_bad_addresses_and_addresses_with_secrets_are_refused(url: str) -> None:
     with pytest.raises(ConfigError, match=r"execution\.server\.url"):
         presets.load_config("quickstart", overrides=[f"execution.server.url='{url}'"])
 
@@ -422,22 +422,22 @@ def test_the_key_goes_to_the_server_and_nowhere_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("SSB_SERVER_KEY", f"{CANARY}\n")
-    progress, said = Noted(), []
+    progress, messages = NotedProgress(), []
     with caplog.at_level(logging.DEBUG), connected(nano, url, retries=1) as sampler:
         for fault in (refuses(401, f"bad key {CANARY}"), says(CANARY.encode()), refuses(503, CANARY)):
             server.faults = [fault, fault]
             with pytest.raises(EngineError) as error:
                 next(sampler.sample([(0, requests[:1])], SHORT, progress))
-            said.append(str(error.value))
+            messages.append(str(error.value))
             server.faults = []
-        said.append(repr(vars(sampler)) + repr(sampler.server.client.headers))
+        messages.append(repr(vars(sampler)) + repr(sampler.server.client.headers))
         server.listing = refuses(403, CANARY)
-        said.append(refused(url))
+        messages.append(refused(url))
     monkeypatch.setenv("SSB_SERVER_KEY", f"{CANARY}\n{CANARY}")
-    said.append(refused(url))
+    messages.append(refused(url))
     assert server.keys == {f"Bearer {CANARY}"}
-    assert "bad key <SSB_SERVER_KEY>" in said[0]
-    assert CANARY not in "".join([*said, *progress.notes, caplog.text])
+    assert "bad key <SSB_SERVER_KEY>" in messages[0]
+    assert CANARY not in "".join([*messages, *progress.notes, caplog.text])
 
 
 def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12) -> rollouts.Spec:
@@ -461,11 +461,11 @@ def shards(store: Store) -> dict[str, list[Any]]:
 def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
 ) -> None:
-    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), here, Runtime())
-    asking = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
-    stages.execute(rollouts_spec(nano, asking), there, Runtime())
-    assert len(shards(here)) == 3 and shards(there) == shards(here)
+    local_store, server_store = Store(tmp_path / "here"), Store(tmp_path / "there")
+    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), local_store, Runtime())
+    over_server = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
+    stages.execute(rollouts_spec(nano, over_server), server_store, Runtime())
+    assert len(shards(local_store)) == 3 and shards(server_store) == shards(local_store)
 
 
 def test_finished_shards_are_kept_when_the_server_fails(
@@ -474,7 +474,7 @@ def test_finished_shards_are_kept_when_the_server_fails(
     store = Store(tmp_path)
     options = ServerOptions(url=url, concurrency=8)
     spec = rollouts_spec(nano, Execution(shard_size=4, engine="openai", server=options))
-    server.faults = [server.answers] * 18 + [refuses(400)]  # two of them to find out about the seeded draw
+    server.faults = [server.answers] * 18 + [refuses(400)]  # two of the answers are for the test of the seeded draw
     with pytest.raises(EngineError, match="status 400"):
         stages.execute(spec, store, Runtime())
     kept = shards(store)
@@ -495,7 +495,7 @@ def test_a_student_is_sampled_on_this_machine(
 
 @pytest.fixture(scope="module")
 def vllm(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a real vLLM that serves the embedded model and draws as we do."""
+    """The URL of a real vLLM that serves the embedded model with the seeded draw."""
     pytest.importorskip("vllm")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -519,13 +519,16 @@ def vllm(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
     vllm: str, nano: models.ResolvedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kernels differ, and with them last bits of logits: a draw may fall between two tokens once in a long while."""
+    """Kernels differ in the last bits of logits, so in rare cases a draw selects another token."""
     assert f"set {SERVER_KEY}" in refused(vllm)
     monkeypatch.setenv(SERVER_KEY, CANARY)
-    here, there = Store(tmp_path / "here"), Store(tmp_path / "there")
-    asking = Execution(shard_size=8, engine="openai", server=ServerOptions(url=vllm, seeded_draw=True))
+    local_store, server_store = Store(tmp_path / "here"), Store(tmp_path / "there")
+    over_server = Execution(shard_size=8, engine="openai", server=ServerOptions(url=vllm, seeded_draw=True))
     rows: list[list[Any]] = []
-    for store, execution in ((here, Execution(engine="transformers", shard_size=8)), (there, asking)):
+    for store, execution in (
+        (local_store, Execution(engine="transformers", shard_size=8)),
+        (server_store, over_server),
+    ):
         spec = rollouts_spec(nano, execution, 48)
         manifest = stages.execute(spec, store, Runtime()).manifest
         rows.append([row for table in store.tables(manifest) for row in table.to_pylist()])
@@ -538,10 +541,10 @@ def test_a_real_vllm_answers_greedily_with_ids(
     vllm: str, nano: models.ResolvedModel, requests: list[SampleRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SERVER_KEY, CANARY)
-    greedy, progress = Decoding(temperature=0, max_new_tokens=160), Noted()
+    greedy, progress = Decoding(temperature=0, max_new_tokens=160), NotedProgress()
     with open_sampler(nano, Execution(engine="transformers")) as local:
         expected = sampled(local, requests, greedy)
     with connected(nano, vllm) as sampler:
-        ((_, found),) = sampler.sample([(0, requests)], greedy, progress)
-    assert sum(a == b for a, b in zip(found, expected, strict=True)) >= 23
+        ((_, completions),) = sampler.sample([(0, requests)], greedy, progress)
+    assert sum(a == b for a, b in zip(completions, expected, strict=True)) >= 23
     assert progress.notes == []

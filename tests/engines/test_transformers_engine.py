@@ -32,9 +32,10 @@ def sampler(nano: models.ResolvedModel) -> Iterator[Sampler]:
 
 @pytest.fixture(scope="module")
 def requests(sampler: Sampler) -> list[SampleRequest]:
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=24))
     return [
-        SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0)) for p in asked
+        SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), seed_for("test", 0, p.id, 0))
+        for p in problem_set
     ]
 
 
@@ -79,7 +80,7 @@ def test_the_token_cap_is_kept_and_named(sampler: Sampler, requests: list[Sample
 
 
 def test_sampled_tokens_follow_the_models_distribution(sampler: Sampler, requests: list[SampleRequest]) -> None:
-    """First tokens of 2,000 seeds against the tempered softmax they are drawn from (chi-squared, p > 0.001)."""
+    """The first tokens of 2,000 seeds fit the tempered softmax (chi-squared, p > 0.001)."""
     import numpy as np
     import torch
     from scipy.stats import chisquare
@@ -123,17 +124,17 @@ def test_out_of_memory_halves_the_batch_and_changes_nothing(
         def note(self, text: str) -> None:
             notes.append(text)
 
-    many = requests * 120  # which take 400 MB: more than earlier tests leave to be freed meanwhile
+    many = requests * 120  # they take 400 MB: more than what earlier tests left can free meanwhile
     with open_sampler(nano, Execution(batch_size=len(many))) as sampler:
-        expected = sampled(sampler, requests, short)  # what is allocated once is there now
+        expected = sampled(sampler, requests, short)  # allocates everything that is allocated only once
         gc.collect()
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**27, before[1]))
         try:
-            ((_, found),) = sampler.sample([(0, many)], short, Noting())
+            ((_, completions),) = sampler.sample([(0, many)], short, Noting())
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
-    assert found == expected * 120
+    assert completions == expected * 120
     assert notes[0] == "out of memory with 2880 sequences at once, going on with 1440 (execution.batch_size)"
 
 

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.gpu
 
 
 def greedy(nano: models.ResolvedModel, device: str) -> list[Completion]:
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
     with open_sampler(nano, Execution(device=device)) as sampler:
-        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in problem_set]
         return sampled(sampler, requests, Decoding(temperature=0.0, max_new_tokens=160))
 
 
@@ -62,20 +62,20 @@ def test_rollouts_share_no_process_with_a_stage_that_loads_the_model_itself(smal
 
 
 def test_out_of_memory_halves_the_batch_and_changes_no_completion(nano: models.ResolvedModel) -> None:
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=512))
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=512))
     warm = Decoding(temperature=0.8, max_new_tokens=64)
     with open_sampler(nano, Execution(device="cuda", batch_size=512, engine="transformers")) as sampler:
-        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 1) for p in problem_set]
         expected = sampled(sampler, requests, warm)
         torch.cuda.empty_cache()
         room = torch.cuda.memory_allocated() + 2**26
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.get_device_properties(0).total_memory)
         try:
-            found = sampled(sampler, requests, warm)
+            completions = sampled(sampler, requests, warm)
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         assert sampler.batch_size < 512  # type: ignore[attr-defined]
-    assert sum(a == b for a, b in zip(found, expected, strict=True)) >= 0.99 * len(expected)
+    assert sum(a == b for a, b in zip(completions, expected, strict=True)) >= 0.99 * len(expected)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
@@ -84,12 +84,14 @@ def test_vllm_writes_what_transformers_writes(nano: models.ResolvedModel, replic
     if torch.cuda.device_count() < replicas:
         pytest.skip(f"needs {replicas} GPUs")
     warm = Decoding(temperature=0.8, max_new_tokens=160)
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
-    found = []
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
+    completions = []
     for engine in ("transformers", "vllm"):
         options = {"data_parallel_size": replicas, "gpu_memory_utilization": 0.3}
         execution = Execution.model_validate({"device": "cuda", "engine": engine, "vllm": options})
         with open_sampler(nano, execution) as sampler:
-            shown = [(p.id, sampler.encode(prompts.tutor_messages(p.question))) for p in asked]
-            found.append(sampled(sampler, [SampleRequest(ids, seed_for("test", 0, i, 0)) for i, ids in shown], warm))
-    assert sum(a == b for a, b in zip(*found, strict=True)) >= 0.99 * len(asked)
+            encoded = [(p.id, sampler.encode(prompts.tutor_messages(p.question))) for p in problem_set]
+            completions.append(
+                sampled(sampler, [SampleRequest(ids, seed_for("test", 0, i, 0)) for i, ids in encoded], warm)
+            )
+    assert sum(a == b for a, b in zip(*completions, strict=True)) >= 0.99 * len(problem_set)

@@ -55,4 +55,4 @@ def foreign(directory: str) -> Any:
 
 def test_everything_is_loaded_through_the_function_that_runs_no_code() -> None:
     code = [p.read_text() for p in Path(models.__file__).parents[1].rglob("*.py")]
-    assert not [found for text in code for found in re.findall(r"Auto\w+\.from_\w+\(.*", text)]
+    assert not [call for text in code for call in re.findall(r"Auto\w+\.from_\w+\(.*", text)]

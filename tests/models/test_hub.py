@@ -134,11 +134,11 @@ print(json.dumps(results))
 """
 
 
-def ask(wanted: dict[str, str | None], home: Path, code: str = CODE, **env: str) -> dict[str, Any]:
+def ask(revisions: dict[str, str | None], home: Path, code: str = CODE, **env: str) -> dict[str, Any]:
     """The identity or error of each model (name: revision), from a process with that environment and DEBUG logs."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "TRANSFORMERS"))}
     env = kept | {"PYTHONPATH": str(ROOT), "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | env
-    command = [sys.executable, "-c", code, json.dumps(list(wanted.items()))]
+    command = [sys.executable, "-c", code, json.dumps(list(revisions.items()))]
     done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "canary" not in done.stdout + done.stderr
@@ -157,7 +157,7 @@ def cache(home: Path, name: str, *weights: str) -> Path:
 
 
 def test_without_a_token_every_refusal_has_its_remedy(hub: str, tmp_path: Path) -> None:
-    wanted = {
+    revisions = {
         "acme/open": None,
         "acme/missing": None,
         "acme/gated": None,
@@ -167,7 +167,7 @@ def test_without_a_token_every_refusal_has_its_remedy(hub: str, tmp_path: Path) 
         "acme/sharded": None,
         "acme/broken": None,
     }
-    results = ask(wanted, tmp_path, HF_ENDPOINT=hub)
+    results = ask(revisions, tmp_path, HF_ENDPOINT=hub)
     assert "the hub has no model of that name (private ones show with a token only)" in results["acme/missing"]
     assert "it is gated and there is no token" in results["acme/gated"]
     assert "ask for access on https://huggingface.co/acme/gated, then set HF_TOKEN" in results["acme/gated"]
@@ -181,8 +181,8 @@ def test_without_a_token_every_refusal_has_its_remedy(hub: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
 def test_a_token_from_the_environment_opens_a_gated_model(hub: str, tmp_path: Path, variable: str) -> None:
-    wanted: dict[str, str | None] = {"acme/gated": None, "acme/missing": None}
-    results = ask(wanted, tmp_path, HF_ENDPOINT=hub, **{variable: CANARY})
+    revisions: dict[str, str | None] = {"acme/gated": None, "acme/missing": None}
+    results = ask(revisions, tmp_path, HF_ENDPOINT=hub, **{variable: CANARY})
     assert results["acme/gated"] == f"acme/gated@{COMMIT}"
     assert "no model that the token may see" in results["acme/missing"]
 
@@ -204,13 +204,13 @@ def test_without_a_network_the_cache_decides(tmp_path: Path) -> None:
     cache(tmp_path, "half")
     shards = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     cache(tmp_path, "unindexed", *shards[:1])
-    for name, there in (("sharded", 2), ("unfinished", 1)):
-        index = cache(tmp_path, name, *shards[:there]) / "model.safetensors.index.json"
+    for name, n in (("sharded", 2), ("unfinished", 1)):
+        index = cache(tmp_path, name, *shards[:n]) / "model.safetensors.index.json"
         index.write_text(json.dumps({"weight_map": {"a": shards[0], "b": shards[1], "c": shards[1]}}))
     names = ("here", "half", "unindexed", "sharded", "unfinished", "not/there")
-    wanted: dict[str, str | None] = dict.fromkeys([*(f"acme/{name}" for name in names), "./nowhere"])
-    down = ask(wanted, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=CANARY)
-    offline = ask(wanted, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=CANARY)
+    revisions: dict[str, str | None] = dict.fromkeys([*(f"acme/{name}" for name in names), "./nowhere"])
+    down = ask(revisions, tmp_path, HF_ENDPOINT="http://127.0.0.1:9", HF_TOKEN=CANARY)
+    offline = ask(revisions, tmp_path, HF_HUB_OFFLINE="1", HF_TOKEN=CANARY)
     for results in (down, offline):
         assert results["acme/here"] == f"acme/here@{CACHED}" and results["acme/sharded"] == f"acme/sharded@{CACHED}"
         for name in ("acme/half", "acme/unindexed", "acme/unfinished"):
@@ -241,9 +241,9 @@ def test_only_a_missing_file_is_taken_for_no_generation_settings(hub: str, tmp_p
 
 def test_pickled_weights_that_a_models_files_name_are_not_loaded(tmp_path: Path) -> None:
     for name, more in (("indexed", "{}"), ("named", '{"transformers_weights": "adapter_model.bin"}')):
-        there = cache(tmp_path, name, "pytorch_model.bin", "adapter_model.bin")
-        (there / "config.json").write_text(json.dumps({"model_type": "llama"} | json.loads(more)))
-        (there / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
+        snapshot = cache(tmp_path, name, "pytorch_model.bin", "adapter_model.bin")
+        (snapshot / "config.json").write_text(json.dumps({"model_type": "llama"} | json.loads(more)))
+        (snapshot / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
     results = ask({"acme/indexed": CACHED, "acme/named": CACHED}, tmp_path, LOAD, HF_HUB_OFFLINE="1")
     assert "names 'pytorch_model.bin'; only safetensors beside it are read\n  remedy: " in results["acme/indexed"]
     assert "transformers_weights is 'adapter_model.bin'), which is not supported" in results["acme/named"]

@@ -29,11 +29,11 @@ def tokenizer(nano: models.ResolvedModel) -> Any:
 def test_token_texts_joined_are_the_text_whatever_bytes_tokens_hold(text: str, tokenizer: Any) -> None:
     ids = tokenizer.encode(text)
     for n in range(len(ids) + 1):  # cut also within a character
-        parts = token_texts(tokenizer, ids[:n])
-        assert len(parts) == n and "".join(parts) == decode(tokenizer, ids[:n])
-    parts = token_texts(tokenizer, ids)
-    assert "".join(parts) == text and "" in parts  # a character that several tokens make up is the last one's
-    assert not any("\ufffd" in p for p in parts) or "\ufffd" in text
+        texts = token_texts(tokenizer, ids[:n])
+        assert len(texts) == n and "".join(texts) == decode(tokenizer, ids[:n])
+    texts = token_texts(tokenizer, ids)
+    assert "".join(texts) == text and "" in texts  # a character that several tokens make up is the last one's
+    assert not any("\ufffd" in p for p in texts) or "\ufffd" in text
 
 
 def test_an_annotated_solution_is_the_solution_and_has_the_same_bytes_again(
@@ -47,12 +47,12 @@ def test_an_annotated_solution_is_the_solution_and_has_the_same_bytes_again(
     full = textbook_effect(base, trace, 1.0)
     assert [m.kl for m in first.effects] == pytest.approx(full["kl"].tolist(), abs=2e-4)
     assert first.mean_kl == pytest.approx(full["kl"].mean().item(), abs=2e-4)
-    at = int(full["kl"].argmax())
-    raised = int((full["t"] - full["s"])[at].argmax())
-    shift = first.effects[at].raised
+    index = int(full["kl"].argmax())
+    raised = int((full["t"] - full["s"])[index].argmax())
+    shift = first.effects[index].raised
     assert shift.text == tokenizer.decode([raised])
-    there = [full[model][at, raised].item() for model in ("s", "t")]
-    assert [shift.bare, shift.hinted] == pytest.approx(there, abs=2e-4)
+    probabilities = [full[model][index, raised].item() for model in ("s", "t")]
+    assert [shift.bare, shift.hinted] == pytest.approx(probabilities, abs=2e-4)
     monkeypatch.setattr(shards, "ANNOTATED", 10)
     short = shards.annotated_solution(base, tokenizer, trace, signal, metadata)
     assert (short.tokens, len(short.effects)) == (len(trace.completion_ids), 10)

@@ -18,7 +18,7 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
     traces: int, drawn: int, nano: models.ResolvedModel
 ) -> None:
     model, verdict = models.load_model(nano, "cpu"), Verdict("correct")
-    made = [
+    many = [
         TeacherTrace(
             problem_id=str(i),
             student_prompt_ids=(1,),
@@ -32,8 +32,8 @@ def test_one_trace_in_32_is_certified_and_one_of_every_shard(
         )
         for i in range(traces)
     ]
-    stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, made, 64)]
-    certificate = certify(model, made, stored.__getitem__)
+    stored = [HiddenStates(hidden_NH) for hidden_NH in capture(model, many, 64)]
+    certificate = certify(model, many, stored.__getitem__)
     assert certificate.tokens == 3 * drawn and certificate.mean_kl_error < 1e-6
 
 

@@ -33,7 +33,7 @@ def test_hidden_states_come_back_from_a_shard_bit_for_bit(dtype: str, tmp_path: 
 
 
 def test_captured_vectors_take_less_than_their_own_bytes_and_have_no_dictionary(quick_run: Run) -> None:
-    found = 0
+    values = 0
     for path in quick_run.store.root.glob("teach/*/shards/*.parquet"):
         file = pq.ParquetFile(path)
         groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
@@ -42,9 +42,9 @@ def test_captured_vectors_take_less_than_their_own_bytes_and_have_no_dictionary(
             assert ("BYTE_STREAM_SPLIT" in column.encodings) is vector
             assert column.has_dictionary_page is not vector
             if vector:
-                found += column.num_values
+                values += column.num_values
                 assert column.total_compressed_size < 4 * column.num_values
-    assert found
+    assert values
 
 
 @pytest.mark.parametrize("codec", ["hidden/1", "hidden", "sketch/2"])

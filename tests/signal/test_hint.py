@@ -28,19 +28,19 @@ def test_the_hints_effect_is_that_of_full_logits(
     trace, signal, metadata = next(captured_traces(quick_run))
     head_VH = models.head_weight(base)
     whole = {**metadata, "codec": codec, "k": len(head_VH), "temperature": 2.0}  # top-k of all is all
-    asked = whole if codec == "topk/2" else {k: v for k, v in whole.items() if k != "k"}
-    teacher = hint.teacher_on_device(codecs.encode(signal["hidden"], head_VH, None, asked), asked, base)
+    described = whole if codec == "topk/2" else {k: v for k, v in whole.items() if k != "k"}
+    teacher = hint.teacher_on_device(codecs.encode(signal["hidden"], head_VH, None, described), described, base)
     (states_NH,) = hint.bare_states(base, [trace], 0)
-    found, full = hint.effect(base, states_NH, teacher, temperature), textbook_effect(base, trace, temperature)
-    assert len(found.kl_N) == len(trace.completion_ids) > 7
+    effect, full = hint.effect(base, states_NH, teacher, temperature), textbook_effect(base, trace, temperature)
+    assert len(effect.kl_N) == len(trace.completion_ids) > 7
     assert full["kl"].max() > 0.1 and full["entropy"].max() > 1  # there is something to find
-    torch.testing.assert_close(found.kl_N.double(), full["kl"], rtol=1e-3, atol=atol)
-    torch.testing.assert_close(found.entropy_N.double(), full["entropy"], rtol=1e-3, atol=atol)
+    torch.testing.assert_close(effect.kl_N.double(), full["kl"], rtol=1e-3, atol=atol)
+    torch.testing.assert_close(effect.entropy_N.double(), full["entropy"], rtol=1e-3, atol=atol)
     gap = full["t"] - full["s"]
-    torch.testing.assert_close(full["t"].gather(-1, found.ids_N2), found.hinted_N2.double(), rtol=1e-3, atol=atol)
-    torch.testing.assert_close(full["s"].gather(-1, found.ids_N2), found.bare_N2.double(), rtol=1e-3, atol=atol)
+    torch.testing.assert_close(full["t"].gather(-1, effect.ids_N2), effect.hinted_N2.double(), rtol=1e-3, atol=atol)
+    torch.testing.assert_close(full["s"].gather(-1, effect.ids_N2), effect.bare_N2.double(), rtol=1e-3, atol=atol)
     changes = torch.stack([gap.amax(-1), gap.amin(-1)], -1)
-    torch.testing.assert_close(gap.gather(-1, found.ids_N2), changes, rtol=1e-3, atol=atol)
+    torch.testing.assert_close(gap.gather(-1, effect.ids_N2), changes, rtol=1e-3, atol=atol)
 
 
 def test_sixteen_bits_make_no_effect_of_their_own(base: Any, nano: models.ResolvedModel) -> None:
@@ -53,8 +53,8 @@ def test_sixteen_bits_make_no_effect_of_their_own(base: Any, nano: models.Resolv
     student_NH[:, :4] *= 1 + 2**-7  # the last bit
     log_t, log_s = ((x.double() @ head_VH.double().T).log_softmax(-1) for x in (teacher_NH, student_NH))
     exact = (log_t.exp() * (log_t - log_s)).sum(-1)
-    found = hint.effect(half, student_NH, HiddenStates(teacher_NH)).kl_N.double()
+    effect = hint.effect(half, student_NH, HiddenStates(teacher_NH)).kl_N.double()
     rounded_t, rounded_s = ((x @ head_VH.T).double().log_softmax(-1) for x in (teacher_NH, student_NH))
     rounded = (rounded_t.exp() * (rounded_t - rounded_s)).sum(-1)
-    assert found.mean().item() == pytest.approx(exact.mean().item(), rel=0.02)
+    assert effect.mean().item() == pytest.approx(exact.mean().item(), rel=0.02)
     assert rounded.mean() > 5 * exact.mean()

@@ -162,10 +162,10 @@ def test_a_divergence_is_never_below_zero_and_is_zero_for_equal_states(
 def test_jsd_of_half_is_symmetric_and_bounded_by_ln_2() -> None:
     student, teacher, head, _ = random_states(33)
     half = Objective(temperature=1.0, divergence="jsd")
-    there = divergence(student * 20, HiddenStates(teacher * 20), head, half)
+    forth = divergence(student * 20, HiddenStates(teacher * 20), head, half)
     back = divergence(teacher * 20, HiddenStates(student * 20), head, half)
-    assert there.item() == pytest.approx(back.item(), rel=1e-5)
-    assert 20 < there.item() <= 33 * 0.693148
+    assert forth.item() == pytest.approx(back.item(), rel=1e-5)
+    assert 20 < forth.item() <= 33 * 0.693148
 
 
 def test_logits_far_apart_stay_finite() -> None:

@@ -48,9 +48,9 @@ KEPT: dict[str, Mapping[str, Any]] = {"hidden": {}, "dense": {}, "topk": {"k": 8
 def test_signal_metadata_names_codec_model_and_what_a_student_must_share(
     codec: str, model: Any, tokenizer: Any
 ) -> None:
-    found = shards.describe(model, tokenizer, identity="the model", codec=codec, kept=KEPT[codec])
+    metadata = shards.describe(model, tokenizer, identity="the model", codec=codec, kept=KEPT[codec])
     head_VH = models.head_weight(model)
-    assert found == {
+    assert metadata == {
         "codec": f"{codec}/2",
         "dtype": "float32",
         "model": "the model",

@@ -1,4 +1,4 @@
-"""The vLLM engine beside the transformers engine, on the embedded model: run with ``make test-vllm``."""
+"""The vLLM engine compared with the transformers engine, on the embedded model. Run with ``make test-vllm``."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def vllm(nano: models.ResolvedModel) -> Iterator[Sampler]:
 
 @pytest.fixture(scope="module")
 def requests(nano: models.ResolvedModel) -> list[SampleRequest]:
-    """Two samples of each of 200 problems, which share its prompt."""
+    """Two requests for each of 200 problems; both have the same prompt."""
     tokenizer = models.load_tokenizer(nano)
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
-    shown = {p.id: prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in asked}
-    return [SampleRequest(shown[p.id], seed_for("test", 0, p.id, i)) for p in asked for i in range(2)]
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
+    prompt_ids = {p.id: prompts.encode(tokenizer, prompts.tutor_messages(p.question)) for p in problem_set}
+    return [SampleRequest(prompt_ids[p.id], seed_for("test", 0, p.id, i)) for p in problem_set for i in range(2)]
 
 
 def by_transformers(
@@ -65,9 +65,9 @@ def agreement(one: Sequence[Completion], other: Sequence[Completion]) -> float:
 def test_both_engines_write_the_same_completions(
     nano: models.ResolvedModel, vllm: Sampler, requests: list[SampleRequest], decoding: Decoding
 ) -> None:
-    found = sampled(vllm, requests, decoding)
-    assert agreement(found, by_transformers(nano, requests, decoding)) >= 0.99
-    assert all(c.completion_ids[-1] == vllm.stop_ids[0] for c in found if c.finish_reason == "stop")  # type: ignore[attr-defined]
+    completions = sampled(vllm, requests, decoding)
+    assert agreement(completions, by_transformers(nano, requests, decoding)) >= 0.99
+    assert all(c.completion_ids[-1] == vllm.stop_ids[0] for c in completions if c.finish_reason == "stop")  # type: ignore[attr-defined]
 
 
 def test_the_token_cap_is_kept_and_named(vllm: Sampler, requests: list[SampleRequest]) -> None:
@@ -88,15 +88,15 @@ def test_groups_are_read_ahead_so_that_a_slow_one_does_not_idle_the_engine(
     stream = vllm.sample(groups(), WARM, Progress())
     first = next(stream)
     assert read == list(range(6))
-    found = dict([first, *stream])
+    completions = dict([first, *stream])
     whole = sampled(vllm, requests[:48], WARM)
-    assert found == {n: whole[n * 8 : n * 8 + 8] for n in range(6)}
+    assert completions == {n: whole[n * 8 : n * 8 + 8] for n in range(6)}
 
 
 def test_a_context_too_large_for_memory_is_cut_and_longer_prompts_are_refused(
     nano: models.ResolvedModel, requests: list[SampleRequest], tmp_path: Path
 ) -> None:
-    """4 GiB, the default on a CPU, hold less than the contexts of today's models."""
+    """The default of 4 GiB on a CPU holds less than the context of many models."""
     shutil.copytree(nano.source, tmp_path / "long")
     settings = json.loads((tmp_path / "long" / "config.json").read_text())
     settings["max_position_embeddings"] = 1_000_000
@@ -111,10 +111,10 @@ def test_a_context_too_large_for_memory_is_cut_and_longer_prompts_are_refused(
         assert len(sampled(sampler, requests[:4], WARM)) == 4
 
 
-def test_our_draw_is_taken_where_vllm_prefers_the_runner_that_takes_no_processors(
+def test_our_draw_is_used_though_vllm_prefers_a_runner_without_processors(
     nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it does on CUDA, where Triton works."""
+    """vLLM prefers that runner on CUDA, where Triton works."""
     from vllm.v1.engine.input_processor import InputProcessor
 
     from ssb_core.engines.vllm_engine import engine_args
@@ -127,7 +127,7 @@ def test_our_draw_is_taken_where_vllm_prefers_the_runner_that_takes_no_processor
 
 
 def test_a_model_without_safetensors_is_not_unpickled(nano: models.ResolvedModel, tmp_path: Path) -> None:
-    """A hub model's files are vLLM's to choose: nobody has looked at them before."""
+    """vLLM chooses the files of a hub model itself, and they were not checked before."""
     from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
 
     from ssb_core.engines.vllm_engine import engine_args
@@ -137,21 +137,21 @@ def test_a_model_without_safetensors_is_not_unpickled(nano: models.ResolvedModel
     with pytest.raises(RuntimeError, match="Cannot find any model weights"):
         loader._prepare_weights(str(tmp_path), None, None, True, None)
     (tmp_path / "model.safetensors").touch()
-    found = loader._prepare_weights(str(tmp_path), None, None, True, None)
-    assert found[1:3] == ([f"{tmp_path}/model.safetensors"], True)
+    weights = loader._prepare_weights(str(tmp_path), None, None, True, None)
+    assert weights[1:3] == ([f"{tmp_path}/model.safetensors"], True)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "settings",
     [[], [1, 0.8], "abc", 7, [5, "0.8", 50], [1, 0.8, 2.5], [1, 0.8, "50"], [-1, 0.8, 50], [1, 0, 50], [1, 0.8, -1]],
 )
-def test_what_a_client_asks_the_draw_is_refused_before_it_reaches_the_engine(asked: Any) -> None:
+def test_bad_settings_of_the_draw_are_refused_before_they_reach_the_engine(settings: Any) -> None:
     from vllm import SamplingParams
 
     from ssb_core.engines.vllm_engine import SeededDraw
 
     with pytest.raises(ValueError, match="a list of a seed"):
-        SeededDraw.validate_params(SamplingParams(extra_args={"ssb": asked}))
+        SeededDraw.validate_params(SamplingParams(extra_args={"ssb": settings}))
     SeededDraw.validate_params(SamplingParams(extra_args={"ssb": [2**63 - 1, 0.8, 0]}))
 
 
@@ -221,10 +221,11 @@ def test_a_stage_killed_with_transformers_and_resumed_with_vllm_keeps_its_shards
     assert len(mine) == len(reference) and sum(mine[k] == reference[k] for k in mine) >= 0.99 * len(mine)
 
 
-def test_a_dead_engine_is_told_and_nothing_is_left_behind(small: RunConfig, tmp_path: Path) -> None:
+def test_a_dead_engine_is_reported_and_leaves_no_process_behind(small: RunConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    asked = small.problems.model_copy(update={"limit": 512})
-    many = small.model_copy(update={"problems": asked, "target_traces": 256})  # too many to be done before the kill
+    problem_set = small.problems.model_copy(update={"limit": 512})
+    # The problems are too many to be done before the kill.
+    many = small.model_copy(update={"problems": problem_set, "target_traces": 256})
     before = {p.pid for p in psutil.Process().children(recursive=True)}
     with StageRunner() as runner, pytest.raises(StageError, match="vLLM failed"):
         runner.execute(rollouts_of(many, store, VLLM), store, Kill(runner, "VLLM::Engine"))

@@ -28,15 +28,15 @@ MORE = """
     chats = json.load(open(sys.argv[1]))
     sampling.temperature = 0
     served = {"lora_request": student} if "student" in globals() else {}
-    found = [a.outputs[0].text for a in llm.chat(chats, sampling, **served)]
-    json.dump([answer.outputs[0].text, *found], open(sys.argv[1], "w"))
+    answers = [a.outputs[0].text for a in llm.chat(chats, sampling, **served)]
+    json.dump([answer.outputs[0].text, *answers], open(sys.argv[1], "w"))
 """
 
 
 @pytest.fixture(scope="module")
 def chats() -> list[prompts.Messages]:
-    asked = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
-    return [prompts.tutor_messages(p.question) for p in asked]
+    problem_set = problems.load_problems(ProblemsConfig(source="nano-test", limit=200))
+    return [prompts.tutor_messages(p.question) for p in problem_set]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def test_the_cards_code_is_a_script_that_answers_as_the_student_does(
     command = [sys.executable, str(tmp_path / "card.py"), str(tmp_path / "chats.json")]
     done = subprocess.run(command, cwd=tmp_path / kind, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-5000:]
-    first, *found = json.loads((tmp_path / "chats.json").read_text())
+    first, *answers = json.loads((tmp_path / "chats.json").read_text())
     assert "\\boxed{" in first and first in done.stdout
-    assert sum(a == b for a, b in zip(found, ours, strict=True)) >= 0.99 * len(ours)
+    assert sum(a == b for a, b in zip(answers, ours, strict=True)) >= 0.99 * len(ours)
 
 
 def test_ranks_are_those_of_vllm() -> None:
