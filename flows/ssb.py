@@ -77,10 +77,10 @@ def ssb(
         for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
             get_run_logger().warning(line)
         with (
-            storyteller.telling(run, pipeline, force, to_stage) as teller,
+            storyteller.publishing(run, pipeline, force, to_stage) as teller,
             prefect_runner(progress) as run_step,
         ):
             span = Span(from_stage, to_stage, force)
-            run_pipeline(run, preset, pipeline, span, run_step, progress, teller.go_on)
+            run_pipeline(run, preset, pipeline, span, run_step, progress, teller.on_step)
             teller.end()
     return run.load_summary()

@@ -1,18 +1,19 @@
-"""A run as a story in the Prefect UI: which page is published when.
+"""The pages of a run in the Prefect UI: which one is published when.
 
-    ssb-0-plan                what the run will do and what is there already, before any work
-    ssb-1-rollouts            what was sampled, by wave
-    ssb-2-selection           what became of the problems, and two pairs
+    ssb-0-plan                the plan: what is cached already and what the run will make, before any work
+    ssb-1-rollouts            samples and tokens, by wave
+    ssb-2-selection           how many problems are left after each step, and two pairs
     ssb-3-solution            a taught solution and the rollouts that it was written from
-    ssb-4-signal              what was captured of the teacher, and how exact it is
+    ssb-4-signal              the size and exactness of the captured signal
     ssb-5-training[-grpo]     training curves
     ssb-6-results             the verdict, the table and the plots
-    ssb-7-report              where everything lies, and what each stage took
+    ssb-7-report              where the files are, and the time of each stage
     ssb-leaderboard-<name>    the same results beside those of earlier runs, by deployment or preset
 
-Each page is published as soon as there is something to tell, and brought up to date by later waves; what is cached is
-told with the next stage that is not. A run that fails has told what it finished. What goes wrong in telling is a
-warning. The UI lists a run's artifacts in no order, so the first has links to the others.
+A page is published as soon as it has content, and updated by later waves. Pages of cached requests are published
+together with those of the next request that is not cached. A run that fails has published everything it finished. An
+error while a page is made or published is a warning. The UI lists the artifacts of a run in no order, so the first page
+has links to the others.
 """
 
 from __future__ import annotations
@@ -36,76 +37,76 @@ from .pages import grpo, leaderboard, results, rollouts, selection, signal, solu
 from .pages import plan as plan_page
 from .pages import report as report_page
 
-Telling = Callable[[], Page | None]
+MakePage = Callable[[], Page | None]
 
-CHAPTERS: dict[str, tuple[Callable[[Run], Page | None], ...]] = {
+PAGES: dict[str, tuple[Callable[[Run], Page | None], ...]] = {
     "rollouts": (rollouts.page,),
     "select": (selection.page,),
     "teach": (selection.page, solution.page, signal.page),
     "distill": (selection.page, training.page),
     "grpo": (grpo.page,),
 }
-"""What the end of a request of each stage adds to the story, or changes in it."""
+"""The pages that a finished request of each stage adds or changes."""
 
 
 class Storyteller:
-    """Tells one run, which notes what it did (`Run.note`) before each call."""
+    """Publishes the pages of one run. The run notes its finished requests before each call."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.publisher = Publisher()
         self.pages: dict[str, Page] = {}
-        self.untold: dict[Any, Telling] = {}
+        self.due: dict[Any, MakePage] = {}
 
-    def go_on(self, specs: Sequence[Spec], ran: Sequence[StageRun]) -> None:
-        """What the last of the finished requests brought; of cached ones later, together with what comes next."""
+    def on_step(self, specs: Sequence[Spec], stage_runs: Sequence[StageRun]) -> None:
+        """Publish the pages that the last request changes, or only note them if it was cached."""
         run, last = self.run, specs[-1]
         if last.stage == "evaluate":
-            self.untold[results.page] = lambda: results.page(summary.benchmark_results(run.store, specs), {})
-        elif last.round == 1:  # later rounds are told with the results
-            self.untold |= {page: partial(page, run) for page in CHAPTERS.get(last.stage, ())}
-        if ran[-1].status != "cached":
-            self.tell()
+            self.due[results.page] = lambda: results.page(summary.benchmark_results(run.store, specs), {})
+        elif last.round == 1:  # the results show the later rounds
+            self.due |= {page: partial(page, run) for page in PAGES.get(last.stage, ())}
+        if stage_runs[-1].status != "cached":
+            self.publish()
 
     def end(self) -> None:
-        """The results with all charts, the leaderboard, and where everything lies."""
-        self.untold[results.page] = partial(results.final_page, self.run)
-        self.untold |= {page: partial(page, self.run) for page in (leaderboard.page, report_page.page)}
-        self.tell()
+        """Publish the results with all charts, the leaderboard, and the page that says where the files are."""
+        self.due[results.page] = partial(results.final_page, self.run)
+        self.due |= {page: partial(page, self.run) for page in (leaderboard.page, report_page.page)}
+        self.publish()
 
-    def tell(self) -> None:
-        """Publish what is left to tell; of new pages the first one gets links."""
+    def publish(self) -> None:
+        """Make and publish the pages that are due. If some are new, the first page gets links to them."""
         made, before = [], set(self.publisher.published)
-        for page in self.untold.values():
+        for make in self.due.values():
             try:
-                made.append(page())
-            except Exception as e:  # the run matters, what is told of it does not
-                get_run_logger().warning("a page of the story could not be made: %s: %s", type(e).__name__, e)
-        self.untold.clear()
+                made.append(make())
+            except Exception as e:  # a run must not fail because of its pages
+                get_run_logger().warning("a page of the run could not be made: %s: %s", type(e).__name__, e)
+        self.due.clear()
         self.pages |= {page.key: page for page in made if page}
         self.publisher.publish(page for page in made if page)
         if set(self.publisher.published) - before - {plan_page.KEY} and plan_page.KEY in self.pages:
-            self.publisher.publish([self._contents()])
+            self.publisher.publish([self._with_links()])
 
-    def _contents(self) -> Page:
-        """The first page with links to the others in their order, in which the UI does not list them.
+    def _with_links(self) -> Page:
+        """The first page with links to the others in their order, which the UI does not keep.
 
         A link from one artifact's page to another's is the same wherever the UI is served.
         """
         first, ids = self.pages[plan_page.KEY], self.publisher.published
         links = [f"- [{key}](./{ids[key]}): {self.pages[key].description}" for key in sorted(ids) if key != first.key]
-        return replace(first, body="\n".join(("## What came of it\n", *links, "", str(first.body))))
+        return replace(first, body="\n".join(("## Results so far\n", *links, "", str(first.body))))
 
 
 @contextmanager
-def telling(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str) -> Iterator[Storyteller]:
-    """Tell the plan, what happens in the block, and, however it ends, what is left to tell."""
-    teller = Storyteller(run)
-    teller.untold[plan_page.page] = lambda: plan_page.page(
+def publishing(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str) -> Iterator[Storyteller]:
+    """Publish the plan, and after the block, however it ends, the pages that are still due."""
+    storyteller = Storyteller(run)
+    storyteller.due[plan_page.page] = lambda: plan_page.page(
         run.name, pipeline.config, plan(pipeline, run.store), force, to_stage
     )
-    teller.tell()
+    storyteller.publish()
     try:
-        yield teller
+        yield storyteller
     finally:
-        teller.tell()
+        storyteller.publish()

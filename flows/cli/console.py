@@ -97,7 +97,7 @@ def print_check(check: Check) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for width in (*CHECK_WIDTHS, None):
         table.add_column(width=width, overflow="fold")
-    table.add_row("", Text(check.status, style=COLOURS[check.status]), check.name, check.found)
+    table.add_row("", Text(check.status, style=COLOURS[check.status]), check.name, check.message)
     console.print(table)
     if check.remedy:
         indent = " " * (sum(CHECK_WIDTHS) + 2 * len(CHECK_WIDTHS))

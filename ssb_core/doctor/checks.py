@@ -13,11 +13,11 @@ CheckStatus = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of checking one thing: what was found, and what to do if it is not as it should be."""
+    """The result of checking one thing: a message about what was found, and what to do if something is wrong."""
 
     name: str
     status: CheckStatus
-    found: str
+    message: str
     remedy: str = ""
 
 

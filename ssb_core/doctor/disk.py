@@ -64,7 +64,7 @@ def space(context: DoctorContext) -> Iterator[Check]:
     usual = disk_estimate.estimate(context.config, sizes, lengths) if lengths else None
     check = compare_with_free(bound, usual, kept, shutil.disk_usage(nearest(store.root)).free)
     by_limit = "" if pipeline else "; problem sets that are not here are counted by their limit"
-    yield replace(check, found=check.found + by_limit)
+    yield replace(check, message=check.message + by_limit)
 
 
 def _sizes(context: DoctorContext, model: ResolvedModel, shape: Shape, counts: Mapping[str, int]) -> Sizes:
@@ -115,15 +115,15 @@ def compare_with_free(bound: StoreEstimate, usual: StoreEstimate | None, kept: i
     Too little space for the upper bound is only a warning if it is enough for the `usual` lengths of this store.
     """
     parts = ", ".join(f"{name} {size(n)}" for name, n in bound.parts.items())
-    found = f"at most {size(bound.peak)} ({parts})"
-    found += f", about {size(usual.peak)} with completions of the usual length" if usual else ""
-    found += f"; {size(kept)} of it exist already" if kept else ""
+    message = f"at most {size(bound.peak)} ({parts})"
+    message += f", about {size(usual.peak)} with completions of the usual length" if usual else ""
+    message += f"; {size(kept)} of it exist already" if kept else ""
     if bound.peak - kept < free:
-        return Check("disk", "ok", found)
+        return Check("disk", "ok", message)
     status: CheckStatus = "warning" if usual and usual.peak - kept < free else "problem"
     return Check(
         "disk",
         status,
-        f"{found}; only {size(free)} are free",
+        f"{message}; only {size(free)} are free",
         "free some space, or choose another disk with --store DIR",
     )

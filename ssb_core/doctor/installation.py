@@ -31,13 +31,16 @@ def python() -> Iterator[Check]:
     from packaging.specifiers import SpecifierSet
 
     running = platform.python_version()
-    found = f"{running} on {platform.system()} {platform.machine()}, {sys.prefix}"
+    message = f"{running} on {platform.system()} {platform.machine()}, {sys.prefix}"
     required = metadata.metadata("ssb")["Requires-Python"]
     if SpecifierSet(required).contains(running, prereleases=True):
-        yield Check("python", "ok", found)
+        yield Check("python", "ok", message)
     else:
         yield Check(
-            "python", "problem", f"{found}; {required} is required", "create a virtual environment with such a version"
+            "python",
+            "problem",
+            f"{message}; {required} is required",
+            "create a virtual environment with such a version",
         )
 
 
@@ -52,8 +55,8 @@ def packages() -> Iterator[Check]:
     for r in wrong:
         version = versions.get(r.name)
         installed_now = f"{version} is installed" if version else "not installed"
-        found = f"{installed_now}; {r.versions or 'any version'} is required"
-        yield Check(r.name, "problem", found, pip("install", f"{r.name}{r.versions}"))
+        message = f"{installed_now}; {r.versions or 'any version'} is required"
+        yield Check(r.name, "problem", message, pip("install", f"{r.name}{r.versions}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +83,21 @@ def requirements() -> list[Required]:
 
     distribution = metadata.distribution("ssb")
     extras = [e for e in distribution.metadata.get_all("Provides-Extra") or () if e != "dev"]
-    found = []
+    required = []
     for requirement in map(Requirement, distribution.requires or ()):
         marker = requirement.marker
         extra = next((e for e in (None, *extras) if not marker or marker.evaluate({"extra": e or ""})), "dev")
         if extra != "dev":
-            found.append(Required(requirement.name, str(requirement.specifier), extra, requirement))
-    return found
+            required.append(Required(requirement.name, str(requirement.specifier), extra, requirement))
+    return required
 
 
 def imports() -> Iterator[Check]:
     """Whether the packages that every stage imports can be imported, and whether a CUDA build breaks them."""
     broken = [name for name in CUDA_BUILDS if installed(name) and not _importable(name)]
     if broken:
-        found = f"{' and '.join(broken)} cannot be imported, which breaks transformers; ssb needs none of them"
-        yield Check("imports", "problem", found, pip("uninstall", "--yes", *filter(installed, CUDA_BUILDS)))
+        message = f"{' and '.join(broken)} cannot be imported, which breaks transformers; ssb needs none of them"
+        yield Check("imports", "problem", message, pip("uninstall", "--yes", *filter(installed, CUDA_BUILDS)))
         return
     started = time.monotonic()
     from peft import get_peft_model  # noqa: F401  these modules are lazy, so only importing a name checks them

@@ -52,14 +52,14 @@ def gpus(config: RunConfig | None) -> Iterator[Check]:
         free, total = torch.cuda.mem_get_info(i)
         with torch.cuda.device(i):
             bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        found = (
+        message = (
             f"{about.name}, {size(total)} of memory, {size(free)} free, compute capability "
             f"{about.major}.{about.minor}, {'' if bf16 else 'no '}bfloat16"
         )
         if config and config.model.dtype == "bfloat16" and not bf16:
-            yield Check(f"gpu {i}", "warning", found, "--set model.dtype=float16")
+            yield Check(f"gpu {i}", "warning", message, "--set model.dtype=float16")
         else:
-            yield Check(f"gpu {i}", "ok", found)
+            yield Check(f"gpu {i}", "ok", message)
 
 
 def _no_gpu(cuda: str | None) -> Check:
@@ -70,12 +70,12 @@ def _no_gpu(cuda: str | None) -> Check:
     if not DRIVER.exists():
         return Check("gpu", "ok", "none")
     if cuda is None:
-        found = f"there is an NVIDIA driver, but torch {torch.__version__} is built for the CPU only"
+        message = f"there is an NVIDIA driver, but torch {torch.__version__} is built for the CPU only"
         version = torch.__version__.split("+")[0]
         remedy = pip("install", "--force-reinstall", f"torch=={version}")
-        return Check("gpu", "warning", found, remedy)
-    found = f"there is an NVIDIA driver, but torch (built for CUDA {cuda}) finds no GPU"
-    return Check("gpu", "warning", found, "look at `nvidia-smi`: the driver's CUDA version, and CUDA_VISIBLE_DEVICES")
+        return Check("gpu", "warning", message, remedy)
+    message = f"there is an NVIDIA driver, but torch (built for CUDA {cuda}) finds no GPU"
+    return Check("gpu", "warning", message, "look at `nvidia-smi`: the driver's CUDA version, and CUDA_VISIBLE_DEVICES")
 
 
 def device(config: RunConfig | None) -> Iterator[Check]:

@@ -34,15 +34,15 @@ def model(context: DoctorContext) -> Iterator[Check]:
     from ..models import gguf
 
     config = context.config.model
-    context.model = found = models.resolve(config, context.store.root)
-    if found.revision is not None:
-        yield _on_the_hub(found)
-    elif found.gguf is not None:
-        converted = gguf.is_complete(Path(found.source))
+    context.model = resolved = models.resolve(config, context.store.root)
+    if resolved.revision is not None:
+        yield _on_the_hub(resolved)
+    elif resolved.gguf is not None:
+        converted = gguf.is_complete(Path(resolved.source))
         state = "converted" if converted else "will be converted once, into the store"
-        yield Check("model", "ok", f"{found.gguf}, {state}")
+        yield Check("model", "ok", f"{resolved.gguf}, {state}")
     else:
-        yield Check("model", "ok", f"{'nano, embedded' if config.source == 'nano' else found.source}")
+        yield Check("model", "ok", f"{'nano, embedded' if config.source == 'nano' else resolved.source}")
 
 
 def _on_the_hub(model: ResolvedModel) -> Check:
@@ -59,10 +59,10 @@ def _on_the_hub(model: ResolvedModel) -> Check:
     needed = sum(f.size or 0 for f in about.siblings or () if f.rfilename.endswith(".safetensors"))
     cache = Path(constants.HF_HUB_CACHE)
     free = shutil.disk_usage(nearest(cache)).free
-    found = f"{name}, will be downloaded: {size(needed)} into {cache}, which has {size(free)} free"
+    message = f"{name}, will be downloaded: {size(needed)} into {cache}, which has {size(free)} free"
     if needed < free:
-        return Check("model", "ok", found)
-    return Check("model", "problem", found, "set HF_HOME to a folder on a disk with more free space")
+        return Check("model", "ok", message)
+    return Check("model", "problem", message, "set HF_HOME to a folder on a disk with more free space")
 
 
 def usable(context: DoctorContext) -> Iterator[Check]:
@@ -80,8 +80,10 @@ def usable(context: DoctorContext) -> Iterator[Check]:
             models.check(readable, "auto", _example(context.config))
         context.shape = _shape(readable)
         length = models.context_length(readable)
-    found = f"architecture, tokenizer, chat template and end of turn are suitable; context {length:,} tokens"
-    yield Check("use", "ok", found + ("" if pipeline else " (tested on an example, because not all problems are here)"))
+    message = f"architecture, tokenizer, chat template and end of turn are suitable; context {length:,} tokens"
+    yield Check(
+        "use", "ok", message + ("" if pipeline else " (tested on an example, because not all problems are here)")
+    )
 
 
 def _example(config: RunConfig) -> dict[str, tuple[Messages, int]]:
@@ -164,7 +166,7 @@ def _merges(execution: Execution, device: str) -> bool:
 def weights(parameters: int, dtype: str, device: str, total: int, free: int, merged: bool = False) -> Check:
     """Whether weights fit into the memory of `device`, and a `merged` student into main memory; sizes are in bytes."""
     needed, exact = parameters * WIDTHS[dtype], parameters * WIDTHS["float32"]
-    found = (
+    message = (
         f"{humanize.intword(parameters)} parameters take {size(needed)} in {dtype}; sampling and training need more; "
         + (f"the student, merged in float32, takes {size(exact)} of main memory; " if merged else "")
         + f"{device} has {size(total)}, {size(free)} available"
@@ -172,11 +174,11 @@ def weights(parameters: int, dtype: str, device: str, total: int, free: int, mer
     if merged and device == "cpu":
         needed = exact
     if needed >= total:
-        return Check("memory", "problem", found, "choose a smaller model, a narrower model.dtype or a larger machine")
+        return Check("memory", "problem", message, "choose a smaller model, a narrower model.dtype or a larger machine")
     if needed >= free:
         command = "nvidia-smi" if device == "cuda" else "top"
-        return Check("memory", "warning", found, f"end other programs that use the memory; `{command}` lists them")
-    return Check("memory", "ok", found)
+        return Check("memory", "warning", message, f"end other programs that use the memory; `{command}` lists them")
+    return Check("memory", "ok", message)
 
 
 def _device_memory(device: str) -> tuple[int, int]:

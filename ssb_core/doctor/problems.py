@@ -25,14 +25,14 @@ def problem_set(context: DoctorContext, name: str, config: ProblemsConfig) -> It
         return
     usable, unverifiable = problems.load_problems(config), problems.rejections(config)
     context.problem_counts[name] = len(usable)
-    found = f"{count(len(usable), 'problem')} of {config.source}"
+    message = f"{count(len(usable), 'problem')} of {config.source}"
     if not unverifiable:
-        yield Check(name, "ok", found)
+        yield Check(name, "ok", message)
         return
     first = f"{unverifiable[0].problem_id!r:.60} ({unverifiable[0].reason})"
-    found += f"; {len(unverifiable):,} left out, because their reference answers cannot be used, first {first}"
+    message += f"; {len(unverifiable):,} left out, because their reference answers cannot be used, first {first}"
     remedy = "correct their answers, or run without them; `ssb plan` and a run's report list them"
-    yield Check(name, "warning", found, remedy)
+    yield Check(name, "warning", message, remedy)
 
 
 def target(context: DoctorContext) -> Iterator[Check]:
@@ -40,8 +40,8 @@ def target(context: DoctorContext) -> Iterator[Check]:
     traces = context.config.target_traces
     available = context.problem_counts.get(TRAINING, traces)
     if available < traces:
-        found = f"target_traces is {traces:,}, but each problem gives at most one trace, and there are {available:,}"
-        yield Check("target", "warning", found, f"--set target_traces={available}, or more problems")
+        message = f"target_traces is {traces:,}, but each problem gives at most one trace, and there are {available:,}"
+        yield Check("target", "warning", message, f"--set target_traces={available}, or more problems")
 
 
 def _is_local(config: ProblemsConfig) -> bool:
@@ -66,9 +66,9 @@ def _on_hub(name: str, config: ProblemsConfig) -> Check:
     try:
         HfApi(token=hub_token()).dataset_info(config.source, timeout=hub.TIMEOUT)
     except Exception as e:  # as with models, the hub's client raises dozens of unrelated types
-        found = f"{config.source} is not a file here, not in the hub cache and not available from the hub"
+        message = f"{config.source} is not a file here, not in the hub cache and not available from the hub"
         remedy = "check the name and the network, or give a local .jsonl or .parquet file"
-        return Check(name, "problem", f"{found} ({type(e).__name__})", remedy)
+        return Check(name, "problem", f"{message} ({type(e).__name__})", remedy)
     return Check(
         name, "ok", f"{config.source} is on the hub and must be downloaded; `ssb plan` does that and reads all of it"
     )

@@ -140,13 +140,13 @@ def test_the_minimum_detectable_effect_has_the_power_that_statsmodels_gives(n: i
     assert TTestPower().power(effect, n, 0.05) == pytest.approx(0.8, abs=0.01)
 
 
-def test_where_nothing_differs_the_minimum_detectable_effect_is_about_what_mcnemar_needs() -> None:
+def test_with_equal_models_the_detectable_effect_is_about_what_mcnemar_needs() -> None:
     same = np.ones((500, 1))
     assert paired(same, same).minimum_detectable_effect == pytest.approx(6 / 500, rel=0.1)  # 6 to 0: p = 0.03
     assert paired(same[:1], same[:1]).minimum_detectable_effect == 1.0
 
 
-def test_fewer_discordant_problems_than_mcnemar_needs_do_not_make_a_benchmark_sharper() -> None:
+def test_few_discordant_problems_do_not_make_a_benchmark_sharper() -> None:
     found = [paired(*_outcomes(wins, 0, 32 - wins)).minimum_detectable_effect for wins in (0, 1, 2, 8)]
     assert found[0] == found[1] == found[2] < found[3]
 

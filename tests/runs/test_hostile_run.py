@@ -42,7 +42,7 @@ def odd_run(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory
     home = tmp_path_factory.mktemp("home") / "mein Ordner \u00fc \u6570\u5b66 'x'"
     home.mkdir()
     shutil.copytree(nano.source, home / "mein Modell")
-    asked = [("long", LONG), ("forged", FORGED), ("zero", "What is\0 2 + 3?"), *((i, f"{i}?") for i in IDS)]
+    asked = [("forged", FORGED), ("long", LONG), ("zero", "What is\0 2 + 3?"), *((i, f"{i}?") for i in IDS)]
     rows = [json.dumps({"name": i, "question": q, "answer": "5"}) for i, q in asked]
     rows.append(json.dumps({"name": LEFT_OUT, "question": "1?", "answer": " "}))
     (home / "meine Aufgaben.jsonl").write_text("\n".join(rows))

@@ -25,9 +25,9 @@ def published_at_the_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]
     last = run.load_stages()[-1]
     specs = [step.spec for step in pipeline.walk(run.store, last.stage)]
     teller = storyteller.Storyteller(run)
-    teller.go_on(specs, [replace(last, status="cached")])
+    teller.on_step(specs, [replace(last, status="cached")])
     assert keys == []  # a cached stage can wait
-    teller.go_on(specs, [replace(last, status="ran")])
+    teller.on_step(specs, [replace(last, status="ran")])
     return keys
 
 
@@ -51,7 +51,7 @@ def test_a_run_without_a_summary_publishes_what_it_finished(
 def test_a_page_that_cannot_be_made_is_a_warning(
     quick_run: Run, tmp_path: Path, small: RunConfig, monkeypatch: pytest.MonkeyPatch, run_log: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(storyteller, "CHAPTERS", {"distill": (lambda run: 1 / 0, training.page)})
+    monkeypatch.setattr(storyteller, "PAGES", {"distill": (lambda run: 1 / 0, training.page)})
     run = run_stages(small, copied(quick_run, tmp_path).store, tmp_path / "runs" / "early", "distill")
     assert published_at_the_end(run, monkeypatch) == ["ssb-5-training"]
     assert "ZeroDivisionError" in run_log.text

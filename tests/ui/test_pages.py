@@ -22,7 +22,7 @@ from tests.support.processes import api, quickstart, run_ssb
 from tests.support.settings import SMALL
 
 WORDS = {
-    "ssb-0-plan": ("Plan", "rollouts wave 1", "never run", "What came of it"),
+    "ssb-0-plan": ("Plan", "rollouts wave 1", "never run", "Results so far"),
     "ssb-1-rollouts": ("Rollouts", "p95", "tokens/s", "transformers"),
     "ssb-2-selection": ("Selection", "mixed", "share", "majority wrong answer", "A pair: nano-train-"),
     "ssb-3-solution": ("A taught solution", "Reference answer", "verified again"),

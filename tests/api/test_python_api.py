@@ -1,0 +1,64 @@
+"""The script in docs/python-api.md runs as it is printed there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import ssb_core
+from tests.support.processes import ROOT
+
+PAGE = (ROOT / "docs" / "python-api.md").read_text()
+PERCENT = r"\d+\.\d%"
+
+
+def script() -> str:
+    """The page's one block of Python code."""
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the script prints in an empty folder, without the lines that count."""
+    folder = tmp_path_factory.mktemp("script")
+    (folder / "script.py").write_text(script())
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "script.py"], cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "runs" / "mine" / "report.html").is_file() and (folder / "store").is_dir()
+    return "\n".join(line for line in done.stdout.splitlines() if not re.match(r"[\w -]+: \d+ of \d+ \w+$", line))
+
+
+def test_the_script_prints_the_score_and_the_interval_of_each_model(output: str) -> None:
+    for model in ("base", "ssb"):
+        (line,) = re.findall(
+            rf"^{model} on nano-test: ({PERCENT}) \(({PERCENT}) to ({PERCENT})\)$", output, re.MULTILINE
+        )
+        accuracy, low, high = (float(p.rstrip("%")) for p in line)
+        assert low <= accuracy <= high
+
+
+def test_the_script_prints_the_history_of_a_problem(output: str) -> None:
+    (problem_id,) = re.findall(r'"(nano-train-\d+)"', script())
+    assert f"{problem_id}, training problem" in output
+
+
+def test_the_script_prints_verdicts_and_an_answer_of_the_student(output: str) -> None:
+    lines = output.split("\n")
+    (first,) = [i for i, line in enumerate(lines) if line.startswith("correct 0.5 ")]
+    assert re.match(r"(in)?correct 5", lines[first + 1])
+    answer = lines[first + 2 :]
+    assert any("\\boxed{" in line for line in answer) and not any(line.startswith("sample") for line in answer)
+
+
+def test_every_name_of_the_page_is_public() -> None:
+    used = set(re.findall(r"ssb_core\.([A-Za-z_]+)", PAGE))
+    assert used and used <= set(ssb_core.__all__)
+    tables = set(re.findall(r"^\| `(\w+)(?:\(.*?\))?` \|", PAGE, re.MULTILINE))
+    calls = {name for name in tables if name[0].isupper() or name.startswith(("load_", "plan"))}
+    assert calls <= set(ssb_core.__all__)
