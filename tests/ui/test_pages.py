@@ -138,12 +138,10 @@ def test_the_form_shows_the_presets_values_and_what_they_mean(
     deployments = {d["name"]: d for d in api(ui, "/deployments/filter")}
     assert len(deployments) == 8 and api(ui, "/automations/count") == 1
     visitor.go(f"/deployments/deployment/{deployments['quickstart']['id']}/run")
-    for text in (
-        "Token cap of one completion",
-        "Make these stages again though they are cached",
-        "Rollouts per problem",
-    ):
-        visitor.page.get_by_text(text).first.wait_for()
+    schema = parameter_schema(ssb).model_dump()
+    rollouts = schema["definitions"]["RolloutsConfig"]["properties"]
+    for field in (rollouts["samples"], rollouts["max_new_tokens"], schema["properties"]["force"]):
+        visitor.page.get_by_text(field["description"]).first.wait_for()
     values = visitor.page.locator("input, textarea").evaluate_all("all => all.map(e => e.value)")
     visitor.screenshot("form")
     assert "nano-train" in json.dumps(values) and "160" in values and "1024" in values
