@@ -57,6 +57,7 @@ class Tally:
     seconds: float = 0.0
 
     def add(self, pair: Pair, verdict: Verdict) -> None:
+        """Count one verdict."""
         if pair.unverifiable:
             self.unverifiable.append((pair.line, pair.unverifiable))
         else:

@@ -85,6 +85,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Spread:
+        """The distribution of an (N,) array, one value per token."""
         import numpy as np
 
         return cls(float(values.mean()), *(float(q) for q in np.percentile(values, (50, 90, 99, 100))))

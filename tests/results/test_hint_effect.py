@@ -32,7 +32,7 @@ def tokenizer(nano: models.ResolvedModel) -> Any:
     return models.load_tokenizer(nano)
 
 
-def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: Any, tokenizer: Any) -> None:
+def test_the_effect_on_all_traces_is_that_of_full_logits(quick_run: Run, base: Any, tokenizer: Any) -> None:
     effect = hint_effect.measure(quick_run, 0, 5, Progress())
     traces = [trace for trace, _, _ in captured_traces(quick_run)]
     assert (effect.traces, effect.of) == (len(traces), len(traces))
