@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from ..errors import ConfigError
 from ..records import BenchmarkScore, PairedDifference
 from ..runs import Run
 from .costs import Cost
@@ -129,9 +130,10 @@ def read_summary(run: Run) -> Summary:
     """Read the summary of a finished run.
 
     Raises:
-        FileNotFoundError: the run is not finished.
-        ConfigError: summary.json is damaged.
+        ConfigError: the run is not finished, or summary.json is damaged.
     """
+    if not (run.directory / "summary.json").exists():
+        raise ConfigError(f"run {run.name} is not finished\n  remedy: run it again; everything it has made is reused")
     document = run.load_summary()
     return Summary(
         run=document["run"],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssb_core.config import RunConfig
+from ssb_core.errors import ConfigError
 from ssb_core.results import read_summary
 from ssb_core.runs import Run
 from ssb_core.store import write_json
@@ -69,3 +70,8 @@ def test_stages_that_a_run_did_not_reach_are_empty(quick_run: Run, small: RunCon
     assert (summary.scores, summary.differences) == ((), ())
     with pytest.raises(KeyError):
         summary.score("nano-test", "base")
+
+
+def test_the_summary_of_an_unfinished_run_is_refused(quick_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run unfinished is not finished\n  remedy: run it again"):
+        read_summary(Run(tmp_path / "unfinished", quick_run.store))
