@@ -106,8 +106,8 @@ def _limiter(execution: Execution) -> str:
     if execution.vllm.max_model_len is not None:
         return "execution.vllm.max_model_len: raise it, or leave it out"
     return (
-        "what vLLM makes of the model's configuration, or has room for: raise execution.vllm.kv_cache_gib (on a GPU "
-        "also gpu_memory_utilization), or take another engine"
+        "the model's configuration as vLLM reads it, or by the size of the cache: raise execution.vllm.kv_cache_gib ("
+        "on a GPU also gpu_memory_utilization), or take another engine"
     )
 
 

@@ -41,29 +41,29 @@ def spec(small: RunConfig, root: Path, limit: int | None = None, fields: dict[st
 def test_a_result_is_partial_if_problems_of_the_benchmark_are_left_out(
     small: RunConfig, tmp_path: Path, limit: int | None, fields: dict[str, int], n: int
 ) -> None:
-    asked = spec(small, tmp_path, limit, fields)
-    told = benchmarks.describe(asked, None)
-    assert len(asked.problem_set) == n
-    assert (told["partial"], told["of"]) == (n < 256, 256)
+    request = spec(small, tmp_path, limit, fields)
+    description = benchmarks.describe(request, None)
+    assert len(request.load_problem_set()) == n
+    assert (description["partial"], description["of"]) == (n < 256, 256)
 
 
 def test_a_limit_changes_which_problems_are_asked_and_not_how(small: RunConfig, tmp_path: Path) -> None:
     whole, part = spec(small, tmp_path), spec(small, tmp_path, 20)
-    assert part.problem_set == whole.problem_set[:20]
+    assert part.load_problem_set() == whole.load_problem_set()[:20]
     assert part.recipe == whole.recipe and part.fingerprint != whole.fingerprint
 
 
-def test_a_benchmark_states_what_was_asked_and_how(quick_run: Run, small: RunConfig) -> None:
-    told = quick_run.load_summary()["benchmarks"]["nano-test"]
-    asked = problems.load_problems(small.evaluate.benchmarks[0])
-    assert told["content"] == problems.content_digest(asked) and told["n"] == len(asked)
-    assert (told["source"], told["subset"], told["split"]) == ("nano-test", None, None)
-    assert (told["form"], told["answer_form"], told["overlap"]) == ("boxed", "boxed", [])
-    assert told["decoding"]["max_new_tokens"] == small.evaluate.max_new_tokens
-    assert told["prompt"] == prompts.tutor_messages("{question}")
+def test_a_benchmark_is_described_with_its_problems_prompt_and_decoding(quick_run: Run, small: RunConfig) -> None:
+    description = quick_run.load_summary()["benchmarks"]["nano-test"]
+    problem_set = problems.load_problems(small.evaluate.benchmarks[0])
+    assert description["content"] == problems.content_digest(problem_set) and description["n"] == len(problem_set)
+    assert (description["source"], description["subset"], description["split"]) == ("nano-test", None, None)
+    assert (description["form"], description["answer_form"], description["overlap"]) == ("boxed", "boxed", [])
+    assert description["decoding"]["max_new_tokens"] == small.evaluate.max_new_tokens
+    assert description["prompt"] == prompts.tutor_messages("{question}")
     page = Page(report.page(quick_run))
-    rows = dict(page.tables["stated-nano-test"])
-    assert rows["problems"] == "48 of 512 problems" and rows["content digest"] == told["content"]
+    rows = dict(page.tables["described-nano-test"])
+    assert rows["problems"] == "48 of 512 problems" and rows["content digest"] == description["content"]
     assert rows["decoding"] == "temperature 0.8, top-k 50, at most 240 tokens, seed 0"
     assert prompts.TUTOR_SYSTEM in page.text
 
@@ -74,10 +74,10 @@ def test_of_a_hub_set_subset_and_split_are_stated(small: RunConfig) -> None:
 
 
 def test_partial_results_are_marked_wherever_they_show(quick_run: Run) -> None:
-    told = quick_run.load_summary()
-    assert {row["benchmark"] for row in report.results_table(told)} == {"nano-test (partial)"}
-    assert report.verdict_in_words(told).startswith("On nano-test (partial: 48 of 512 problems), SSB")
-    only_base = {"benchmarks": {"nano-test": told["benchmarks"]["nano-test"] | {"paired": {}}}}
+    summary = quick_run.load_summary()
+    assert {row["benchmark"] for row in report.results_table(summary)} == {"nano-test (partial)"}
+    assert report.verdict_in_words(summary).startswith("On nano-test (partial: 48 of 512 problems), SSB")
+    only_base = {"benchmarks": {"nano-test": summary["benchmarks"]["nano-test"] | {"paired": {}}}}
     assert "on nano-test (partial: 48 of 512 problems); there" in report.verdict_in_words(only_base)
 
 
@@ -89,7 +89,7 @@ def test_charts_name_what_is_partial(quick_run: Run) -> None:
     assert lengths.axes[0].get_title(loc="left") == "Completion length on nano-test (partial: 48 of 512 problems)"
 
 
-def test_benchmark_problems_among_the_training_problems_are_counted_listed_and_told(
+def test_benchmark_problems_among_the_training_problems_are_counted_and_listed(
     quick_run: Run, small: RunConfig, tmp_path: Path
 ) -> None:
     seen = problems.load_problems(small.problems)[3]
@@ -99,9 +99,9 @@ def test_benchmark_problems_among_the_training_problems_are_counted_listed_and_t
     held = (Benchmark(name="held", source=str(tmp_path / "held.jsonl"), id="id"),)
     settings = small.model_copy(update={"evaluate": small.evaluate.model_copy(update={"benchmarks": held})})
     run = run_stages(settings, copied(quick_run, tmp_path).store, tmp_path / "runs" / "seen")
-    found = run.load_summary()["benchmarks"]["held"]
-    assert found["overlap"] == [{"id": "seen<b>", "training_id": seen.id}] and not found["partial"]
+    benchmark = run.load_summary()["benchmarks"]["held"]
+    assert benchmark["overlap"] == [{"id": "seen<b>", "training_id": seen.id}] and not benchmark["partial"]
     html = report.page(run)
-    assert Page(html).tables["overlap-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
-    warning = f"Warning: 1 of held's problems stands among the training problems: 'seen<b>' (as {seen.id!r})."
+    assert Page(html).tables["contamination-held"][1:] == [["seen<b>", seen.id]] and "seen<b>" not in html
+    warning = f"Warning: 1 of held's problems is also among the training problems: 'seen<b>' (as {seen.id!r})."
     assert warning in report.verdict_in_words(run.load_summary())

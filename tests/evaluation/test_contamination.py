@@ -1,4 +1,4 @@
-"""Overlap of training and benchmark: the same problem is found however it is set, another number is another problem."""
+"""Contamination: the same problem is found however it is typeset, and another number is another problem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BELLA = (
 )
 
 
-def found(training: str, benchmark: str) -> bool:
+def contaminated(training: str, benchmark: str) -> bool:
     return bool(contamination.find([Problem("t", training, "1")], [Problem("b", benchmark, "1")]))
 
 
@@ -35,7 +35,7 @@ def found(training: str, benchmark: str) -> bool:
     ],
 )
 def test_the_same_question_set_otherwise_is_found(training: str, benchmark: str) -> None:
-    assert found(training, benchmark)
+    assert contaminated(training, benchmark)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_the_same_question_set_otherwise_is_found(training: str, benchmark: str)
     ],
 )
 def test_another_question_is_not(training: str, benchmark: str) -> None:
-    assert not found(training, benchmark)
+    assert not contaminated(training, benchmark)
 
 
 def test_each_contaminated_problem_is_named_once_with_the_first_it_stands_there_as() -> None:

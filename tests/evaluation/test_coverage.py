@@ -50,8 +50,8 @@ def without_p_values(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_intervals_of_accuracy_cover_also_where_samples_are_clustered(n: int, samples: int, mean: float) -> None:
     rng = np.random.default_rng(n + samples)
     abilities = rng.normal(mean, SPREAD, (EVALUATIONS, n, 1))
-    found = [accuracy(rng.random((n, samples)) < _chance(a))[1] for a in abilities]
-    assert 0.93 <= _covered(found, _expected(mean, SPREAD)) <= 0.97
+    intervals = [accuracy(rng.random((n, samples)) < _chance(a))[1] for a in abilities]
+    assert 0.93 <= _covered(intervals, _expected(mean, SPREAD)) <= 0.97
 
 
 def test_pooling_the_samples_of_clusters_would_not_cover() -> None:
@@ -65,12 +65,12 @@ def test_pooling_the_samples_of_clusters_would_not_cover() -> None:
 @pytest.mark.parametrize(("n", "samples"), [(64, 4), (100, 1), (500, 1)])
 def test_paired_intervals_cover(n: int, samples: int) -> None:
     rng = np.random.default_rng(n + samples)
-    found = []
+    intervals = []
     for ability in rng.normal(-0.5, SPREAD, (EVALUATIONS, n)):
         base = rng.random((n, samples)) < _chance(ability)[:, None]
-        found.append(paired(_trained(rng, ability, 0.5, 0.0, 1, samples), base).ci95)
+        intervals.append(paired(_trained(rng, ability, 0.5, 0.0, 1, samples), base).ci95)
     truth = _expected(0.0, np.hypot(SPREAD, SHIFT)) - _expected(-0.5, SPREAD)
-    assert 0.93 <= _covered(found, truth) <= 0.97
+    assert 0.93 <= _covered(intervals, truth) <= 0.97
 
 
 @pytest.mark.usefixtures("without_p_values")
@@ -92,11 +92,11 @@ def test_intervals_over_training_seeds_cover(seeds: int, over_seeds: float, n: i
 
 
 def test_an_interval_that_leaves_out_the_seeds_would_not_cover() -> None:
-    rng, found = np.random.default_rng(1), []
+    rng, intervals = np.random.default_rng(1), []
     for ability in rng.normal(-0.5, SPREAD, (EVALUATIONS, 64)):
         student = _trained(rng, ability, 0.0, 0.4, 3, 4)
-        found.append(accuracy(student.transpose(1, 0, 2).reshape(64, -1))[1])  # seeds taken for samples
-    assert _covered(found, _expected(-0.5, float(np.linalg.norm([SPREAD, SHIFT, 0.4])))) < 0.92
+        intervals.append(accuracy(student.transpose(1, 0, 2).reshape(64, -1))[1])  # seeds taken for samples
+    assert _covered(intervals, _expected(-0.5, float(np.linalg.norm([SPREAD, SHIFT, 0.4])))) < 0.92
 
 
 @pytest.mark.parametrize(("seeds", "n", "samples"), [(1, 64, 4), (1, 500, 1), (1, 30, 1), (3, 64, 4), (5, 100, 1)])

@@ -185,10 +185,10 @@ def test_pairs_are_graded_as_they_are_read() -> None:
             read += 1
             yield b'{"gold": "1", "completion": "\\\\boxed{1}"}\n'
 
-    found = grading.grade(grading.pairs(endless(), "endless", "boxed"), "boxed")
-    assert [next(found)[1].status for _ in range(5)] == ["correct"] * 5
+    graded_pairs = grading.grade(grading.pairs(endless(), "endless", "boxed"), "boxed")
+    assert [next(graded_pairs)[1].status for _ in range(5)] == ["correct"] * 5
     assert read < 10_000
-    found.close()  # type: ignore[attr-defined]
+    graded_pairs.close()  # type: ignore[attr-defined]
 
 
 def test_an_output_file_is_there_only_once_all_is_written(tmp_path: Path) -> None:

@@ -147,8 +147,8 @@ def test_with_equal_models_the_detectable_effect_is_about_what_mcnemar_needs() -
 
 
 def test_few_discordant_problems_do_not_make_a_benchmark_sharper() -> None:
-    found = [paired(*_outcomes(wins, 0, 32 - wins)).minimum_detectable_effect for wins in (0, 1, 2, 8)]
-    assert found[0] == found[1] == found[2] < found[3]
+    effects = [paired(*_outcomes(wins, 0, 32 - wins)).minimum_detectable_effect for wins in (0, 1, 2, 8)]
+    assert effects[0] == effects[1] == effects[2] < effects[3]
 
 
 def test_the_variance_over_seeds_is_that_of_the_random_effects_model() -> None:

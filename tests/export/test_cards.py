@@ -30,10 +30,10 @@ def test_model_cards_state_the_summarys_numbers_and_no_others(
     results, made, facts, sets = tables(body)
     expected = results_table(summary)
     assert results == [list(expected[0]), *(list(row.values()) for row in expected)]
-    told = verdict_in_words(summary)
-    assert [line[2:] for line in body.splitlines() if line.startswith("> ") and line != ">"] == told.splitlines()
+    verdict = verdict_in_words(summary)
+    assert [line[2:] for line in body.splitlines() if line.startswith("> ") and line != ">"] == verdict.splitlines()
     claimed = set(re.findall(r"[\d.]+%", body)) - {"95%"}
-    assert claimed == set(re.findall(r"[\d.]+%", told + str(expected))) - {"95%"}
+    assert claimed == set(re.findall(r"[\d.]+%", verdict + str(expected))) - {"95%"}
     trained, counts = dict(made[1:]), summary["yield"]
     assert trained["problems sampled"] == str(counts["problems"])
     assert trained["solutions taught"] == str(counts["taught"])
@@ -88,8 +88,8 @@ def test_a_template_that_writes_the_date_gets_the_day_of_the_run(
     monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
     tokenizer = models.load_tokenizer(nano)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
-    facts = {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config, "stops": [2]}
-    body = cards.render(cards.Card(kind, facts), on_hub)
+    context = {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config, "stops": [2]}
+    body = cards.render(cards.Card(kind, context), on_hub)
     assert "26 Jul 2024\n<|im_start|>system" in body
     for block in code(body):
         assert "datetime" in {a.name for n in ast.parse(block).body if isinstance(n, ast.Import) for a in n.names}
@@ -112,13 +112,13 @@ def test_a_16_bit_merged_card_says_that_its_numbers_are_unrounded(
     on_hub: Provenance, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
-    facts = {"tokenizer": models.load_tokenizer(nano), "lora": student.find(on_hub.run).config, "stops": [2]}
-    told = {kind: cards.render(cards.Card(kind, facts), on_hub) for kind in ("adapter", "merged")}
-    assert "merged in float32 and the sum was rounded to bfloat16" in told["merged"]
-    assert "numbers above were measured on the student before that rounding" in told["merged"]
-    assert "rounded" not in told["adapter"] and "rounding" not in told["adapter"]
+    context = {"tokenizer": models.load_tokenizer(nano), "lora": student.find(on_hub.run).config, "stops": [2]}
+    bodies = {kind: cards.render(cards.Card(kind, context), on_hub) for kind in ("adapter", "merged")}
+    assert "merged in float32 and the sum was rounded to bfloat16" in bodies["merged"]
+    assert "numbers above were measured on the student before that rounding" in bodies["merged"]
+    assert "rounded" not in bodies["adapter"] and "rounding" not in bodies["adapter"]
     exact = replace(on_hub, model=on_hub.model.model_copy(update={"dtype": "float32"}))
-    assert "before that rounding" not in cards.render(cards.Card("merged", facts), exact)
+    assert "before that rounding" not in cards.render(cards.Card("merged", context), exact)
 
 
 def paths_here(directory: Path) -> set[str]:
@@ -140,7 +140,10 @@ def test_exports_hold_no_private_folders(base: str, quick_run: Run, exports: dic
     assert paths_here(targets["merged"]) == paths_here(targets["dataset"]) == set()
     assert paths_here(targets["adapter"]) == {str(folder)}  # plain peft needs it, and the card says so:
     body = card(targets["adapter"])[1]
-    assert str(folder) not in body and "which is its path on that machine. Before you pass the adapter on" in body
+    assert str(folder) not in body
+    assert "which is a path on the machine that made this adapter. Before you pass the adapter on" in " ".join(
+        body.split()
+    )
     for directory in targets.values():
         assert f"`{base}`" in card(directory)[1]
         assert json.loads((directory / MARKER).read_text())["model"]["source"] == base

@@ -132,8 +132,8 @@ def test_a_model_or_problems_that_changed_since_are_refused(
 
 def test_the_command_exports_and_refuses_to_overwrite(quick_run: Run, alone: dict[str, str], tmp_path: Path) -> None:
     places = ["--store", str(quick_run.store.root), "--runs", str(quick_run.directory.parent)]
-    asked = ["export", "latest", "--adapter", "out/a", "--merged", "out/m", "--dataset", "out/d", *places]
-    done = run_ssb(*asked, env=alone, cwd=tmp_path)
+    command = ["export", "latest", "--adapter", "out/a", "--merged", "out/m", "--dataset", "out/d", *places]
+    done = run_ssb(*command, env=alone, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 100
@@ -143,7 +143,7 @@ def test_the_command_exports_and_refuses_to_overwrite(quick_run: Run, alone: dic
     assert "out/d: 24 rows, 3 files" in done.stdout
     assert verdict_in_words(quick_run.load_summary()) in " ".join(done.stdout.split())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "d", "m"]
-    again = run_ssb(*asked, env=alone, cwd=tmp_path)
+    again = run_ssb(*command, env=alone, cwd=tmp_path)
     assert (again.returncode, again.stdout) == (2, "")
     assert again.stderr == "error: --adapter out/a is not empty\n  remedy: give another directory, or add --overwrite\n"
 

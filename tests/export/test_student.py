@@ -45,33 +45,33 @@ print("FOUND", json.dumps(found | {"loaded": loaded}))
 
 
 @pytest.fixture(scope="module")
-def asked(quick_run: Run) -> tuple[Problem, ...]:
+def nano_problems(quick_run: Run) -> tuple[Problem, ...]:
     return problems.load_problems(Provenance.load(quick_run).config.evaluate.benchmarks[0])
 
 
 @pytest.fixture(scope="module")
-def ours(quick_run: Run, asked: tuple[Problem, ...]) -> list[str]:
+def ours(quick_run: Run, nano_problems: tuple[Problem, ...]) -> list[str]:
     """Greedy answers of the run's own student through our own engine."""
     provenance = Provenance.load(quick_run)
     adapter = student.find(quick_run).weights.parent
     with open_sampler(provenance.model, provenance.config.execution, adapter) as sampler:
-        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in asked]
+        requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in nano_problems]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
     return [c.text for c in completions]
 
 
-def accuracy(texts: list[str], asked: tuple[Problem, ...]) -> float:
+def accuracy(texts: list[str], nano_problems: tuple[Problem, ...]) -> float:
     with verify.Verifier("boxed") as verifier:
-        verdicts = list(verifier.grade((t, asked[i % len(asked)].answer) for i, t in enumerate(texts)))
+        verdicts = list(verifier.grade((t, nano_problems[i % len(nano_problems)].answer) for i, t in enumerate(texts)))
     return sum(v.status == "correct" for v in verdicts) / len(verdicts)
 
 
 @pytest.fixture(scope="module")
-def theirs(exports: dict[Kind, Path], asked: tuple[Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
+def theirs(exports: dict[Kind, Path], nano_problems: tuple[Problem, ...]) -> dict[Kind, dict[str, list[str]]]:
     """Answers of a fresh, offline process that ran the code of both cards, each in its directory."""
     merged, adapter = (code(card(exports[kind])[1])[0] + ANSWER for kind in ("merged", "adapter"))
     script = f"{merged}\nos.chdir({str(exports['adapter'])!r})\n{adapter}"
-    turns = json.dumps([prompts.tutor_messages(p.question) for p in asked])
+    turns = json.dumps([prompts.tutor_messages(p.question) for p in nano_problems])
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SSB_"))} | {"HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-I", "-c", script, turns]
     done = subprocess.run(command, cwd=exports["merged"], env=env, capture_output=True, text=True, timeout=120)
@@ -85,16 +85,18 @@ def test_the_cards_code_loads_the_student_and_reproduces_its_accuracy(
     kind: Kind,
     theirs: dict[Kind, dict[str, list[str]]],
     quick_run: Run,
-    asked: tuple[Problem, ...],
+    nano_problems: tuple[Problem, ...],
     ours: list[str],
 ) -> None:
     found = theirs[kind]
     assert found["loaded"] == (["peft"] if kind == "adapter" else [])
     same = sum(a == b for a, b in zip(found["greedy"], ours, strict=True)) / len(ours)
     assert same == 1 if kind == "adapter" else same >= 0.99
-    assert accuracy(found["greedy"], asked) == pytest.approx(accuracy(ours, asked), abs=1 - same)
+    assert accuracy(found["greedy"], nano_problems) == pytest.approx(accuracy(ours, nano_problems), abs=1 - same)
     stated = quick_run.load_summary()["benchmarks"]["nano-test"]["models"]["ssb"]["accuracy"]
-    assert accuracy(found["sampled"], asked) == pytest.approx(stated, abs=0.2)  # fewer and other draws: 2.5 errors
+    assert accuracy(found["sampled"], nano_problems) == pytest.approx(
+        stated, abs=0.2
+    )  # fewer and other draws: 2.5 errors
 
 
 def test_the_adapter_is_what_peft_and_vllm_take(exports: dict[Kind, Path], quick_run: Run) -> None:

@@ -23,7 +23,7 @@ from ssb_core.store import Store
 from tests.support.pages import Page
 from tests.support.runs import HOSTILE, copied, mark_all, poison, run_stages
 
-SHOWN = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
+DEFAULT_URL = "http://127.0.0.1:8000/v1"  # a default among the settings, shown as text
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,13 @@ def test_the_funnel_in_the_html_accounts_for_every_problem(quick_run: Run, html:
     assert [s.kept for s in steps[:3]] == [counts["problems"], counts["mixed"], counts["taught"]]
     for before, after in itertools.pairwise(steps):
         assert before.kept == after.kept + sum(after.dropped.values())
-    shown = [(row[0], int(row[1])) for row in Page(html).tables["yield"][1:]]
+    rows = [(row[0], int(row[1])) for row in Page(html).tables["yield"][1:]]
     expected = [
         line
         for s in steps
         for line in [(s.name, s.kept), *((f"dropped: {r.replace('_', ' ')}", n) for r, n in s.dropped.items())]
     ]
-    assert shown == expected
+    assert rows == expected
 
 
 def test_the_stage_table_is_that_of_the_summary(quick_run: Run, html: str) -> None:
@@ -95,7 +95,7 @@ def test_the_html_needs_nothing_from_outside(html: str) -> None:
     sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
     assert len(sources) == 5 and all(s.startswith("data:image/png;base64,") for s in sources)
     assert not re.search(
-        r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(SHOWN, "")
+        r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(DEFAULT_URL, "")
     )
 
 
@@ -156,13 +156,20 @@ def test_unverifiable_benchmark_problems_are_counted_and_listed(
 def test_the_heat_map_is_the_solution_token_by_token(quick_run: Run, tmp_path: Path) -> None:
     run = copied(quick_run, tmp_path)
     hostile = HOSTILE.replace("</pre>", "")  # where this page's text is looked for below
-    shown = [hot("It is", 0.004), hot("\n", 0.01), hot("", 0.02), hot("é", 0.3), hot(hostile, 7.0), hot("\n\ufffd", 0)]
-    mark_all(run, AnnotatedSolution("p<b>", 900, tuple(shown)))
+    effects = [
+        hot("It is", 0.004),
+        hot("\n", 0.01),
+        hot("", 0.02),
+        hot("é", 0.3),
+        hot(hostile, 7.0),
+        hot("\n\ufffd", 0),
+    ]
+    mark_all(run, AnnotatedSolution("p<b>", 900, tuple(effects)))
     html = report.page(run)
     page = Page(html)
     (solution,) = re.findall(r'<pre class="heat" id="heat">(.*?)</pre>', html, re.DOTALL)
     inner = Page(solution)
-    assert "".join(inner.text) == "".join(m.text for m in shown)
+    assert "".join(inner.text) == "".join(m.text for m in effects)
     assert [a["class"] for _, a in inner.tags] == ["heat0", "heat1 ends-line", "heat1", "heat4", "heat6", "heat0"]
     titles = [a["title"] for _, a in inner.tags]
     assert titles[3] == "'é': 0.300 nats\nraised: 'é' 25.0% → 75.0%\nlowered: '-' 50.0% → 0.0%"
@@ -190,11 +197,11 @@ def test_the_heat_map_shows_the_median_solution_if_there_is_any(
     assert "changed the teacher's mind" not in " ".join(Page(report.page(run)).text)
     shards = hint_effect._shards(run.manifests("teach"))
     monkeypatch.setattr(hint_effect, "_shards", lambda manifests: [shards[0]] * 4)
-    found = iter(
+    stored = iter(
         [AnnotatedSolution("most", 1, (hot("x", 0.5),)), None, AnnotatedSolution("least", 1, (hot("x", 0.1),))]
     )
     monkeypatch.setattr(
-        AnnotatedSolution, "load", lambda metadata: next(found, AnnotatedSolution("median", 1, (hot("x", 0.2),)))
+        AnnotatedSolution, "load", lambda metadata: next(stored, AnnotatedSolution("median", 1, (hot("x", 0.2),)))
     )
-    shown = hint_effect.load_annotated_solution(run)
-    assert shown and shown.problem_id == "median"
+    solution = hint_effect.load_annotated_solution(run)
+    assert solution and solution.problem_id == "median"

@@ -36,8 +36,8 @@ def test_html_table_and_summary_show_the_same_numbers(quick_run: Run) -> None:
         assert float(row["maj@k"].rstrip("%")) == pytest.approx(100 * score["maj_at_k"], abs=0.0501)
         assert float(row["pass@k"].rstrip("%")) == pytest.approx(100 * score["pass_at_k"]["4"], abs=0.0501)
     paired = summary["benchmarks"]["nano-test"]["paired"]["ssb-base"]
-    shown = [float(x) for x in re.findall(r"[+-]\d+\.\d+", rows[1]["vs base"])]
-    assert shown == pytest.approx([100 * paired["difference"], *(100 * x for x in paired["ci95"])], abs=0.0501)
+    numbers = [float(x) for x in re.findall(r"[+-]\d+\.\d+", rows[1]["vs base"])]
+    assert numbers == pytest.approx([100 * paired["difference"], *(100 * x for x in paired["ci95"])], abs=0.0501)
     assert verdict_in_words(summary) in "".join(page.text)
 
 
@@ -70,23 +70,23 @@ def test_majority_vote_and_pass_at_k_need_several_samples_per_problem() -> None:
 
 
 def test_accuracy_by_level_in_the_html_is_that_of_the_summary(quick_run: Run, html: str) -> None:
-    found = quick_run.load_summary()["benchmarks"]["nano-test"]
-    told = Page(html).tables
+    benchmark = quick_run.load_summary()["benchmarks"]["nano-test"]
+    tables = Page(html).tables
     (title,) = breakdown(quick_run.load_summary())
     assert title == "nano-test (partial: 48 of 512 problems) by level"
-    heading, *rows = told[title.replace(" ", "-")]
+    heading, *rows = tables[title.replace(" ", "-")]
     assert heading == ["level", "problems", "base", "ssb"]
-    assert [row[0] for row in rows] == list(found["models"]["base"]["by_level"]) == ["1", "2", "3"]
+    assert [row[0] for row in rows] == list(benchmark["models"]["base"]["by_level"]) == ["1", "2", "3"]
     for level, n, *cells in rows:
         for model, cell in zip(("base", "ssb"), cells, strict=True):
-            group = found["models"][model]["by_level"][level]
-            shown = [float(x) for x in re.findall(r"[\d.]+", cell)]
-            assert shown == pytest.approx([100 * x for x in (group["accuracy"], *group["ci95"])], abs=0.0501)
+            group = benchmark["models"][model]["by_level"][level]
+            numbers = [float(x) for x in re.findall(r"[\d.]+", cell)]
+            assert numbers == pytest.approx([100 * x for x in (group["accuracy"], *group["ci95"])], abs=0.0501)
             assert int(n) == group["n"]
 
 
 @pytest.mark.parametrize(
-    ("width", "spared"),
+    ("width", "left_out"),
     [
         (80, {"vs base", "string match", "pass@k", "truncated", "no answer"}),
         (100, {"vs base", "string match", "pass@k"}),
@@ -94,7 +94,7 @@ def test_accuracy_by_level_in_the_html_is_that_of_the_summary(quick_run: Run, ht
     ],
 )
 def test_the_terminal_shows_the_same_cells_in_the_columns_that_fit(
-    quick_run: Run, monkeypatch: pytest.MonkeyPatch, width: int, spared: set[str]
+    quick_run: Run, monkeypatch: pytest.MonkeyPatch, width: int, left_out: set[str]
 ) -> None:
     from flows.cli import console
 
@@ -104,6 +104,6 @@ def test_the_terminal_shows_the_same_cells_in_the_columns_that_fit(
     narrow.print(console.results_table(rows))
     printed = narrow.file.getvalue()  # type: ignore[attr-defined]
     heading, _, *lines = [line for line in printed.splitlines() if line.strip()]
-    shown = [name for name in rows[0] if name not in spared]
-    assert [cell for cell in rows[0] if cell in heading] == shown
-    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [[r[n] for n in shown if r[n]] for r in rows]
+    columns = [name for name in rows[0] if name not in left_out]
+    assert [cell for cell in rows[0] if cell in heading] == columns
+    assert [re.split(r"\s{2,}", line.strip()) for line in lines] == [[r[n] for n in columns if r[n]] for r in rows]

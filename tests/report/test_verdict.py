@@ -41,22 +41,22 @@ def test_the_headline_has_the_difference_under_plain_string_match() -> None:
 
 
 def test_the_headline_counts_discordant_problems_and_states_the_detectable_effect() -> None:
-    told = verdict_in_words(benchmark_summary(0.02, (-0.02, 0.06), 0.4))
+    verdict = verdict_in_words(benchmark_summary(0.02, (-0.02, 0.06), 0.4))
     assert (
         "SSB did better on 70 and worse on 8 of 500 problems; this benchmark could have shown a difference of 5.1 "
-        in told
+        in verdict
     )
 
 
 def test_seeds_and_baselines_are_in_the_table_and_in_the_headline() -> None:
     summary = benchmark_summary(0.1, (0.04, 0.16), 0.01)
-    found = summary["benchmarks"]["math500"]
-    found["models"]["ssb"] |= {"seeds": [0.38, 0.4, 0.42], "seed_sd": 0.02}
-    found["models"]["grpo"] = found["models"]["base"]
-    found["paired"] |= {"ssb-grpo": found["paired"]["ssb-base"] | {"difference": 0.01, "ci95": [-0.01, 0.03]}}
-    told = verdict_in_words(summary)
-    assert "SSB is the mean of 3 training seeds (38.0%, 40.0%, 42.0%), which the interval includes." in told
-    assert "Against grpo (30.0%): +1.0 (-1.0 to +3.0), p = 0.010, not distinguishable from noise." in told
+    benchmark = summary["benchmarks"]["math500"]
+    benchmark["models"]["ssb"] |= {"seeds": [0.38, 0.4, 0.42], "seed_sd": 0.02}
+    benchmark["models"]["grpo"] = benchmark["models"]["base"]
+    benchmark["paired"] |= {"ssb-grpo": benchmark["paired"]["ssb-base"] | {"difference": 0.01, "ci95": [-0.01, 0.03]}}
+    verdict = verdict_in_words(summary)
+    assert "SSB is the mean of 3 training seeds (38.0%, 40.0%, 42.0%), which the interval includes." in verdict
+    assert "Against grpo (30.0%): +1.0 (-1.0 to +3.0), p = 0.010, not distinguishable from noise." in verdict
     assert [row["seeds"] for row in results_table(summary)] == ["", "3 (sd 2.0)", ""]
 
 
@@ -74,8 +74,8 @@ def test_seeds_and_baselines_are_in_the_table_and_in_the_headline() -> None:
 def test_a_difference_that_is_partly_formatting_says_so(
     ours: tuple[float, tuple[float, float], float], literal: tuple[float, float], words: str
 ) -> None:
-    told = verdict_in_words(benchmark_summary(*ours, literal))
-    assert words in told and "formatting" in told
+    verdict = verdict_in_words(benchmark_summary(*ours, literal))
+    assert words in verdict and "formatting" in verdict
 
 
 def test_the_headline_without_a_student_says_so() -> None:
@@ -84,20 +84,20 @@ def test_the_headline_without_a_student_says_so() -> None:
     assert verdict_in_words(summary).startswith("Only the base was evaluated, on math500")
 
 
-@pytest.mark.parametrize(("of_the_base", "told"), [(0.9, True), (0.06, False), (0.012, False)])
-def test_a_difference_that_is_partly_stating_an_answer_says_so(of_the_base: float, told: bool) -> None:
+@pytest.mark.parametrize(("rate_of_base", "noted"), [(0.9, True), (0.06, False), (0.012, False)])
+def test_a_difference_that_is_partly_stating_an_answer_says_so(rate_of_base: float, noted: bool) -> None:
     summary = benchmark_summary(0.1, (0.05, 0.15))
-    summary["benchmarks"]["math500"]["models"]["base"]["no_answer"] = of_the_base
+    summary["benchmarks"]["math500"]["models"]["base"]["no_answer"] = rate_of_base
     words = "90.0% of the base's samples state no answer in the form asked for, 1.2% of SSB's: part of the difference"
-    assert (words in verdict_in_words(summary)) == told
-    assert ("state no answer" in verdict_in_words(summary)) == told
+    assert (words in verdict_in_words(summary)) == noted
+    assert ("state no answer" in verdict_in_words(summary)) == noted
 
 
 def test_answers_that_the_verifier_gave_up_on_are_in_the_headline() -> None:
     summary = benchmark_summary(0.1, (0.05, 0.15))
     summary["benchmarks"]["math500"]["models"]["ssb"]["unverified"] = 0.02
-    told = verdict_in_words(summary)
-    assert "The verifier gave up on some answers, which count as not correct: 2.0% of ssb's, 0.0% of base's." in told
+    verdict = verdict_in_words(summary)
+    assert "The verifier gave up on some answers, which count as not correct: 2.0% of ssb's, 0.0% of base's." in verdict
 
 
 def difference(difference: float, ci95: tuple[float, float], p_value: float) -> PairedDifference:

@@ -33,24 +33,24 @@ def tokenizer(nano: models.ResolvedModel) -> Any:
 
 
 def test_the_survey_of_all_traces_is_that_of_full_logits(quick_run: Run, base: Any, tokenizer: Any) -> None:
-    found = hint_effect.measure(quick_run, 0, 5, Progress())
+    effect = hint_effect.measure(quick_run, 0, 5, Progress())
     traces = [trace for trace, _, _ in captured_traces(quick_run)]
-    assert (found.traces, found.of) == (len(traces), len(traces))
-    assert found.tokens == quick_run.load_summary()["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
-    assert [at.temperature for at in found.at] == [1.0, 2.0]
-    for at in found.at:
+    assert (effect.traces, effect.of) == (len(traces), len(traces))
+    assert effect.tokens == quick_run.load_summary()["signal"]["tokens"] == sum(len(t.completion_ids) for t in traces)
+    assert [at.temperature for at in effect.at] == [1.0, 2.0]
+    for at in effect.at:
         figures = [textbook_effect(base, trace, at.temperature) for trace in traces]
         for spread, name in ((at.kl, "kl"), (at.entropy, "entropy")):
             values = torch.cat([f[name] for f in figures]).numpy()
             assert spread.mean == pytest.approx(values.mean(), rel=1e-3)
             quantiles = np.quantile(values, [0.5, 0.9, 0.99, 1])
-            shown = [spread.median, spread.p90, spread.p99, spread.max]
-            assert shown == pytest.approx(quantiles.tolist(), rel=1e-2, abs=2e-6)
+            measured = [spread.median, spread.p90, spread.p99, spread.max]
+            assert measured == pytest.approx(quantiles.tolist(), rel=1e-2, abs=2e-6)
     kl = {t.problem_id: textbook_effect(base, t, 1.0)["kl"] for t in traces}
     every = torch.cat(list(kl.values()))
-    assert found.large == pytest.approx((every > 1).double().mean().item())
-    assert [m.mark.kl for m in found.moments] == pytest.approx(every.topk(5).values.tolist(), abs=2e-4)
-    for m in found.moments:
+    assert effect.large == pytest.approx((every > 1).double().mean().item())
+    assert [m.mark.kl for m in effect.moments] == pytest.approx(every.topk(5).values.tolist(), abs=2e-4)
+    for m in effect.moments:
         (trace,) = (t for t in traces if t.problem_id == m.problem_id)
         assert m.mark.kl == pytest.approx(kl[m.problem_id][m.index].item(), abs=2e-4)
         text = tokenizer.decode(trace.completion_ids[: m.index + 1])
@@ -67,15 +67,15 @@ def test_a_draw_of_traces_is_seeded_and_spread_over_shards(quick_run: Run) -> No
 
 
 def test_storage_is_what_the_files_take(quick_run: Run) -> None:
-    found = hint_effect.load_storage(quick_run)
+    storage = hint_effect.load_storage(quick_run)
     paths = [quick_run.store.path(m, e) for m in quick_run.manifests("teach") for e in m.files]
-    assert (found.codec, found.fields) == ("hidden/2", {"hidden": "128 float32"})
-    assert (found.shards, found.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
-    assert found.raw_bytes == 512 * found.tokens == 512 * quick_run.load_summary()["signal"]["tokens"]
-    assert 0.5 * found.raw_bytes < found.stored_bytes < min(found.raw_bytes, found.file_bytes)
-    assert found.traces == quick_run.load_summary()["yield"]["taught"]
+    assert (storage.codec, storage.fields) == ("hidden/2", {"hidden": "128 float32"})
+    assert (storage.shards, storage.file_bytes) == (len(paths), sum(p.stat().st_size for p in paths))
+    assert storage.raw_bytes == 512 * storage.tokens == 512 * quick_run.load_summary()["signal"]["tokens"]
+    assert 0.5 * storage.raw_bytes < storage.stored_bytes < min(storage.raw_bytes, storage.file_bytes)
+    assert storage.traces == quick_run.load_summary()["yield"]["taught"]
     (_, _, metadata) = next(captured_traces(quick_run))
-    assert found.ratio == pytest.approx(4 * metadata["vocabulary"] / (found.stored_bytes / found.tokens))
+    assert storage.ratio == pytest.approx(4 * metadata["vocabulary"] / (storage.stored_bytes / storage.tokens))
 
 
 def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(quick_run: Run, tmp_path: Any) -> None:
@@ -92,9 +92,9 @@ def test_certificates_are_summed_up_and_a_bad_one_is_counted_and_not_examined(qu
     name = entry.path.removeprefix("shards/").removesuffix(".parquet")
     spoilt = run.store.write_shard(recipes[manifest.recipe], name, table, shard.problem_ids, shard.source).file
     run.store.commit(recipes[manifest.recipe], replace(manifest, files=(spoilt, *manifest.files[1:])))
-    found = hint_effect.load_certificates(run)
-    assert (found.shards, found.valid) == (whole.shards, whole.shards - 1)
-    assert found.mean_kl_error == pytest.approx(0.5 * metadata["tokens"] / whole.tokens, rel=1e-3)
+    certificates = hint_effect.load_certificates(run)
+    assert (certificates.shards, certificates.valid) == (whole.shards, whole.shards - 1)
+    assert certificates.mean_kl_error == pytest.approx(0.5 * metadata["tokens"] / whole.tokens, rel=1e-3)
     with pytest.raises(StoreError, match="no valid certificate"):
         hint_effect.measure(run, 1, 1, Progress())
 
