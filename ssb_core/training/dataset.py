@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-METADATA = b"ssb_origins"
+METADATA = b"ssb_origins"  # of the shards that the traces are from
 IDS = ("student_prompt_ids", "completion_ids")
 
 
@@ -36,20 +36,20 @@ def write_dataset(store: Store, taught: Sequence[Manifest], limit: int, path: Pa
     schemas = [store.schema(*shard) for shard in shards]
     if not schemas:
         return 0
-    origins = [json.loads(s.metadata[layout.METADATA.encode()]) for s in schemas]
+    metadata = [json.loads(s.metadata[layout.METADATA.encode()]) for s in schemas]
     columns = [*IDS, layout.COLUMN]
     accepted = _accepted((store.table(*shard, ["dropped", *columns]) for shard in shards), limit)
-    return write(path, pa.schema([schemas[0].field(name) for name in columns]), accepted, origins)
+    return write(path, pa.schema([schemas[0].field(name) for name in columns]), accepted, metadata)
 
 
-def write(path: Path, schema: pa.Schema, rows: Iterable[pa.Table], origins: Sequence[dict[str, Any]] = ()) -> int:
+def write(path: Path, schema: pa.Schema, rows: Iterable[pa.Table], metadata: Sequence[dict[str, Any]] = ()) -> int:
     """Write traces, each a table of one row with the columns of `schema`; returns how many there are.
 
     Without a signal column they can only be learned as text.
     """
     import pyarrow as pa
 
-    noted = schema.with_metadata({METADATA: json.dumps(list(origins)).encode()})
+    noted = schema.with_metadata({METADATA: json.dumps(list(metadata)).encode()})
     n = 0
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, noted) as writer:
         for row in rows:
@@ -77,7 +77,7 @@ class Traces:
         import pyarrow as pa
 
         self.file = pa.ipc.open_file(pa.memory_map(str(path)))
-        self.origins: list[dict[str, Any]] = json.loads(self.file.schema.metadata[METADATA])
+        self.signal_metadata: list[dict[str, Any]] = json.loads(self.file.schema.metadata[METADATA])
         self.part = range(self.file.num_record_batches) if part is None else part
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class Traces:
             return self._empty()
         row = self.file.get_batch(self.part[index])
         prompt, completion = (torch.tensor(row[name][0].values.to_numpy(), dtype=torch.long) for name in IDS)
-        signal = codecs.from_arrow(row[layout.COLUMN], 0, self.origins[0]) if self.origins else {}
+        signal = codecs.from_arrow(row[layout.COLUMN], 0, self.signal_metadata[0]) if self.signal_metadata else {}
         return {"prompt_ids": prompt, "completion_ids": completion, "signal": signal}
 
     def _empty(self) -> dict[str, Any]:
@@ -102,8 +102,8 @@ class Traces:
         from ..signal import codecs
 
         signal = {}
-        if self.origins:
-            signal = codecs.from_arrow(codecs.to_arrow([None], self.origins[0]), 0, self.origins[0])
+        if self.signal_metadata:
+            signal = codecs.from_arrow(codecs.to_arrow([None], self.signal_metadata[0]), 0, self.signal_metadata[0])
         one, none = (torch.zeros(n, dtype=torch.long) for n in (1, 0))
         return {"prompt_ids": one, "completion_ids": none, "signal": signal}
 

@@ -38,7 +38,7 @@ def train(
     config, data = job.settings, work_dir / DATA
     assert isinstance(config, DistillConfig)
     student, traces = make_student(job), Traces(data)
-    compatibility.refuse_unfit(traces.origins, student, models.load_tokenizer(job.model))
+    compatibility.refuse_unfit(traces.signal_metadata, student, models.load_tokenizer(job.model))
     cut = len(traces) - config.held_out
     learned, held_out = Traces(data, range(cut)), Traces(data, range(cut, len(traces)))
     trainer = DistillTrainer(student, learned, held_out, config, work_dir, progress, job.execution.report_to, job.label)

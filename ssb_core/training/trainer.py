@@ -103,7 +103,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
         student = self.accelerator.unwrap_model(model)
         total = divergence(
             student_NH,
-            codecs.teacher(inputs["signal"], next(iter(self.traces.origins), {})),
+            codecs.teacher(inputs["signal"], next(iter(self.traces.signal_metadata), {})),
             models.head_weight(student),
             self.config,
             token_N,

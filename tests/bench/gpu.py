@@ -112,7 +112,7 @@ def steps(model: Any, folder: Path) -> dict[str, Work]:
     optimiser = torch.optim.AdamW((p for p in student.parameters() if p.requires_grad), lr=2e-4)
     inputs = batch(QWEN.hidden_size, QWEN.vocab_size, sequences=16)
     traces: Any = UserList([0])
-    traces.origins = [{"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": QWEN.hidden_size}]
+    traces.signal_metadata = [{"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": QWEN.hidden_size}]
     trainer = DistillTrainer(student, traces, traces, DistillConfig(temperature=T), folder, Progress())
     prepared = trainer._prepare_inputs(inputs)
 

@@ -51,7 +51,9 @@ def batch(width: int, vocabulary: int, sequences: int = BATCH) -> dict[str, Any]
 
 def ssb(student: Any, inputs: dict[str, Any], folder: Path) -> Step:
     traces: Any = UserList([0])
-    traces.origins = [{"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": inputs["signal"]["hidden"].shape[1]}]
+    traces.signal_metadata = [
+        {"codec": "hidden/2", "dtype": "bfloat16", "hidden_size": inputs["signal"]["hidden"].shape[1]}
+    ]
     trainer = DistillTrainer(student, traces, traces, DistillConfig(temperature=T), folder, Progress())
     return lambda: trainer.compute_loss(student, inputs)
 

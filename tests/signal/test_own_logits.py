@@ -128,7 +128,7 @@ def test_a_capped_students_training_loss_is_that_of_its_own_logits(tmp_path: Pat
     ]
     inputs = collate([{**row, "signal": {"hidden": part}} for row, part in zip(rows, parts, strict=True)])
     traces: Any = UserList(rows)
-    traces.origins = [{"codec": "hidden/2", "dtype": "float32", "hidden_size": taught.shape[1]}]
+    traces.signal_metadata = [{"codec": "hidden/2", "dtype": "float32", "hidden_size": taught.shape[1]}]
     trainer = DistillTrainer(student, traces, traces, DistillConfig(), tmp_path, Progress())
     loss = trainer.compute_loss(student, inputs)
     teacher = 2 * (taught.double() @ models.head_weight(base).double().T / 2).tanh()

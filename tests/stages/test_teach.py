@@ -22,10 +22,10 @@ def test_stored_signal_is_the_live_one(quick_run: Run, nano: models.ResolvedMode
     head = models.head_weight(model)
     rows = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None][:4]
     assert rows
-    (origin, *_) = load_signal_metadata(quick_run.store, manifest)
+    (metadata, *_) = load_signal_metadata(quick_run.store, manifest)
     for i in rows:
         trace = from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0])
-        stored = codecs.from_arrow(table[layout.COLUMN], i, origin)["hidden"]
+        stored = codecs.from_arrow(table[layout.COLUMN], i, metadata)["hidden"]
         ids = torch.tensor([trace.teacher_prompt_ids + trace.completion_ids])
         live = model(input_ids=ids).logits[0, len(trace.teacher_prompt_ids) - 1 : -1]
         assert stored.shape == (len(trace.completion_ids), head.shape[1])
@@ -54,8 +54,8 @@ def test_signal_that_is_not_the_models_own_is_refused(quick_run: Run, nano: mode
     table = quick_run.store.table(manifest, manifest.files[0])
     kept = [i for i, reason in enumerate(table["dropped"].to_pylist()) if reason is None]
     traces = [from_row(TeacherTrace, table.slice(i, 1).to_pylist()[0]) for i in kept]
-    (origin, *_) = load_signal_metadata(quick_run.store, manifest)
-    stored = [codecs.teacher(codecs.from_arrow(table[layout.COLUMN], i, origin), origin) for i in kept]
+    (metadata, *_) = load_signal_metadata(quick_run.store, manifest)
+    stored = [codecs.teacher(codecs.from_arrow(table[layout.COLUMN], i, metadata), metadata) for i in kept]
     model = models.load_model(nano, "cpu")
     assert certify(model, traces, stored.__getitem__).max_kl_error < 1e-6
     with pytest.raises(StoreError, match="output head is not supported"):

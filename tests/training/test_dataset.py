@@ -28,7 +28,7 @@ def test_written_traces_have_the_bits_of_the_shards(small: RunConfig, quick_run:
     for (table, i), trace, length in zip(rows, traces, traces.lengths, strict=False):
         assert trace["prompt_ids"].tolist() == table["student_prompt_ids"][i].as_py()
         assert trace["completion_ids"].tolist() == table["completion_ids"][i].as_py()
-        assert equal(trace["signal"], codecs.from_arrow(table[layout.COLUMN], i, traces.origins[0]))
+        assert equal(trace["signal"], codecs.from_arrow(table[layout.COLUMN], i, traces.signal_metadata[0]))
         assert length == len(trace["prompt_ids"]) + len(trace["completion_ids"])
 
 

@@ -40,11 +40,11 @@ def test_signal_that_does_not_fit_or_is_not_certified_is_refused_by_name(
     small: RunConfig, quick_run: Run, tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     spec = spec_of(small, quick_run.store)
-    origins = written_traces(spec, quick_run.store, tmp_path).origins
+    metadata = written_traces(spec, quick_run.store, tmp_path).signal_metadata
     student, tokenizer = models.load_model(spec.teach[0].model, "cpu"), models.load_tokenizer(spec.teach[0].model)
-    compatibility.refuse_unfit(origins, student, tokenizer)
+    compatibility.refuse_unfit(metadata, student, tokenizer)
     with pytest.raises(StoreError, match=re.escape(message)):
-        compatibility.refuse_unfit([*origins, {**origins[0], **changed}], student, tokenizer)
+        compatibility.refuse_unfit([*metadata, {**metadata[0], **changed}], student, tokenizer)
 
 
 def test_a_tokenizers_digest_depends_on_its_content_and_not_on_its_use(small: RunConfig, quick_run: Run) -> None:
