@@ -76,8 +76,8 @@ def test_the_output_fits_100_columns_and_agrees_with_the_page(
 
 
 def test_by_default_the_page_is_beside_the_report_of_the_second_run(comparison: Comparison) -> None:
-    place = compare_html.default_path(comparison)
-    assert place == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
+    path = compare_html.default_path(comparison)
+    assert path == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
 
 
 def test_hostile_text_of_a_model_cannot_control_the_terminal(
