@@ -51,6 +51,10 @@ class PrefectRunner:
         made = 0 if state.name == "Cached" else result["made"]
         return StageRun.of(spec, step.label, required(spec, store), made, result["reused"], seconds)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the processes here: Prefect pickles the running task into the context of tasks on Ray."""
+        return _idle_runner, ()
+
     def _task(self, stage: str) -> StageTask:
         if stage not in self.tasks:
             self.tasks[stage] = stage_task(stage, self._execute)
@@ -65,6 +69,11 @@ class PrefectRunner:
             self.runner.write = get_run_logger().info  # the log of its process belongs to this task run
             outcome = self.runner.execute(spec, store, progress)
         return {"made": outcome.made, "reused": outcome.reused, "manifest": outcome.manifest.key}
+
+
+def _idle_runner() -> PrefectRunner:
+    """What a task on Ray has in its context in place of the runner, which it does not use."""
+    return PrefectRunner(StageRunner(), Progress())
 
 
 @contextmanager

@@ -35,11 +35,14 @@ def run_name(name: str | None, preset: str, config: RunConfig) -> str:
 
 
 def refuse_bad_stages(start: str, stop: str, force: Sequence[str]) -> None:
-    """Refuse --from after --to, and --force outside of them.
+    """Refuse unknown stages, --from after --to, and --force outside of them.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: there is no such stage, or they do not fit together.
     """
+    for stage in (start, stop, *force):
+        if stage not in STAGES:
+            raise ConfigError(f"there is no stage {stage!r}; stages are {', '.join(STAGES)}")
     if STAGES.index(start) > STAGES.index(stop):
         raise ConfigError(f"--from {start} comes after --to {stop}")
     for stage in force:

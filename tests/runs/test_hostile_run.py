@@ -42,8 +42,8 @@ def odd_run(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory
     home = tmp_path_factory.mktemp("home") / "mein Ordner \u00fc \u6570\u5b66 'x'"
     home.mkdir()
     shutil.copytree(nano.source, home / "mein Modell")
-    asked = [("forged", FORGED), ("long", LONG), ("zero", "What is\0 2 + 3?"), *((i, f"{i}?") for i in IDS)]
-    rows = [json.dumps({"name": i, "question": q, "answer": "5"}) for i, q in asked]
+    questions = [("forged", FORGED), ("long", LONG), ("zero", "What is\0 2 + 3?"), *((i, f"{i}?") for i in IDS)]
+    rows = [json.dumps({"name": i, "question": q, "answer": "5"}) for i, q in questions]
     rows.append(json.dumps({"name": LEFT_OUT, "question": "1?", "answer": " "}))
     (home / "meine Aufgaben.jsonl").write_text("\n".join(rows))
     overrides = [
@@ -56,11 +56,13 @@ def odd_run(nano: models.ResolvedModel, tmp_path_factory: pytest.TempPathFactory
     return run_stages(settings, Store(home / "mein Speicher"), home / "runs" / "mein Lauf", "select")
 
 
-def test_a_question_of_a_megabyte_is_dropped_by_name_and_all_others_are_asked(odd_run: Run) -> None:
-    told = problem_history.load_history(odd_run, "long")
-    assert told.rejection and told.rejection.reason == "too_long" and len(told.rollouts[0].prompt_ids) > 100_000
-    shown = render(told)
-    assert "Dropped (too_long)" in shown and f"{len(LONG):,} characters in all" in shown and len(shown) < 30_000
+def test_a_question_of_a_megabyte_is_dropped_by_name_and_others_are_sampled(odd_run: Run) -> None:
+    history = problem_history.load_history(odd_run, "long")
+    assert (
+        history.rejection and history.rejection.reason == "too_long" and len(history.rollouts[0].prompt_ids) > 100_000
+    )
+    text = render(history)
+    assert "Dropped (too_long)" in text and f"{len(LONG):,} characters in all" in text and len(text) < 30_000
     for problem_id in ("forged", "zero", *IDS):
         assert [r.finish_reason for r in problem_history.load_history(odd_run, problem_id).rollouts] != ["too_long"] * 2
 

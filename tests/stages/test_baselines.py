@@ -1,4 +1,4 @@
-"""Baselines: what each learns from, that they share the results of SSB, and that seeds are told apart."""
+"""Baselines: what each learns from, that they share the results of SSB, and that seeds have names of their own."""
 
 from __future__ import annotations
 

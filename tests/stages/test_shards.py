@@ -56,21 +56,21 @@ def test_a_shard_is_written_while_the_next_is_made_and_never_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names, write = [i.name for i in INPUTS], Store.write_shard
-    asked = {name: threading.Event() for name in [*names, "the end"]}
+    taken = {name: threading.Event() for name in [*names, "the end"]}
     following = dict(zip(names, [*names[1:], "the end"], strict=True))
     store, order = Store(tmp_path), list[str]()
 
     def slow(self: Store, recipe: Any, name: str, *rest: Any) -> Sidecar:
-        assert asked[following[name]].wait(PATIENCE), "the next shard is asked for only afterwards"
+        assert taken[following[name]].wait(PATIENCE), "the next shard is taken only afterwards"
         order.append(name)
         return write(self, recipe, name, *rest)
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for n, item in enumerate(missing):
-            asked[item.name].set()
+            taken[item.name].set()
             assert len(finished(store)) >= n - 1
             yield item, table(item)
-        asked["the end"].set()
+        taken["the end"].set()
 
     monkeypatch.setattr(Store, "write_shard", slow)
     outcome = run(store, make)
@@ -81,7 +81,7 @@ def test_a_shard_is_written_while_the_next_is_made_and_never_later(
 def test_an_error_in_writing_is_raised_as_it_is_when_the_next_shard_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, write = [], Store.write_shard
+    taken, write = [], Store.write_shard
 
     def full(self: Store, recipe: Any, name: str, *rest: Any) -> Sidecar:
         if name == INPUTS[1].name:
@@ -90,13 +90,13 @@ def test_an_error_in_writing_is_raised_as_it_is_when_the_next_shard_is_made(
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         for n, item in enumerate(missing):
-            asked.append(n)
+            taken.append(n)
             yield item, table(item)
 
     monkeypatch.setattr(Store, "write_shard", full)
     with pytest.raises(OSError, match="No space left"):
         run(Store(tmp_path), make)
-    assert asked == [0, 1, 2] and finished(Store(tmp_path)) == [0]
+    assert taken == [0, 1, 2] and finished(Store(tmp_path)) == [0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
