@@ -75,7 +75,7 @@ def lines(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 def test_a_reachable_hub_model_and_server_are_in_order_and_nothing_is_downloaded(
     hub: str, served: dict[str, str], tmp_path: Path
 ) -> None:
-    env = served | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_canary"}
+    env = served | {"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_canary", "COLUMNS": "200"}
     done = run_ssb("doctor", "--preset", "quickstart", "--set", "model.source=acme/nano", env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\neverything is in order\n")
