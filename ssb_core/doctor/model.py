@@ -80,7 +80,7 @@ def usable(context: DoctorContext) -> Iterator[Check]:
             models.check(readable, "auto", _example(context.config))
         context.shape = _shape(readable)
         length = models.context_length(readable)
-    message = f"architecture, tokenizer, chat template and end of turn are suitable; context {length:,} tokens"
+    message = f"architecture, tokenizer, chat template and end of turn fit; context {length:,} tokens"
     yield Check(
         "use", "ok", message + ("" if pipeline else " (tested on an example, because not all problems are here)")
     )

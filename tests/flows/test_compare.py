@@ -12,6 +12,8 @@ import pytest
 from flows.cli.compare import print_comparison
 from ssb_core.records import Sample, Verdict
 from ssb_core.report import compare_html
+from ssb_core.report.tables import comparison_table
+from ssb_core.report.verdict import comparison_in_words
 from ssb_core.results.compare import Comparison, Flip, Side, compare, figures
 from ssb_core.runs import Run
 from tests.support.processes import run_ssb
@@ -64,8 +66,8 @@ def test_the_output_fits_100_columns_and_agrees_with_the_page(
     text = terminal.getvalue()
     assert max(len(line.rstrip()) for line in text.splitlines() if str(page) not in line) <= 100
     words = " ".join(text.split())
-    assert compare_html.in_words(compared, comparison.first, comparison.second) in words
-    for row in compare_html.rows(many, comparison.first, comparison.second):
+    assert comparison_in_words(compared, comparison.first, comparison.second) in words
+    for row in comparison_table(many, comparison.first, comparison.second):
         assert " ".join(" ".join(cell for name, cell in row.items() if name != "model").split()) in words
     flip = compared.improved[0]
     assert f"{flip.first.correct}/4 {flip.first.answer}" in words and flip.first.problem.id in words
@@ -74,8 +76,8 @@ def test_the_output_fits_100_columns_and_agrees_with_the_page(
 
 
 def test_by_default_the_page_is_beside_the_report_of_the_second_run(comparison: Comparison) -> None:
-    place = compare_html.place(comparison)
-    assert place == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
+    path = compare_html.default_path(comparison)
+    assert path == comparison.second.run.directory / "compare-ssb-with-quick-base.html"
 
 
 def test_hostile_text_of_a_model_cannot_control_the_terminal(

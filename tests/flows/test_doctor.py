@@ -80,7 +80,7 @@ def test_a_reachable_hub_model_and_server_are_in_order_and_nothing_is_downloaded
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("\neverything is in order\n")
     checks = lines(done)
-    assert checks["model"].startswith("ok acme/nano at 01234567, to be downloaded: 3.")
+    assert checks["model"].startswith("ok acme/nano at 01234567, will be downloaded: 3.")
     assert "context 1,024" in checks["use"] and checks["disk"].startswith("ok at most")
     assert checks["api"] == f"ok {served['PREFECT_API_URL']} answers"
     assert checks["version"].startswith("ok server 3.")
