@@ -39,6 +39,11 @@ def run_name() -> str:
     return f"{given['preset']}: {model} on {data}{part}{own}"
 
 
+def _progress() -> Progress:
+    """The run's listener. The flow may not read `listener` itself: Prefect pickles the flow with what it reads."""
+    return listener.get() or PlainProgress(get_run_logger().info)
+
+
 @flow(
     name="ssb",
     flow_run_name=run_name,
@@ -67,7 +72,7 @@ def ssb(
         store: Where results are kept and reused: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
         runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
     """
-    progress = listener.get() or PlainProgress(get_run_logger().info)
+    progress = _progress()
     name = preflight.run_name(name, preset, config)
     preflight.refuse_bad_stages(from_stage, to_stage, force)
     ray_workers.refuse_unreachable_server(config.execution)

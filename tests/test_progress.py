@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ssb_core.progress import CallbackProgress, JsonProgress, PlainProgress, Progress, rate_and_eta, replay, send
+from ssb_core.progress import CallbackProgress, JsonProgress, PlainProgress, rate_and_eta, replay, send
+from tests.support.listeners import Recorded
 
 CALLS = (
     ("begin", "rollouts", 64, "samples", 8),
@@ -18,28 +19,6 @@ CALLS = (
     ("wait", "another process writes"),
     ("end",),
 )
-
-
-class Recorded(Progress):
-    """Remembers every call, `wait` as such."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self.calls.append(("begin", label, total, unit, done))
-
-    def advance(self, n: int = 1) -> None:
-        self.calls.append(("advance", n))
-
-    def end(self) -> None:
-        self.calls.append(("end",))
-
-    def note(self, text: str) -> None:
-        self.calls.append(("note", text))
-
-    def wait(self, text: str) -> None:
-        self.calls.append(("wait", text))
 
 
 def test_replay_makes_the_calls_that_json_progress_wrote_down() -> None:

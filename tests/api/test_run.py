@@ -22,19 +22,10 @@ from ssb_core.runs.pipeline import Pipeline, Step
 from ssb_core.stages import rollouts
 from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Manifest, Store
+from tests.support.listeners import Recorded
 from tests.support.problem_files import write_problems
 from tests.support.runs import copied
 from tests.support.settings import SMALL
-
-
-class Notes(Progress):
-    """Remembers notes."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def statuses(run: Run) -> dict[str, str]:
@@ -62,15 +53,15 @@ def test_a_cached_run_checks_each_manifest_once(
 
 
 def test_forcing_select_makes_select_alone_again(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
-    run, notes = copied(quick_run, tmp_path), Notes()
+    run, progress = copied(quick_run, tmp_path), Recorded()
     (before,) = run.manifests("select")
     files = {p: p.stat().st_mtime_ns for p in run.store.root.glob("select/*/shards/*.parquet")}
-    again = ssb_core.run(small, run.store, run.directory, force=["select"], progress=notes)
+    again = ssb_core.run(small, run.store, run.directory, force=["select"], progress=progress)
     assert {s for s, status in statuses(again).items() if status != "cached"} == {"select"}
     assert statuses(again)["select"] == "ran" and again.manifests("select") == [before]
     assert all(p.stat().st_mtime_ns > t for p, t in files.items()) and files
-    assert [line for line in notes.lines if line.startswith("select")] == []
-    assert "rollouts wave 1: cached" in notes.lines
+    assert [line for line in progress.notes if line.startswith("select")] == []
+    assert "rollouts wave 1: cached" in progress.notes
 
 
 def test_starting_at_a_stage_needs_those_before_it(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
@@ -106,12 +97,12 @@ def test_the_default_folder_is_named_by_the_configuration(
 def test_a_file_that_another_process_found_damaged_is_made_again(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
-    run, notes, steps = copied(quick_run, tmp_path), Notes(), list[str]()
+    run, progress, steps = copied(quick_run, tmp_path), Recorded(), list[str]()
     pipeline = Pipeline.of(small, run.store.root)
     (sampled,) = run.manifests("rollouts")
     whole = run.store.path(sampled, sampled.files[0]).read_bytes()
     with StageRunner() as runner, run.store.looking_once():
-        here = run_here(runner, notes)
+        here = run_here(runner, progress)
 
         def damaging(step: Step, store: Store, force: bool) -> StageRun:
             steps.append(step.spec.stage)
@@ -121,11 +112,11 @@ def test_a_file_that_another_process_found_damaged_is_made_again(
                 list(Store(store.root).tables(sampled))
             return here(step, store, force)
 
-        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), damaging, notes)
+        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), damaging, progress)
     assert steps == ["rollouts", "select", "rollouts", "select", "teach"]
     assert statuses(run) == {"rollouts": "resumed", "select": "cached", "teach": "cached"}
     assert run.store.path(sampled, sampled.files[0]).read_bytes() == whole
-    assert any(line.endswith("set aside, and made again now") for line in notes.lines)
+    assert any(line.endswith("set aside, and made again now") for line in progress.notes)
 
 
 def test_a_file_that_is_damaged_again_and_again_ends_the_run(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:

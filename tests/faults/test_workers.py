@@ -85,7 +85,7 @@ class Survived:
 @pytest.fixture(scope="module")
 def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Survived]:
     folder = tmp_path_factory.mktemp("survived")
-    (folder / "rollouts").write_text("slow 3")  # a commit takes 3 s, so workers wait with shards in hand
+    (folder / "rollouts").write_text("slow 3")  # a commit takes 3 s, so workers wait with unfinished shards
     run = start(served, folder)
     try:
         until(lambda: len(committed(folder / "store")) >= 2 or run.process.poll() is not None, 280, run.log)
@@ -102,7 +102,7 @@ def survived(served: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_two_workers_with_one_killed_make_the_same_store_as_one_process(survived: Survived, tmp_path: Path) -> None:
     assert survived.code == 0, survived.run.log()[-2000:]
-    assert re.search(r"worker \d+ died with \d shards? in hand", survived.run.log())
+    assert re.search(r"worker \d+ died with \d shards? unfinished", survived.run.log())
     run_stages(presets.load_config("quickstart", overrides=CUT), Store(tmp_path / "store"), tmp_path / "run")
     theirs = survived.run.folder / "store"
     assert manifests(theirs) == manifests(tmp_path / "store")

@@ -26,24 +26,9 @@ from ssb_core.runs.pipeline import Pipeline, WaveSpecs
 from ssb_core.stages import isolation
 from ssb_core.stages.isolation import StageProcess, StageRunner, isolated
 from ssb_core.store import Store
+from tests.support.listeners import Recorded
 from tests.support.processes import FAULTY, gone
 from tests.support.served import until
-
-
-class Recorded(Progress):
-    """Remembers the calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self.calls.append(("begin", label, total, unit, done))
-
-    def advance(self, n: int = 1) -> None:
-        self.calls.append(("advance", n))
-
-    def end(self) -> None:
-        self.calls.append(("end",))
 
 
 def wave_of(settings: RunConfig, store: Store, **execution: Any) -> WaveSpecs:

@@ -317,3 +317,14 @@ class TestLookingOnce:
             assert store.manifest(RECIPE, "print-a") == manifest
             work.delete_request(Store(store.root), manifest)
             assert store.manifest(RECIPE, "print-a") is None
+
+    def test_look_again_notices_a_shard_that_another_process_set_aside(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            flip(store.path(manifest, manifest.files[0]), 20)
+            with pytest.raises(Damaged):
+                Store(store.root).table(manifest, manifest.files[0])
+            assert store.manifest(RECIPE, "print-a") == manifest
+            store.look_again()
+            assert store.manifest(RECIPE, "print-a") is None
