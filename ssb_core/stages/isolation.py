@@ -48,7 +48,7 @@ def overdue(spec: Spec, tail: str = "") -> StageError:
     return StageError(
         f"stage {spec.stage} took longer than it may ({spec.execution.stage_hours(spec.stage):g} hours: "
         "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
-        f"command goes on from there{tail}"
+        f"command continues from there{tail}"
     )
 
 
