@@ -86,13 +86,13 @@ def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str
     for b in limited:
         overlap = {"overlap": benchmarks.contaminated_ids(config.problems, b)}
         if warning := wording.contamination_warning(b.name, overlap):
-            yield f"warning: {warning} {where} lists all"
+            yield f"warning: {warning} The whole list: {where}"
 
 
 def _unverifiable(name: str, rejections: Sequence[Rejection], where: str) -> str:
     """The number of problems of a set that are left out, and the first few ids with their reasons."""
     first = ", ".join(f"{r.problem_id!r:.60} ({r.reason})" for r in rejections[:3])
-    rest = f"; {where} lists all" if len(rejections) > 3 else f"; see {where}"
+    rest = f"; the whole list: {where}" if len(rejections) > 3 else f"; see {where}"
     return (
         f"{name}: {wording.count(len(rejections), 'problem')} left out, reference answer cannot be used: {first}{rest}"
     )
