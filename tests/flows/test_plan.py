@@ -27,9 +27,9 @@ def test_it_names_unverifiable_and_contaminated_problems(ssb_here: Callable[...,
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
         "note: mine.jsonl: 5 problems left out, reference answer cannot be used: 'mine-00002' (it is empty), "
-        "'mine-00003' (it is empty), 'mine-00004' (it is empty); the run's report.html lists all\n"
+        "'mine-00003' (it is empty), 'mine-00004' (it is empty); the whole list: the run's report.html\n"
         "note: benchmark held: 1 problem left out, reference answer cannot be used: 'held-out-00002' (it is empty); "
         "see the run's report.html\n"
         "warning: 1 of held's problems is also among the training problems: 'held-out-00001' (as 'mine-00001'). "
-        "the run's report.html lists all\n"
+        "The whole list: the run's report.html\n"
     )
