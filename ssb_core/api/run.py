@@ -122,8 +122,7 @@ def run_pipeline(
     while True:
         try:
             with run.store.looking_once():
-                specs = _walk(run, pipeline, span, run_step, progress, on_step, done)
-                stage_runs = [done[spec.fingerprint] for spec in specs]
+                specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
                 seconds = time.monotonic() - started
                 run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
                 html.write(run)
@@ -144,9 +143,10 @@ def _walk(
     progress: Progress,
     on_step: OnStep,
     done: dict[str, StageRun],
-) -> list[Spec]:
-    """Run every step and return their requests; `done` says by fingerprint what happened to each in this run."""
+) -> tuple[list[Spec], list[StageRun]]:
+    """Run every step; returns the requests and what happened to each. `done` keeps the latter by label across walks."""
     specs: list[Spec] = []
+    stage_runs: list[StageRun] = []
     for step in pipeline.walk(run.store, span.stop):
         spec = step.spec
         _refuse_early(step, run.store, span.start)
@@ -154,13 +154,13 @@ def _walk(
         happened = run_step(step, run.store, spec.stage in span.force)
         if happened.status == "cached":
             progress.note(f"{step.label}: cached")
-        if happened.status != "cached" or spec.fingerprint not in done:
-            done[spec.fingerprint] = happened
+        if happened.status != "cached" or step.label not in done:
+            done[step.label] = happened
         specs.append(spec)
-        stage_runs = [done[s.fingerprint] for s in specs]
+        stage_runs.append(done[step.label])
         run.note_finished(stage_runs)
         on_step(specs, stage_runs)
-    return specs
+    return specs, stage_runs
 
 
 def _refuse_early(step: Step, store: Store, start: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from .. import models
 from ..models import ResolvedModel
+from ..models.generation import generation_config
 from ..store import Store, digest, work
 from . import distill
 from .directory import DirectorySpec, commit_directory
@@ -43,7 +44,6 @@ class Spec(DirectorySpec):
 def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     """Merge, and commit the model's directory."""
     import torch
-    from transformers import GenerationConfig
 
     made_from, base = sources(spec, store), spec.student.teach[0].model
     store.prepare(spec.recipe)
@@ -53,9 +53,7 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     runtime.progress.begin("merge", 1, "models")
     tokenizer = models.load_tokenizer(base)
     merged = models.load_merged(base, spec.student.load_adapter(store)).to(getattr(torch, base.dtype))
-    # The base's own suggestions for sampling are not used, and not always valid.
-    stops = list(models.end_of_turn(base, tokenizer))
-    merged.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.pad_token_id)
+    merged.generation_config = generation_config(base, tokenizer)
     merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(result)
     runtime.progress.advance()
