@@ -26,14 +26,12 @@ def choose(execution: Execution) -> Choice:
     Raises:
         ConfigError: vLLM is configured, but it is not installed or is built for another device.
     """
-    if execution.engine in ("transformers", "openai"):
-        return Choice(execution.engine, "as configured")
-    obstacle = _obstacle_to_vllm(pick_device(execution.device))
-    if execution.engine == "vllm":
-        if obstacle:
-            raise ConfigError(f"execution.engine is vllm, but {obstacle}; or set execution.engine to transformers")
-        return Choice("vllm", "as configured")
-    return Choice("transformers", obstacle) if obstacle else Choice("vllm", "it is installed and suits the device")
+    if execution.engine == "auto":
+        obstacle = _obstacle_to_vllm(pick_device(execution.device))
+        return Choice("transformers", obstacle) if obstacle else Choice("vllm", "it is installed and suits the device")
+    if execution.engine == "vllm" and (obstacle := _obstacle_to_vllm(pick_device(execution.device))):
+        raise ConfigError(f"execution.engine is vllm, but {obstacle}; or set execution.engine to transformers")
+    return Choice(execution.engine, "as configured")
 
 
 def choose_local(execution: Execution) -> Choice:

@@ -80,15 +80,17 @@ def _load(model: ResolvedModel, execution: Execution, adapter: Path | None, note
     if engine == "openai" and adapter is not None:
         engine = choose_local(execution).engine
         log.warning("the server has no adapter of the student, so %s samples it on this machine", engine)
-    if engine == "vllm":
-        note("vLLM is starting, which takes from seconds to minutes")
-        from .vllm_engine import VllmSampler
+    match engine:
+        case "transformers":
+            from .transformers_engine import TransformersSampler
 
-        return VllmSampler(model, execution, adapter)
-    if engine == "openai":
-        from .server_engine import ServerSampler
+            return TransformersSampler(model, execution, adapter)
+        case "vllm":
+            note("vLLM is starting, which takes from seconds to minutes")
+            from .vllm_engine import VllmSampler
 
-        return ServerSampler(model, execution)
-    from .transformers_engine import TransformersSampler
+            return VllmSampler(model, execution, adapter)
+        case "openai":
+            from .server_engine import ServerSampler
 
-    return TransformersSampler(model, execution, adapter)
+            return ServerSampler(model, execution)
