@@ -29,7 +29,7 @@ listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 
 
 def run_name() -> str:
-    """What the UI calls the run: preset, model and data, the stages if not all, its folder if it was named."""
+    """The run's name in the UI: preset, model and data, the stages if not all, its folder if it was named."""
     given = flow_run.parameters
     config = RunConfig.model_validate(given["config"])
     model, data = (Path(s).name for s in (config.model.source, config.problems.source))
@@ -40,7 +40,7 @@ def run_name() -> str:
 
 
 def _progress() -> Progress:
-    """The run's listener. The flow may not read `listener` itself: Prefect pickles the flow with what it reads."""
+    """The run's listener. The flow must not read `listener` itself: Prefect pickles what the flow reads."""
     return listener.get() or PlainProgress(get_run_logger().info)
 
 
@@ -67,10 +67,10 @@ def ssb(
         to_stage: Stop after this stage.
         force: Make these stages again though they are cached.
         name: Folder of the run below `runs`; by default preset and a digest of the configuration.
-        preset: What the configuration is called, in names and tables.
-        config: What is run. The defaults are the paper's, or what suits its stage.
-        store: Where results are kept and reused: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
-        runs: Where the run's report and summary go, relative to the worker's SSB_HOME.
+        preset: The configuration's name, for run names and tables.
+        config: The configuration of the run. The defaults are the paper's, or those that suit a single stage.
+        store: The place of all results: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
+        runs: The folder of the run's report and summary, relative to the worker's SSB_HOME.
     """
     progress = _progress()
     name = preflight.run_name(name, preset, config)

@@ -1,1 +1,1 @@
-"""The stages of `ssb_core` as Prefect tasks, and what a run shows in the Prefect UI."""
+"""The stages of `ssb_core` as Prefect tasks, and the pages of a run in the Prefect UI."""

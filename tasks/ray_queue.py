@@ -56,7 +56,7 @@ class ShardQueue:
         if name in self.assigned.get(worker, ()):
             self.assigned[worker].remove(name)
             self.events.put_nowait(Event(worker, shard=name, table=table))
-        else:  # the worker was taken for dead, and another one makes this shard
+        else:  # the worker counts as dead, and another one makes this shard
             slots.release()
 
     async def put_line(self, worker: int, line: str) -> None:

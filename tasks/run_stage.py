@@ -1,6 +1,6 @@
 """Running a step of the pipeline as a Prefect task that is cached by its fingerprint.
 
-A cached result is believed only while the manifest that it names verifies.
+A cached result is used only while the manifest that it names is valid.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PrefectRunner:
         self.tasks: dict[str, StageTask] = {}
 
     def __call__(self, step: Step, store: Store, force: bool) -> StageRun:
-        """Run a step's task, or take its cached result, and say which of the two happened."""
+        """Run a step's task, or take its cached result, and return its entry."""
         spec = step.spec
         if force:
             delete(spec, store, _flow_began())

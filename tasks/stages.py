@@ -1,7 +1,7 @@
 """The Prefect task of every stage, by the stage's name. A task with the tag ``gpu`` loads a model.
 
-Prefect's own cache policies do not fit: their keys hold the run id, or ignore which task is meant. Here the key is the
-stage's fingerprint, and results are a few builtins that are stored inside the store.
+Prefect's own cache policies do not fit: their keys contain the run id, or do not depend on the task. Here the key is
+the stage's fingerprint, and results are a few builtins that are stored inside the store.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def stage_task(stage: str, execute: Execute) -> StageTask:
 
 
 def _may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Whether another try may succeed: a fault that somebody has to mend is not tried again."""
+    """Whether another try may succeed: a fault that a user has to fix is not tried again."""
     return may_pass(state.result(raise_on_failure=False))
 
 

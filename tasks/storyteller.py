@@ -1,4 +1,4 @@
-"""The pages of a run in the Prefect UI: which one is published when.
+"""The pages of a run in the Prefect UI, and the order in which they are published.
 
     ssb-0-plan                the plan: what is cached already and what the run will make, before any work
     ssb-1-rollouts            samples and tokens, by wave
@@ -69,7 +69,7 @@ class Storyteller:
             self.publish()
 
     def end(self) -> None:
-        """Publish the results with all charts, the leaderboard, and the page that says where the files are."""
+        """Publish the results with all charts, the leaderboard, and the page with the paths of the files."""
         self.due[results.page] = partial(results.final_page, self.run)
         self.due |= {page: partial(page, self.run) for page in (leaderboard.page, report_page.page)}
         self.publish()

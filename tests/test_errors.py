@@ -48,7 +48,7 @@ def test_what_died_ran_out_of_memory_or_was_not_answered_may_pass(error: BaseExc
         ConfigError("no such field"),
         StoreError("run stage select first"),
         Refused("status 400"),
-        StageError("took longer than it may"),
+        StageError("exceeded its time limit"),
         OSError(28, "No space left on device"),
         ValueError("a fault in the code"),
         RuntimeError("shapes do not match"),

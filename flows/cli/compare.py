@@ -22,8 +22,10 @@ WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # these fi
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="FIRST", help="What to compare with: RUN, RUN:MODEL, or 'latest'.")],
-    second: Annotated[str, typer.Argument(metavar="SECOND", help="What to compare: RUN, RUN:MODEL, or 'latest'.")],
+    first: Annotated[
+        str, typer.Argument(metavar="FIRST", help="The side to compare with: RUN, RUN:MODEL, or 'latest'.")
+    ],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="The side to compare: RUN, RUN:MODEL, or 'latest'.")],
     model: Annotated[
         str | None,
         typer.Option(

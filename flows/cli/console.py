@@ -1,4 +1,4 @@
-"""What the commands print in a terminal: progress bars, and the plan, checks and results as tables."""
+"""Terminal output of the commands: progress bars, and the plan, checks and results as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command ends when something goes wrong: its message and its exit code."""
+"""The end of a command that fails: its message and its exit code."""
 
 from __future__ import annotations
 

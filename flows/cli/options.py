@@ -1,4 +1,4 @@
-"""Options that several commands of ``ssb`` share, and what the commands make of them."""
+"""Options that several commands of ``ssb`` share, and the values that commands get from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FormName(StrEnum):
-    """How a completion states its answer."""
+    """The form in which a completion states its answer."""
 
     boxed = "boxed"
     hash = "hash"
@@ -25,7 +25,7 @@ class FormName(StrEnum):
 
 
 class PoolTypeName(StrEnum):
-    """How a work pool runs a flow."""
+    """The way a work pool runs a flow."""
 
     process = "process"
     docker = "docker"
@@ -75,11 +75,11 @@ StoreOption = Annotated[
         "--store",
         envvar="SSB_STORE",
         metavar="DIR|URL",
-        help="Where results are kept and reused: a directory, or a URL such as s3://bucket/store.",
+        help="Keep and reuse results here: a directory, or a URL such as s3://bucket/store.",
     ),
 ]
 RunsOption = Annotated[
-    Path, typer.Option("--runs", metavar="DIR", help="Where each run has a folder with its report and summary.")
+    Path, typer.Option("--runs", metavar="DIR", help="Keep a folder for each run here, with its report and summary.")
 ]
 
 
@@ -96,7 +96,7 @@ def load(preset: str | None, config: Path | None, overrides: list[str] | None, l
 
 
 def preset_name(preset: str | None, config: Path | None) -> str:
-    """What tables and run names call the configuration: its preset, its file, or ``custom``."""
+    """The configuration's name in tables and run names: its preset, its file, or ``custom``."""
     return preset or (config.stem if config else "custom")
 
 

@@ -31,7 +31,7 @@ from .options import (
 def serve_local(
     home: Annotated[
         Path,
-        typer.Option("--home", envvar="SSB_HOME", metavar="DIR", help="Where store, runs and data files are."),
+        typer.Option("--home", envvar="SSB_HOME", metavar="DIR", help="Folder of store, runs and data files."),
     ] = Path("."),
     port: Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="Port of the server and its UI.")] = 4200,
     host: Annotated[
@@ -65,7 +65,7 @@ def serve_local(
 
 def deploy(
     pool_type: Annotated[
-        PoolTypeName, typer.Option(help="How the pool gpu runs flows: as processes, or in containers.")
+        PoolTypeName, typer.Option(help="Run the flows of the pool gpu as processes, or in containers.")
     ] = PoolTypeName.process,
     gpus: Annotated[
         int, typer.Option(min=1, metavar="N", help="Number of GPUs, and so of runs that the pool gpu allows at once.")

@@ -1,4 +1,4 @@
-"""``ssb signal``: the size and exactness of a run's teacher signal, and what the hint changed."""
+"""``ssb signal``: the size and exactness of a run's teacher signal, and the effect of the hint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def signal(
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
-    """Show a run's teacher signal: its size, how exact it is, and what the hint changed.
+    """Show a run's teacher signal: its size, its exactness, and the effect of the hint.
 
     The effect of the hint is KL(teacher || bare student) in nats, at every
     token of a taught solution. The teacher has seen the hint; the bare student
@@ -78,7 +78,7 @@ def print_signal(run: Run, traces: int, top: int, as_json: bool) -> None:
 
 
 def storage_table(storage: Storage, certificates: Certificates) -> Table:
-    """What is stored and how exact it is, one line for each topic."""
+    """The stored signal and its exactness, one line for each topic."""
     from rich.table import Table
 
     from ssb_core.results.wording import count, size
@@ -115,7 +115,7 @@ def storage_table(storage: Storage, certificates: Certificates) -> Table:
 
 
 def effect(stats: HintEffectStats, codec: str) -> list[Table | str]:
-    """What the hint changed, as distributions over all tokens and as the most changed tokens."""
+    """The effect of the hint, as distributions over all tokens and as the most changed tokens."""
     from ssb_core.results import hint_effect
     from ssb_core.results.wording import count
 
@@ -123,7 +123,7 @@ def effect(stats: HintEffectStats, codec: str) -> list[Table | str]:
     rest = " (a seeded draw; --traces 0 takes all)" if stats.traces < stats.of else ""
     t, kl = stats.at[-1].temperature, stats.at[-1].kl.mean
     parts: list[Table | str] = [
-        f"\nWhat the hint changed, over {stats.tokens:,} tokens of {traces}{rest}",
+        f"\nEffect of the hint, over {stats.tokens:,} tokens of {traces}{rest}",
         _spread_table(stats.at),
         f"{stats.large:.2%} of the tokens are above {hint_effect.LARGE:g} nat at T = 1; T² KL at T = {t:g} is "
         f"{t * t * kl:.3g}, where distillation starts",
@@ -133,7 +133,7 @@ def effect(stats: HintEffectStats, codec: str) -> list[Table | str]:
             "With this codec KL is a lower bound: the mass that it left out is distributed as the bare student does."
         )
     if stats.moments:
-        parts.append("\nWhere the hint changed most: KL, and the probabilities that it raised and lowered most")
+        parts.append("\nTokens that the hint changed most: KL, and the probabilities that it raised and lowered most")
         parts.append(_token_table(stats.moments))
     return parts
 

@@ -1,4 +1,4 @@
-"""``ssb status``, ``ssb verify`` and ``ssb gc``: what a store has, whether it is whole, and what can be deleted."""
+"""``ssb status``, ``ssb verify`` and ``ssb gc``: list, check and clean a store."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def gc(
         ),
     ] = None,
     days: Annotated[
-        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep files that are younger than this.")
+        float, typer.Option("--older-than", min=0, metavar="DAYS", help="Keep files that are younger than DAYS.")
     ] = 7,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the files instead of listing them.")] = False,
     store: StoreOption = "store",
@@ -105,7 +105,7 @@ def gc(
       ssb gc
       ssb gc --older-than 30 --delete
     """
-    with clean_errors("interrupted; what is deleted is deleted, and the same command continues"):
+    with clean_errors("interrupted; the same command deletes the other files"):
         from ssb_core.errors import ConfigError
         from ssb_core.results.wording import count, size
         from ssb_core.runs import garbage
@@ -115,7 +115,9 @@ def gc(
         folders = runs or [Path("runs")]
         for folder in folders:
             if not folder.is_dir():
-                raise ConfigError(f"--runs {folder} is no folder\n  remedy: name the folders whose runs are to be kept")
+                raise ConfigError(
+                    f"--runs {folder} is not a folder\n  remedy: name the folders whose runs are to be kept"
+                )
         opened = open_store(store)
         opened.check(write=delete)
         unneeded = list(garbage.find(opened, folders, days))

@@ -1,1 +1,1 @@
-"""The Prefect servers that ssb starts, what it deploys to a server, and what a deployed run needs."""
+"""The Prefect servers that ssb starts, its deployments, and the set-up of a deployed run."""

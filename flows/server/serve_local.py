@@ -28,7 +28,7 @@ from .deploy import deploy, pools
 from .home import HOME
 
 START_TIMEOUT = 90  # seconds in which the server has to answer
-SHORT_LIVED = 15  # seconds; a worker that ends sooner is taken for broken, and is not started again
+SHORT_LIVED = 15  # seconds; a worker that ends sooner counts as broken, and is not started again
 GRACE = 8  # seconds in which processes may end by themselves
 LOG_TAIL = 1500  # characters of a dead process's log that the error shows
 SERVER = "server"
@@ -164,7 +164,7 @@ def gpus() -> list[str]:
 
 
 def next_steps(url: str, home: Path) -> str:
-    """The last message before serving: where everything is, and what to do next."""
+    """The last message before serving: paths, and the next steps."""
     return (
         f"home         {home}: store, runs and data files of every run\n\n"
         f"ready        {url}\n"

@@ -1,1 +1,1 @@
-"""The package as a library: one file for each thing that a program asks of it. `ssb_core` exports them."""
+"""The package as a library: one file for each group of functions. `ssb_core` exports them."""

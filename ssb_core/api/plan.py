@@ -12,7 +12,7 @@ from ..store import Store
 
 
 def plan(config: RunConfig, store: Store | Path | str = "store") -> list[PlanRow]:
-    """The requests of a run in order: cached, partly there, missing, or stale and why. Nothing is changed.
+    """The requests of a run in order, each with its status and the reason for it. Nothing is changed.
 
     Raises:
         ConfigError: the model, the problems or a benchmark cannot be read.

@@ -21,18 +21,18 @@ from ..store import Store
 from .preflight import notes, refuse_bad_input, refuse_bad_stages, run_name
 
 REPAIRS = 3
-"""How many times the same file of the store may turn out to be damaged before a run gives up."""
+"""A run gives up when the same file of the store turns out to be damaged this many times."""
 
 RunStep = Callable[[Step, Store, bool], StageRun]
-"""Runs one step in a store, from scratch if the third argument says so, and says what happened."""
+"""Runs one step in a store, from scratch if the third argument is True, and returns its entry."""
 
 OnStep = Callable[[Sequence[Spec], Sequence[StageRun]], None]
-"""Is called after each step with all requests so far and what happened to each."""
+"""A function that is called after each step with all requests so far and their entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The stages of a run: `start` to `stop`, of which those in `force` are made again though they are cached."""
+    """The stages of a run, from `start` to `stop`. Those in `force` are made again although they are cached."""
 
     start: str = STAGES[0]
     stop: str = "evaluate"
@@ -84,7 +84,7 @@ def run(
 
 
 def run_here(runner: StageRunner, progress: Progress) -> RunStep:
-    """Runs steps one after the other without Prefect. What is made now is not made again, even if it is forced."""
+    """Runs steps one after the other without Prefect. A forced step is made only once."""
     began = time.time()
 
     def run_step(step: Step, store: Store, force: bool) -> StageRun:

@@ -30,7 +30,7 @@ def sample(
     """Answers of a run's model to bare questions, with the prompt that the student was trained on.
 
     Args:
-        run: A finished run, of which the store still holds the student.
+        run: A finished run whose student is still in the store.
         questions: Texts to answer.
         n: Answers to each question. With temperature 0 they are all the same.
         model: ``ssb``, ``base``, or a baseline of the run.

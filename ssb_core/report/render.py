@@ -32,7 +32,7 @@ def render(template: str, content: dict[str, Any]) -> str:
 
 
 def write_page(path: Path, html: str) -> None:
-    """Write a page, atomic_write an earlier one only when the new one is complete."""
+    """Write a page, and replace an earlier one only when the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""ssb_core.runs."""
+"""Runs: the pipeline, the folder of a run, its plan and status, and the garbage that no run needs."""
 
 from .run import (
     SUMMARY_FORMAT,

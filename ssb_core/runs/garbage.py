@@ -47,7 +47,7 @@ def find(store: Store, runs: Sequence[Path], days: float) -> Iterator[Garbage]:
     whole: set[Place] = set()
     manifests = {place: _manifests(store, place, files, whole) for place, files in listed.items()}
     needed = _needed(store, runs, manifests, whole)
-    young = (key for p, found in manifests.items() for key, m in found.items() if _written(m, listed[p]) >= before)
+    young = (key for p, by_key in manifests.items() for key, m in by_key.items() if _written(m, listed[p]) >= before)
     needed |= _sources(manifests, young)
     for place, files in listed.items():
         if place in whole or _at_work(store, place, files):
@@ -65,10 +65,10 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
     """Delete garbage; returns the number of files. Files that a new request needs since stay, and so do all files of a
     recipe to which a process writes now."""
     deleted = 0
-    for found in garbage:
-        folder = store.root / found.stage / found.recipe
-        with store.try_exclusive(found.stage, found.recipe) as held:
-            names = _still(store, found) if held else []
+    for item in garbage:
+        folder = store.root / item.stage / item.recipe
+        with store.try_exclusive(item.stage, item.recipe) as held:
+            names = _still(store, item) if held else []
             store.delete([folder / name for name in names])
             deleted += len(names)
         for empty in (*sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True), folder):
@@ -77,22 +77,22 @@ def delete(store: Store, garbage: Iterable[Garbage]) -> int:
     return deleted
 
 
-def _still(store: Store, found: Garbage) -> list[str]:
-    """The names in it that no manifest needs which was written since it was found."""
-    place = (found.stage, found.recipe)
+def _still(store: Store, garbage: Garbage) -> list[str]:
+    """The names that are still garbage: no manifest that was written in the meantime needs them."""
+    place = (garbage.stage, garbage.recipe)
     files = files_by_recipe(store, place).get(place, {})
     unreadable: set[Place] = set()
     now = _manifests(store, place, files, unreadable)
-    new = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in found.names]
+    new = [m for m in now.values() if layout.manifest_name(m.fingerprint) not in garbage.names]
     kept = _files(new)
-    return [] if unreadable else [n for n in found.names if n in files and not _part_of(n, kept)]
+    return [] if unreadable else [n for n in garbage.names if n in files and not _part_of(n, kept)]
 
 
 def _needed(
     store: Store, folders: Sequence[Path], manifests: dict[Place, dict[str, Manifest]], whole: set[Place]
 ) -> set[str]:
     """Keys of the manifests that runs need. Recipes whose files are all needed are added to `whole`."""
-    by_name = {(m.stage, m.recipe, m.fingerprint): key for found in manifests.values() for key, m in found.items()}
+    by_name = {(m.stage, m.recipe, m.fingerprint): key for by_key in manifests.values() for key, m in by_key.items()}
     keys: list[str] = []
     for run in _runs(store, folders):
         try:
@@ -111,7 +111,7 @@ def _needed(
 
 def _sources(manifests: dict[Place, dict[str, Manifest]], keys: Iterable[str]) -> set[str]:
     """These keys, and those of everything that their manifests were made from."""
-    by_key = {key: m for found in manifests.values() for key, m in found.items()}
+    by_key = {key: m for recipe in manifests.values() for key, m in recipe.items()}
     needed: set[str] = set()
     waiting = list(keys)
     while waiting:
@@ -136,7 +136,7 @@ def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
 
 def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreadable: set[Place]) -> dict[str, Manifest]:
     """The recipe's manifests by their keys. If one is damaged, the recipe is added to `unreadable`."""
-    found = {}
+    manifests = {}
     for name in files:
         if layout.is_manifest(name):
             path = store.root.joinpath(*place, name)
@@ -147,23 +147,23 @@ def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreada
                 raise_system_error(e)
                 unreadable.add(place)
             else:
-                found[manifest.key] = manifest
-    return found
+                manifests[manifest.key] = manifest
+    return manifests
 
 
 def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
     """Whether a process writes there."""
-    there = (f for n, f in files.items() if layout.is_remote_lock(n) and f.bytes)  # of a store at a URL
-    lately = any(time.time() - f.modified < LATELY for f in there)
+    locks = (f for n, f in files.items() if layout.is_remote_lock(n) and f.bytes)  # of a store at a URL
+    lately = any(time.time() - f.modified < LATELY for f in locks)
     return lately or store.holder(*place) is not None
 
 
 def _files(kept: Sequence[Manifest]) -> set[str]:
     """Files of these requests. A name that ends with a slash stands for everything below it."""
-    found = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
-    found |= {f"{m.fingerprint}/" for m in kept}
+    small = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
+    folders = {f"{m.fingerprint}/" for m in kept}
     tables = {f.path for m in kept for f in m.files if layout.is_table(f.path)}
-    return found | tables | {layout.sidecar_name(t) for t in tables}
+    return small | folders | tables | {layout.sidecar_name(t) for t in tables}
 
 
 def _part_of(name: str, kept: set[str]) -> bool:

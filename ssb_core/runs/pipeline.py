@@ -17,9 +17,7 @@ from ..stages import STAGES, Spec, distill, evaluate, merge, required, rollouts,
 from ..stages.baselines import ABLATIONS, Student, grpo, ssb_no_wrong
 from ..store import Store
 
-WAVE_STEP = (
-    32  # a wave has this many problems or a multiple; the shard size must not decide it, as results depend on it
-)
+WAVE_STEP = 32  # a wave has a multiple of this many problems; results depend on it, so it is not the shard size
 MARGIN = 1.1  # a wave asks for a little more than the yield says, so that another is rarely needed
 
 
@@ -89,8 +87,8 @@ class Pipeline:
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Step]:
         """Steps in the order in which they run, up to stage `stop`. Each must be finished before the next is asked for.
 
-        A further round begins where the one before left a student. It is the last if it teaches nothing to train on.
-        A run that stops before teach knows no yield, so it is one wave.
+        A further round begins with the student of the round before. It is the last if it teaches nothing to train on. A
+        run that stops before teach has no yield, so it has only one wave.
         """
         through = STAGES[: STAGES.index(stop) + 1]
         waves = yield from self._waves(store, through)

@@ -1,4 +1,4 @@
-"""The plan of a run: which requests are cached, partly there, missing, or stale because of which field."""
+"""The plan of a run: which requests are cached, partial, missing, or stale because of which field."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def _status(store: Store, spec: Spec) -> tuple[PlanStatus, str]:
     if finished(spec, store):
         return "cached", ""
     names, stored = _shard_names(spec), store.shard_names(spec.recipe)
-    if there := sum(name in stored for name in names):
-        why = f"{there} of {len(names)} shards are there"
-        return "partial", why + (", to be checked" if there == len(names) else "")
+    if finished_shards := sum(name in stored for name in names):
+        why = f"{finished_shards} of {len(names)} shards are there"
+        return "partial", why + (", to be checked" if finished_shards == len(names) else "")
     if store.directory(spec.recipe).exists():
         return "missing", "never run on these inputs"
     changes = _nearest_changes(store, spec) if spec.round == 1 else []  # a later round's model is always another

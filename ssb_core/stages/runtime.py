@@ -1,4 +1,4 @@
-"""What a stage is handed to work with: who listens, the loaded engine, and how missing shards are made."""
+"""The `Runtime` of a stage: its progress listener, its loaded engine, and the function that makes missing shards."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """How the shards of a request are made.
+    """The plan by which the shards of a request are made.
 
     `make` gets the inputs whose shards are missing and yields each with its table, in the order in which they get done.
-    It takes the next input when it has room for it, and is not called if nothing is missing. Progress is reported under
-    `label` in a `unit`; ``units(input)`` says how many of these an input has. `count` counts something in `columns` of
-    one shard; the stats of a request are the sums.
+    It takes the next input when the engine has room for it, and is not called if nothing is missing. Progress is
+    reported under `label` in a `unit`; ``units(input)`` says how many of these an input has. `count` counts something
+    in `columns` of one shard; the stats of a request are the sums.
     """
 
     inputs: Sequence[Input]
@@ -73,7 +73,7 @@ def make_here(spec: Spec, store: Store, plan: ShardPlan, missing: Sequence[Input
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a stage works with. Nothing in it changes a result."""
+    """The listener, the engine and the shard maker that a stage uses. None of them changes a result."""
 
     progress: Progress = field(default_factory=Progress)
     engines: LoadedEngine = field(default_factory=lambda: LoadedEngine(keep=False))

@@ -46,7 +46,7 @@ class Spec(BaseSpec):
 
     @property
     def form(self) -> AnswerForm:
-        """How completions give their answers."""
+        """The form in which completions give their answers."""
         return self.rollouts.problems.completion_form
 
     @property
@@ -106,12 +106,12 @@ def pairs(
 
 
 def count_pairs(selected: pa.Table) -> int:
-    """How many pairs one shard holds."""
+    """The number of pairs in one shard."""
     return int(selected["dropped"].null_count)
 
 
 def count(table: pa.Table) -> dict[str, int]:
-    """How many problems are mixed, and how many are dropped for each reason."""
+    """The number of mixed problems, and of dropped ones for each reason."""
     return Counter(d or "mixed" for d in table["dropped"].to_pylist())
 
 

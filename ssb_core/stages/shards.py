@@ -38,8 +38,8 @@ def run_shards(spec: Spec, store: Store, plan: ShardPlan, runtime: Runtime) -> O
     """
     recipe = spec.recipe
     store.prepare(recipe)
-    found = ((i.name, store.find_shard(recipe, i.name, i.source)) for i in plan.inputs)
-    entries = {name: shard and shard.file for name, shard in found}  # ids are kept in the sidecars alone
+    shards = ((i.name, store.find_shard(recipe, i.name, i.source)) for i in plan.inputs)
+    entries = {name: shard and shard.file for name, shard in shards}  # ids are kept in the sidecars alone
     missing = [i for i in plan.inputs if entries[i.name] is None]
 
     def commit(item: Input, table: pa.Table) -> None:
@@ -85,10 +85,10 @@ def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Probl
 
     The upstream shards hold `problems` in order, in shards of any size.
     """
-    found, start = [], 0
+    inputs, start = [], 0
     for entry in upstream.files:
         stop = start + len(store.sidecar(upstream, entry).problem_ids)
-        found.append(Input(Path(entry.path).stem, problems[start:stop], entry))
+        inputs.append(Input(Path(entry.path).stem, problems[start:stop], entry))
         start = stop
     assert start == len(problems), "the upstream request is of other problems"
-    return found
+    return inputs

@@ -108,7 +108,7 @@ def _why_dropped(written: Completion, verdict: Verdict, question: str) -> Drop |
 
 
 def count(table: pa.Table) -> dict[str, int]:
-    """How many solutions were taught or dropped, by reason; completion tokens of the taught ones, and of all."""
+    """Numbers of taught solutions and of dropped ones by reason; tokens of the taught completions, and of all."""
     dropped = table["dropped"].to_pylist()
     lengths = [len(ids) for ids in table["completion_ids"].to_pylist()]
     taught = sum(n for n, d in zip(lengths, dropped, strict=True) if d is None)

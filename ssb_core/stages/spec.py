@@ -1,9 +1,9 @@
-"""A `Spec` is one request of a stage: frozen, written as JSON, and holding the specs that it builds on.
+"""A `Spec` is one request of a stage. It is frozen, can be written as JSON, and has the specs that it builds on.
 
 Every identity follows from it:
 
 * its **recipe** says how rows are made: stage, version, the configuration that changes rows, the upstream recipe;
-* its **fingerprint** adds which inputs were asked for.
+* its **fingerprint** adds the inputs of the request.
 
 `Spec.dump` writes a spec down for another process, and `Spec.load` reads it back.
 """
@@ -28,15 +28,15 @@ _kinds: dict[tuple[str, str], type[Spec]] = {}
 
 
 class Spec(Frozen, ABC):
-    """One request of a stage. Subclasses say how rows are made and which inputs are asked for."""
+    """One request of a stage. Subclasses say how rows are made, and from which inputs."""
 
     stage: ClassVar[str]
     version: ClassVar[int]
-    """Part of the recipe. Count it up when the code makes other rows from the same configuration."""
+    """Part of the recipe. Raise it when the code makes other rows from the same configuration."""
     part: ClassVar[str] = ""
-    """Tells the requests of a stage apart that makes its rows in several."""
+    """The name of this kind of request, if the stage has several kinds."""
     can_fan_out: ClassVar[bool] = False
-    """Whether its shards are worth making by several workers."""
+    """Whether several workers may make its shards."""
 
     execution: Execution = Execution()
 
@@ -48,15 +48,15 @@ class Spec(Frozen, ABC):
 
     @abstractmethod
     def recipe_content(self) -> dict[str, Any]:
-        """What decides the rows. It is hashed into the recipe."""
+        """The values that decide the rows. They are hashed into the recipe."""
 
     @abstractmethod
     def inputs(self) -> list[str]:
-        """Digests of what is asked for: problems, or upstream fingerprints."""
+        """Digests of the inputs: problems, or upstream fingerprints."""
 
     @property
     def recipe(self) -> Recipe:
-        """How the rows are made."""
+        """The recipe of the rows."""
         return Recipe(self.stage, {"version": self.version, **self.recipe_content()})
 
     @property
@@ -66,7 +66,7 @@ class Spec(Frozen, ABC):
 
     @property
     def labels(self) -> dict[str, Any]:
-        """What people call the parts of the request: `model`, `seed`, `benchmark`, as a run notes them."""
+        """Labels for people, which a run records: `model`, `seed`, `benchmark`."""
         return {}
 
     @property
@@ -124,16 +124,16 @@ def stage_module(stage: str) -> ModuleType:
 
 def upstreams(spec: Spec) -> tuple[Spec, ...]:
     """The requests that a spec builds on directly, in the order of its fields."""
-    found: list[Spec] = []
+    specs: list[Spec] = []
     for name in type(spec).model_fields:
         value = getattr(spec, name)
-        found += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Spec)]
-    return tuple(found)
+        specs += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Spec)]
+    return tuple(specs)
 
 
 def lineage(spec: Spec) -> list[Spec]:
     """A request and everything that it builds on, each once."""
-    found = {spec.fingerprint: spec}
+    specs = {spec.fingerprint: spec}
     for upstream in upstreams(spec):
-        found |= {s.fingerprint: s for s in lineage(upstream)}
-    return list(found.values())
+        specs |= {s.fingerprint: s for s in lineage(upstream)}
+    return list(specs.values())

@@ -1,8 +1,8 @@
 """Stage teach: the hinted teacher writes a robust solution, and its exact signal at every token is captured.
 
 It has two requests in a row, each with shards of its own: `Solutions` (sampled with the hint and verified) and `Spec`
-(the base model's hidden states over hinted prompt + solution). So another codec or precision never samples again. A
-dropped solution keeps its row, with the reason and without a signal.
+(the base model's hidden states over hinted prompt + solution). So nothing is sampled again for another codec or
+precision. A dropped solution keeps its row, with the reason and without a signal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where results are kept: shards, sidecars and manifests in one directory, or at one URL.
+"""The store of results: shards, sidecars and manifests in one directory, or at one URL.
 
     store/format.json                                     version of this layout
     store/<stage>/<recipe>/recipe.json                    how rows are made, for readers

@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Checked:
-    """What was read (manifests, files and their bytes), and how many files are set aside or left by killed writers."""
+    """Numbers of manifests, files and bytes that were read, and of files set aside or left by killed writers."""
 
     manifests: int = 0
     files: int = 0

@@ -1,4 +1,4 @@
-"""Files that are complete or do not exist, and what happens to damaged ones."""
+"""Atomic writes, checksums, and the handling of damaged files."""
 
 from __future__ import annotations
 

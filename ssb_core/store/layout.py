@@ -1,4 +1,4 @@
-"""Every path in a store, and what the name of a file says about it.
+"""Every path in a store, and the meaning of file names.
 
 `Layout` gives the paths below the store's root, and `RecipeFolder` the paths of one recipe. The functions take or
 return a *name*: a file's path below its recipe's folder, with slashes, as listings give it.

@@ -57,7 +57,7 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a stage makes rows. Its `hash` names the recipe's folder."""
+    """The way a stage makes rows. Its `hash` names the recipe's folder."""
 
     stage: str
     content: dict[str, Any]
@@ -80,7 +80,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What is known about one shard: its file, its problems, and the checksum of the upstream shard it was made from.
+    """The record of one shard: its file, its problems, and the checksum of the upstream shard it was made from.
 
     On disk the file is called ``entry``.
     """

@@ -1,4 +1,4 @@
-"""The store at a URL: a cache of it on this machine, and what keeps the two the same.
+"""The store at a URL: a cache of it on this machine, and the code that keeps the two the same.
 
 Stages work in the cache. A finished file is uploaded, shards before their sidecars and everything before the manifest
 that lists it, so a request at the URL counts only once it is complete. Small files (sidecars, manifests) are kept the

@@ -1,4 +1,4 @@
-"""The store: what stages look up in it, write to it and read from it."""
+"""The store: stages look up results in it, write them to it and read them from it."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Store:
     def find_shard(self, recipe: Recipe, name: str, source: str | None) -> Sidecar | None:
         """The shard called `name`, if it is whole and was made from the upstream checksum `source`.
 
-        A damaged shard is set aside. An upload that failed before is made up for.
+        A damaged shard is set aside. An upload that failed before is repeated.
         """
         folder = self._folder(recipe)
         sidecar, table = folder.sidecar(name), folder.table(name)
@@ -408,7 +408,7 @@ class Store:
 
 
 def _stamp(path: Path) -> _Stamp | None:
-    """What changes when a file is replaced; None if there is no such file."""
+    """The stamp of a file, which changes when the file is replaced; None if there is no such file."""
     try:
         stat = os.stat(path)
     except FileNotFoundError:

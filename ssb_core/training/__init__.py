@@ -1,1 +1,1 @@
-"""ssb_core.training."""
+"""Training of students: the trainers, their data, checkpoints and logs."""

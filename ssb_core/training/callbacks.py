@@ -26,7 +26,7 @@ class EpochOrder(TrainerCallback):
 
 
 class Speed:
-    """Tokens and seconds of training, counted on from the numbers that a killed process left in `path`."""
+    """Tokens and seconds of training, added to the numbers that a killed process left in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

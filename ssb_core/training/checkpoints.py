@@ -22,7 +22,7 @@ ASIDE = "damaged-"  # a prefix: transformers uses every folder whose name begins
 
 
 def last(work_dir: Path) -> Path | None:
-    """The newest whole checkpoint in `work`; work ones are deleted, damaged ones set aside."""
+    """The newest whole checkpoint in `work_dir`. Unfinished ones are deleted, and damaged ones are set aside."""
     for path in sorted(work_dir.glob("checkpoint-*"), key=step, reverse=True):
         if not (path / SEAL).exists():
             shutil.rmtree(path, ignore_errors=True)
@@ -49,9 +49,9 @@ def _difference(checkpoint: Path) -> str | None:
     """The first file of a checkpoint that differs from what was written."""
     try:
         sums = dict(json.loads((checkpoint / SEAL).read_bytes()))
-        there = {p.name for p in checkpoint.iterdir() if p.is_file()} - {SEAL}
-        if there != set(sums):
-            return f"files {', '.join(sorted(there ^ set(sums)))}"
+        names = {p.name for p in checkpoint.iterdir() if p.is_file()} - {SEAL}
+        if names != set(sums):
+            return f"files {', '.join(sorted(names ^ set(sums)))}"
         return next((name for name, sha256 in sums.items() if sha256_file(checkpoint / name) != sha256), None)
     except (FileNotFoundError, ValueError, TypeError) as e:
         return str(e)

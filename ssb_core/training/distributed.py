@@ -117,8 +117,8 @@ def _refuse_too_few_gpus(n: int, device: str) -> None:
 
     if pick_device(device) == "cuda" and torch.cuda.device_count() < n:
         raise ConfigError(
-            f"execution.train_processes: {n} processes here need a GPU each, and {torch.cuda.device_count()} can be "
-            "seen\n  remedy: lower it, or show more of them (CUDA_VISIBLE_DEVICES)"
+            f"execution.train_processes: {n} processes here need a GPU each, but only "
+            f"{torch.cuda.device_count()} are visible\n  remedy: lower it, or change CUDA_VISIBLE_DEVICES"
         )
 
 

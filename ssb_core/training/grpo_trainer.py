@@ -56,8 +56,8 @@ def log_rows(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in history:
         if "loss" in row:
             tokens += round(row["tokens"])
-            kept = {k: row[k] for k in columns if k in row}
-            rows.append(kept | {"mean_length": row["completions/mean_length"], "tokens": tokens})
+            values = {k: row[k] for k in columns if k in row}
+            rows.append(values | {"mean_length": row["completions/mean_length"], "tokens": tokens})
     return rows
 
 

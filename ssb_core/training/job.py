@@ -9,9 +9,9 @@ from ..models import ResolvedModel
 
 
 class TrainingJob(Frozen):
-    """A LoRA student of `model` to be trained. Its processes, here and on other machines, are handed this.
+    """The training of a LoRA student of `model`. Its processes, here and on other machines, all get this object.
 
-    What it learns from is laid out in a work directory beforehand. `label` is its name in progress and logs.
+    Its data is written into a work directory beforehand. `label` is its name in progress and logs.
     """
 
     label: str

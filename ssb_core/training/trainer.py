@@ -135,7 +135,7 @@ class DistillTrainer(checkpoints.Sealing, Trainer):
                 total, tokens = self._divergence(student, self._prepare_inputs(inputs))
                 sums_2 += torch.stack([total.double(), torch.tensor(tokens, device=total.device)])
         for part in models.fsdp_modules(student):
-            part.reshard()  # a backward pass does; writing a checkpoint would, in the process that writes it only
+            part.reshard()  # no backward pass does it here, and writing a checkpoint would do it in one process only
         total, tokens = self.accelerator.reduce(sums_2).tolist()
         metrics = {"eval_loss": total / tokens}
         self.log(metrics)
@@ -161,7 +161,7 @@ def training_arguments(
     config: DistillConfig, work_dir: Path, use_cpu: bool, report_to: Sequence[str] = ()
 ) -> TrainingArguments:
     """The paper's optimiser settings: AdamW, linear decay, no warm-up, no weight decay."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun's launcher says
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun's launcher
     per_process = config.batch_size // config.accumulation // processes
     arguments = TrainingArguments(
         output_dir=str(work_dir),

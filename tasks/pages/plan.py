@@ -1,4 +1,4 @@
-"""The artifact page ``ssb-0-plan``: what the run will do, and what the store has already."""
+"""The artifact page ``ssb-0-plan``: the requests of the run, and their state in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifact page ``ssb-7-report``: where the files of the run are, and what each stage took."""
+"""The artifact page ``ssb-7-report``: the paths of the run's files, and the time of each stage."""
 
 from ssb_core.report.markdown import code, escaped, table
 from ssb_core.results.wording import duration
@@ -8,7 +8,7 @@ from ..artifacts import Page
 
 
 def page(run: Run) -> Page:
-    """The paths of the run's files, and a table of its stages. Paths, because a browser opens no file from the UI."""
+    """The paths of the run's files, and a table of its stages. A browser opens no file from the UI."""
     directory, store = run.directory.absolute(), run.store.root.absolute()
     files = {
         "The report, one self-contained file": directory / "report.html",
@@ -19,7 +19,7 @@ def page(run: Run) -> Page:
     lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
     body = (
         f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser there opens {code(report_uri(run))}; "
-        f"a page of this UI cannot link to it.\n\n## What each stage took\n\n{table(_stages(run))}"
+        f"a page of this UI cannot link to it.\n\n## Time of each stage\n\n{table(_stages(run))}"
     )
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 

@@ -1,4 +1,4 @@
-"""The artifact page ``ssb-1-rollouts``: what was sampled, by wave."""
+"""The artifact page ``ssb-1-rollouts``: the samples of each wave."""
 
 from ssb_core.report.markdown import escaped, table
 from ssb_core.results import queries

@@ -14,7 +14,7 @@ PAIRS = 2
 
 
 def page(run: Run) -> Page:
-    """How many problems each step kept and dropped, as far as the run got, and the first pairs."""
+    """The number of problems that each step kept and dropped so far, and the first pairs."""
     steps = queries.load_funnel(run)
     total = steps[0].kept
     kept = ", ".join(f"{s.kept:,} {s.name} ({percent(s.kept / total if total else 0)}%)" for s in steps[1:])

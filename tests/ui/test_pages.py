@@ -29,7 +29,7 @@ WORDS = {
     "ssb-4-signal": ("Teacher signal", "certified shards", "2 of 2", "KL error, largest"),
     "ssb-5-training": ("Training", "12 optimiser steps"),
     "ssb-6-results": ("Results", "On nano-test (partial: 48 of 512 problems)", "95% interval", "Beside accuracy"),
-    "ssb-7-report": ("Report", "report.html", "What each stage took", "distill"),
+    "ssb-7-report": ("Report", "report.html", "Time of each stage", "distill"),
     "ssb-leaderboard-quickstart": ("accuracy", "nano-test (partial)", "ssb", "2 Items"),
 }
 """Words of each page."""

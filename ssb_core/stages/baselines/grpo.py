@@ -142,8 +142,8 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     scheduled = schedule([p for p in wave if p.id in prompt_ids], spec.grpo)
     if not scheduled:
         raise StoreError(
-            f"{len(prompt_ids)} problems fill no step of grpo.prompts_per_step ({spec.grpo.prompts_per_step}); lower "
-            "that, or sample more problems (problems.limit)"
+            f"{len(prompt_ids)} problems are too few for one step of grpo.prompts_per_step "
+            f"({spec.grpo.prompts_per_step}); lower that, or sample more problems (problems.limit)"
         )
     store.prepare(spec.recipe)
     work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest([]))
