@@ -102,11 +102,11 @@ def open_files() -> Iterator[Check]:
 
 def engine(config: RunConfig | None) -> Iterator[Check]:
     """The engine that would sample, and why it was chosen. A server is asked whether it can be used."""
-    from .. import engines
+    from ..engines.choose import check, choose
 
     execution = _execution(config)
-    chosen = engines.choose(execution)
-    engines.check(execution)
+    chosen = choose(execution)
+    check(execution)
     server = f" ({execution.server.url} answers)" if chosen.engine == "openai" else ""
     yield Check("engine", "ok", f"{chosen.engine}{server}: {chosen.why}")
 

@@ -5,7 +5,7 @@ input to one shard. It keeps the shards that are whole and made from the same up
 the manifest last.
 """
 
-from .execute import Outcome, delete, execute, finished, required, sources
+from .execute import Outcome, delete, finished, required, sources
 from .runtime import Input, Runtime, ShardMaker, ShardPlan, make_here
 from .spec import STAGES, Spec, lineage, stage_module, upstreams
 
@@ -18,7 +18,6 @@ __all__ = (
     "ShardPlan",
     "Spec",
     "delete",
-    "execute",
     "finished",
     "lineage",
     "make_here",

@@ -44,7 +44,9 @@ class Spec(Frozen, ABC):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         super().__pydantic_init_subclass__(**options)
         if "stage" in vars(cls):
-            _kinds[cls.stage, cls.part] = cls
+            known = _kinds.setdefault((cls.stage, cls.part), cls)
+            if known.__module__ != cls.__module__:
+                raise TypeError(f"{cls.__module__} and {known.__module__} both have stage {cls.stage!r}")
 
     @abstractmethod
     def recipe_content(self) -> dict[str, Any]:
@@ -98,8 +100,10 @@ class Spec(Frozen, ABC):
         """The spec that `dump` wrote.
 
         Raises:
-            ValueError: there is no such stage, or its fields do not fit.
+            ValueError: it was not written by `dump`: a key is missing, there is no such stage, or a field does not fit.
         """
+        if missing := {"stage", "part", "spec"} - dumped.keys():
+            raise ValueError(f"a dumped spec lacks {', '.join(sorted(missing))}")
         stage, part = dumped["stage"], dumped["part"]
         stage_module(stage)
         if (stage, part) not in _kinds:

@@ -26,6 +26,7 @@ from ssb_core.records import TeacherTrace, Verdict, to_table
 from ssb_core.runs.pipeline import Pipeline, WaveSpecs
 from ssb_core.signal import capture
 from ssb_core.stages import Input, Runtime, ShardPlan, shards, solutions
+from ssb_core.stages.execute import execute
 from ssb_core.store import Manifest, Store
 from ssb_core.store import work as unfinished
 from tests.bench.sampling import settings
@@ -87,7 +88,7 @@ def taught(wave: WaveSpecs, store: Store) -> list[list[TeacherTrace]]:
 
 def stage(wave: WaveSpecs, store: Store) -> float:
     clock = Clock()
-    manifest = stages.execute(wave.teach, store, Runtime(clock)).manifest
+    manifest = execute(wave.teach, store, Runtime(clock)).manifest
     seconds = time.perf_counter() - clock.started
     unfinished.delete_request(store, manifest)
     return seconds

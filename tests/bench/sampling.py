@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ssb_core import models, stages
+from ssb_core import models
 from ssb_core.config import RunConfig, presets
 from ssb_core.engines import LoadedEngine, SampleRequest
 from ssb_core.progress import Progress
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.stages import Runtime, rollouts
+from ssb_core.stages.execute import execute
 from ssb_core.store import Store
 
 LOOPED = 12  # sequences of the slow way
@@ -53,7 +54,7 @@ def pipeline(c: RunConfig, root: Path) -> tuple[int, float]:
             first = SampleRequest(tuple(prompts_of(spec)[0]), 0)
             list(sampler.sample([(0, [first])], spec.rollouts, Progress()))
         started = time.perf_counter()
-        outcome = stages.execute(spec, store, Runtime())
+        outcome = execute(spec, store, Runtime())
         return int(outcome.manifest.stats["tokens"]), time.perf_counter() - started
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from ssb_core.config.execution import Execution
-from ssb_core.engines import choose
+from ssb_core.engines.choose import choose
 from ssb_core.errors import ConfigError
 
 

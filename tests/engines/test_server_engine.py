@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from peft import LoraConfig, get_peft_model
 
-from ssb_core import models, problems, prompts, stages
+from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig, RolloutsConfig, presets
 from ssb_core.config.execution import Execution, ServerOptions
 from ssb_core.config.secrets import SERVER_KEY
@@ -30,6 +30,7 @@ from ssb_core.errors import ConfigError, EngineError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.stages import Runtime, rollouts
+from ssb_core.stages.execute import execute
 from ssb_core.store import Store
 from tests.support.completions_server import NAME, CompletionsServer, answer, breaks_off, refuses, running, says
 from tests.support.processes import ROOT, wait_until_healthy
@@ -462,9 +463,9 @@ def test_a_stage_makes_the_same_shards_as_with_the_local_engine(
     server: CompletionsServer, url: str, nano: models.ResolvedModel, tmp_path: Path
 ) -> None:
     local_store, server_store = Store(tmp_path / "here"), Store(tmp_path / "there")
-    stages.execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), local_store, Runtime())
+    execute(rollouts_spec(nano, Execution(engine="transformers", shard_size=4)), local_store, Runtime())
     over_server = Execution(shard_size=4, engine="openai", server=ServerOptions(url=url, concurrency=8))
-    stages.execute(rollouts_spec(nano, over_server), server_store, Runtime())
+    execute(rollouts_spec(nano, over_server), server_store, Runtime())
     assert len(shards(local_store)) == 3 and shards(server_store) == shards(local_store)
 
 
@@ -476,10 +477,10 @@ def test_finished_shards_are_kept_when_the_server_fails(
     spec = rollouts_spec(nano, Execution(shard_size=4, engine="openai", server=options))
     server.faults = [server.answers] * 18 + [refuses(400)]  # two of the answers are for the test of the seeded draw
     with pytest.raises(EngineError, match="status 400"):
-        stages.execute(spec, store, Runtime())
+        execute(spec, store, Runtime())
     kept = shards(store)
     assert 1 <= len(kept) < 3
-    outcome = stages.execute(spec, store, Runtime())
+    outcome = execute(spec, store, Runtime())
     assert (outcome.made, outcome.reused) == (3 - len(kept), len(kept))
 
 
@@ -530,7 +531,7 @@ def test_a_real_vllm_makes_the_same_shards_as_the_local_engine(
         (server_store, over_server),
     ):
         spec = rollouts_spec(nano, execution, 48)
-        manifest = stages.execute(spec, store, Runtime()).manifest
+        manifest = execute(spec, store, Runtime()).manifest
         rows.append([row for table in store.tables(manifest) for row in table.to_pylist()])
     same = [a == b for a, b in zip(*rows, strict=True)]
     assert len(same) == 96 and sum(same) >= 95

@@ -15,7 +15,8 @@ from ssb_core.progress import Progress
 from ssb_core.records import Completion
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.stages import Runtime, execute
+from ssb_core.stages import Runtime
+from ssb_core.stages.execute import execute
 from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
 from tests.support.runs import run_stages

@@ -19,6 +19,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import Runtime, Spec, finished, merge, rollouts
+from ssb_core.stages.execute import execute
 from ssb_core.store import Manifest, Store
 from tests.support.pages import Page
 from tests.support.runs import run_stages
@@ -130,7 +131,7 @@ def test_a_base_whose_suggested_sampling_is_not_valid_can_be_merged(
         return merged
 
     monkeypatch.setattr(models, "load_merged", suggesting)
-    stages.execute(spec, store, Runtime())
+    execute(spec, store, Runtime())
     assert models.end_of_turn(spec.model(store)) == models.end_of_turn(spec.student.teach[0].model)
 
 
@@ -146,9 +147,9 @@ def test_a_merge_that_was_broken_off_is_made_anew(run: Run, twice: RunConfig, tm
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        stages.execute(spec, store, Runtime(Broken()))
+        execute(spec, store, Runtime(Broken()))
     assert finished(spec, store) is None
-    assert stages.execute(spec, store, Runtime()).manifest == expected
+    assert execute(spec, store, Runtime()).manifest == expected
     assert not list(store.root.rglob("*.work"))
 
 

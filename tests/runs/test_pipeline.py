@@ -17,6 +17,7 @@ from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
 from ssb_core.stages import Runtime, distill
+from ssb_core.stages.execute import execute
 from ssb_core.store import Store
 from tests.support.runs import run_stages
 from tests.support.settings import SMALL
@@ -111,8 +112,8 @@ def test_samples_of_another_adapter_are_never_reused(small: RunConfig, quick_run
     evaluation = specs[-1]
     stages.delete(student, store)
     split = student.model_copy(update={"distill": student.distill.model_copy(update={"accumulation": 2})})
-    assert stages.execute(split, store, Runtime()).manifest.fingerprint == student.fingerprint
-    outcome = stages.execute(evaluation, store, Runtime())
+    assert execute(split, store, Runtime()).manifest.fingerprint == student.fingerprint
+    outcome = execute(evaluation, store, Runtime())
     assert (outcome.made, outcome.reused) == (3, 0)
 
 
@@ -184,7 +185,7 @@ def test_a_stage_runs_in_a_fresh_process(small: RunConfig, quick_run: Run, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     path = Path(done.stdout.splitlines()[-1])
     assert path.read_bytes() == (quick_run.store.root / path.relative_to(store.root)).read_bytes()
-    assert stages.execute(wave.select, store, Runtime()).made == 0
+    assert execute(wave.select, store, Runtime()).made == 0
 
 
 def test_a_missing_upstream_request_is_named(small: RunConfig, tmp_path: Path) -> None:
@@ -192,4 +193,4 @@ def test_a_missing_upstream_request_is_named(small: RunConfig, tmp_path: Path) -
     wave = pipeline.next_wave([], 0)
     assert wave
     with pytest.raises(StoreError, match="run stage rollouts first"):
-        stages.execute(wave.select, Store(tmp_path), Runtime())
+        execute(wave.select, Store(tmp_path), Runtime())

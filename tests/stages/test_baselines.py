@@ -20,8 +20,9 @@ from ssb_core.results.costs import cost
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.runs.plan import plan
-from ssb_core.stages import Runtime, Spec, delete, distill, execute, lineage, required, select
+from ssb_core.stages import Runtime, Spec, delete, distill, lineage, required, select
 from ssb_core.stages.baselines import ABLATIONS, rft, ssb_no_wrong
+from ssb_core.stages.execute import execute
 from ssb_core.store import Manifest, Store, work
 from ssb_core.training.dataset import Traces
 from ssb_core.training.log import read_log

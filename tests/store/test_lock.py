@@ -204,7 +204,7 @@ def test_of_two_that_execute_one_request_the_second_takes_the_result_of_the_firs
     outcomes: list[stages.Outcome] = []
 
     def execute() -> None:
-        outcomes.append(stages.execute(spec, Store(tmp_path / "store"), stages.Runtime(Progress())))
+        outcomes.append(execute(spec, Store(tmp_path / "store"), stages.Runtime(Progress())))
 
     both = [threading.Thread(target=execute) for _ in range(2)]
     for thread in both:

@@ -19,7 +19,8 @@ from ssb_core.results.signal_metadata import load_signal_metadata
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from ssb_core.signal import layout
-from ssb_core.stages import Runtime, distill, execute
+from ssb_core.stages import Runtime, distill
+from ssb_core.stages.execute import execute
 from ssb_core.store import Store
 from ssb_core.training import distill as training
 from ssb_core.training.dataset import Traces, collate

@@ -22,9 +22,10 @@ from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.report.charts.rewards import draw_rewards
 from ssb_core.runs import Run
-from ssb_core.stages import Runtime, execute, finished, stage_module
+from ssb_core.stages import Runtime, finished, stage_module
 from ssb_core.stages.baselines import grpo
 from ssb_core.stages.directory import weights
+from ssb_core.stages.execute import execute
 from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Store
 from ssb_core.training.log import read_log

@@ -18,7 +18,8 @@ import pytest
 from ssb_core import models, problems, prompts, stages
 from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.config.execution import Execution, VllmOptions
-from ssb_core.engines import Sampler, SampleRequest, choose, open_sampler, seed_for
+from ssb_core.engines import Sampler, SampleRequest, open_sampler, seed_for
+from ssb_core.engines.choose import choose
 from ssb_core.errors import ConfigError, StageError
 from ssb_core.progress import Progress
 from ssb_core.records import Completion
