@@ -1,4 +1,4 @@
-"""Every error that a user can see, which of them another try may get past, and what to do about the rest.
+"""Every error that a user can see, whether another try may succeed, and the remedy if not.
 
     SSBError
       ConfigError      a configuration, file or name that the user gave cannot be used
@@ -20,7 +20,7 @@ from pathlib import Path
 
 BUSY = 429  # HTTP: too many requests
 BY_NAME = {"OutOfMemoryError", "TransportError", "ConnectionError", "Timeout"}
-"""Of torch, Ray, httpx and requests, which need not be loaded to be asked for."""
+"""Names of exceptions of torch, Ray, httpx and requests, so that these need not be imported."""
 
 REMEDIES = {
     errno.ENOSPC: "free some",
@@ -56,7 +56,7 @@ class Damaged(StoreError):
 
 
 class Unreachable(StoreError):
-    """The file system behind a URL did not do what it was asked. Another try may succeed."""
+    """The file system behind a URL did not carry out a request. Another try may succeed."""
 
     transient = True
 
@@ -65,14 +65,14 @@ class EngineError(SSBError, RuntimeError):
     """An engine could not sample. The message says why, as far as is known, and what to change."""
 
     transient = True
-    """Whether another try may get past it."""
+    """Whether another try may succeed."""
 
 
 class StageError(SSBError, RuntimeError):
     """A stage's process died, failed or took too long. Finished shards are kept; the message ends with its log."""
 
     def __init__(self, message: str, transient: bool = False) -> None:
-        """`transient` says whether another try may get past it."""
+        """`transient` says whether another try may succeed."""
         super().__init__(message)
         self.transient = transient
 
@@ -80,13 +80,13 @@ class StageError(SSBError, RuntimeError):
 def may_pass(error: BaseException) -> bool:
     """Whether the same work may succeed when it is tried again.
 
-    So may what died (an engine, a process), ran out of memory, or got no good answer over a network. Everything else,
-    a bad configuration, bad data, a full disk or a fault in the code, would fail the same way. An exception can say
-    itself what it is, by an attribute `transient`.
+    It may if an engine or a process died, if memory ran out, or if a network gave no good answer. Anything else, such
+    as a bad configuration, bad data, a full disk or a fault in the code, would fail the same way. An attribute
+    `transient` of the exception overrides this.
     """
-    said = getattr(error, "transient", None)
-    if said is not None:
-        return bool(said)
+    transient = getattr(error, "transient", None)
+    if transient is not None:
+        return bool(transient)
     if isinstance(error, (ConnectionError, TimeoutError)) or out_of_memory(error):
         return True
     if {kind.__name__ for kind in type(error).__mro__} & BY_NAME:
@@ -96,18 +96,18 @@ def may_pass(error: BaseException) -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed. On most devices only torch's words tell."""
-    said = str(error).lower() if isinstance(error, RuntimeError) else ""
+    """Whether an allocation failed. On most devices only the text of torch's error says so."""
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
     return isinstance(error, MemoryError) or any(
-        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
+        words in text for words in ("out of memory", "can't allocate memory", "not enough memory")
     )
 
 
 def refused(error: BaseException, folder: Path) -> str | None:
-    """What to tell where the operating system would not open or write a file, and the remedy; else None.
+    """The message, with a remedy, if the operating system refused to open or write a file; None for other errors.
 
-    `folder` is where it was, if the error does not say itself. Native libraries raise errors of their own, of which
-    only the text tells.
+    `folder` is named if the error names no file. Native libraries raise errors of their own, which only their text
+    identifies.
     """
     number = error.errno if isinstance(error, OSError) else _from_text(error, folder)
     if number not in REMEDIES:
@@ -129,5 +129,5 @@ def _from_text(error: BaseException, folder: Path) -> int | None:
 
 def _free(folder: Path) -> int:
     """Bytes free for this user where `folder` is, or would be."""
-    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
-    return shutil.disk_usage(there).free
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free

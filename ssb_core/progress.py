@@ -1,4 +1,4 @@
-"""How long work reports where it is. A stage calls `begin`, `advance`, `note`; it does not know who listens."""
+"""The progress of long work. A stage calls `begin`, `advance` and `note` of a listener, whatever the listener does."""
 
 from __future__ import annotations
 

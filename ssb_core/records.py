@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 AnswerForm = Literal["boxed", "hash", "choice", "exact"]
-"""How a text gives its final answer: in the last ``\\boxed{}``, after ``####``, as a letter A to E, or as a whole."""
+"""The form in which a text gives its final answer: in the last ``\\boxed{}``, after ``####``, as a letter A to E, or as
+a whole."""
 
 NO_VOTE = -1
 """The number of a sample without an answer, where answers are numbered to be counted."""

@@ -12,7 +12,7 @@ def problem_history(run: Run, problem_id: str) -> ProblemHistory:
 
     Raises:
         ConfigError: no problem set of the run has this id; the message names the most similar ids.
-        StoreError: the store no longer holds the run's shards.
+        StoreError: the store no longer has the run's shards.
     """
     return load_history(run, problem_id)
 

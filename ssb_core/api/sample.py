@@ -44,7 +44,7 @@ def sample(
 
     Raises:
         ConfigError: the run has no such model, or its model or problems are no longer what they were.
-        StoreError: the store no longer holds the student.
+        StoreError: the store no longer has the student.
         EngineError: the engine could not sample.
     """
     config = queries.load_config(run)

@@ -1,4 +1,4 @@
-"""ssb_core.config."""
+"""The configuration of a run: its settings, presets and secrets."""
 
 from .settings import (
     Benchmark,

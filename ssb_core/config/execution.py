@@ -1,4 +1,4 @@
-"""How the work of a run is done: device, engine, processes, machines. Nothing here is hashed."""
+"""Settings of the work of a run: device, engine, processes, machines. None of them is hashed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class VllmOptions(Frozen):
     )
     adapters: Literal["auto", "served", "merged"] = Field(
         "auto",
-        description="How a student is sampled: served (as a LoRA adapter) or merged (into a copy of the weights). "
+        description="The way to sample a student: served (as a LoRA adapter) or merged (into a copy of the weights). "
         "auto: merged on a CPU, where vLLM's LoRA is many times slower, and served on a GPU.",
     )
 
@@ -113,7 +113,7 @@ class Workers(Frozen):
 
 
 class Execution(Frozen):
-    """How the work is done. Nothing here changes results, so nothing here is hashed."""
+    """Device, engine, processes and machines. Nothing here changes results, so nothing here is hashed."""
 
     device: str = Field(
         "auto",
@@ -160,7 +160,7 @@ class Execution(Frozen):
     )
     report_to: tuple[Literal["tensorboard", "wandb"], ...] = Field(
         (),
-        description="Where else to write training curves: tensorboard (in the store, beside the adapter), wandb.",
+        description="More places for training curves: tensorboard (in the store, beside the adapter), wandb.",
     )
     capture_tokens: int = Field(
         16384,

@@ -56,7 +56,7 @@ class ProblemsConfig(Frozen):
     level: str | None = Field(None, description="Name of a field with the difficulty, a label for reports; null: none.")
     form: AnswerForm = Field(
         "boxed",
-        description="How the answer field gives the answer: boxed (in the last \\boxed{}, or the whole field without "
+        description="Form of the answer field: boxed (in the last \\boxed{}, or the whole field without "
         "one), hash (after ####, as in GSM8K), choice (a letter from A to E), exact (the whole field).",
     )
     distinct: bool = Field(
@@ -72,7 +72,7 @@ class ProblemsConfig(Frozen):
 
     @property
     def completion_form(self) -> AnswerForm:
-        """How completions give their answers: in a box, because prompts ask for one, or as the letter of a choice."""
+        """The form of answers in completions: in a box, because prompts ask for one, or as the letter of a choice."""
         return "choice" if self.form == "choice" else "boxed"
 
 
@@ -117,7 +117,7 @@ class PromptsConfig(Frozen):
 
 
 class Decoding(Frozen):
-    """How completions are sampled."""
+    """The sampling of completions."""
 
     temperature: float = Field(ge=0, description="Sampling temperature; 0: greedy decoding.")
     top_k: int = Field(50, ge=0, description="Sample from the K most probable tokens; 0: from the whole vocabulary.")
@@ -160,7 +160,7 @@ class TeachConfig(Decoding):
     temperature: float = Field(0.4, ge=0, description="Sampling temperature; 0: greedy decoding.")
     codec: Literal["hidden", "topk", "dense"] = Field(
         "hidden",
-        description="How the teacher's distributions are stored: hidden (the states before the shared output head; "
+        description="Form of the stored distributions: hidden (the states before the shared output head; "
         "exact and smallest), topk (the logits of the k most probable tokens), dense (all logits, in float16).",
     )
     k: int = Field(
@@ -336,7 +336,7 @@ class EvaluateConfig(Decoding):
         return self
 
     def decoding(self, benchmark: Benchmark) -> Decoding:
-        """How `benchmark` is sampled: its own fields, and those of this section for the rest."""
+        """The sampling of `benchmark`: its own fields, and those of this section for the rest."""
         own = benchmark.model_dump(include=set(Decoding.model_fields), exclude_none=True)
         return Decoding.model_validate(self.recipe | own)
 
@@ -403,7 +403,7 @@ class RunConfig(Frozen):
         description="Number of bootstrap rounds; the student of a round is the base model of the next.",
     )
     evaluate: EvaluateConfig = Field(description="Stage evaluate: accuracy on held-out benchmarks.")
-    execution: Execution = Field(Execution(), description="How the work is done. It changes no result.")
+    execution: Execution = Field(Execution(), description="Device, engine and machines. They change no result.")
 
     @model_validator(mode="after")
     def _check_run(self) -> Self:
@@ -429,7 +429,8 @@ class RunConfig(Frozen):
                 ours, theirs = getattr(self.rollouts, name), getattr(self.grpo, name)
                 if ours != theirs:
                     raise ValueError(
-                        f"grpo.{name} ({theirs}) is not rollouts.{name} ({ours}), so the budgets differ: set both alike"
+                        f"grpo.{name} ({theirs}) is not rollouts.{name} ({ours}), so the budgets differ: "
+                        "set both to the same value"
                     )
         if len(set(self.baselines)) < len(self.baselines):
             raise ValueError(f"baselines must be unique, got {list(self.baselines)}")

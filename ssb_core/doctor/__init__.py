@@ -1,4 +1,5 @@
-"""Checks what could prevent a run before it starts: installation, machine, engine, data, model, store."""
+"""Checks of everything that could prevent a run, before it starts: installation, machine, engine, data, model,
+store."""
 
 from .checks import Check, CheckStatus, Examination
 from .examine import examinations, examine, failure

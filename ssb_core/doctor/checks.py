@@ -13,7 +13,7 @@ CheckStatus = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of checking one thing: a message about what was found, and what to do if something is wrong."""
+    """The result of checking one thing: a message, and a remedy if something is wrong."""
 
     name: str
     status: CheckStatus

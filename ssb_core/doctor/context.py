@@ -1,4 +1,4 @@
-"""The configuration under examination, and what earlier examinations found out about it."""
+"""The configuration under examination, and the results of earlier examinations."""
 
 from __future__ import annotations
 

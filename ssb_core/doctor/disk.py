@@ -117,7 +117,7 @@ def compare_with_free(bound: StoreEstimate, usual: StoreEstimate | None, kept: i
     parts = ", ".join(f"{name} {size(n)}" for name, n in bound.parts.items())
     message = f"at most {size(bound.peak)} ({parts})"
     message += f", about {size(usual.peak)} with completions of the usual length" if usual else ""
-    message += f"; {size(kept)} of it exist already" if kept else ""
+    message += f"; {size(kept)} of this is in the store already" if kept else ""
     if bound.peak - kept < free:
         return Check("disk", "ok", message)
     status: CheckStatus = "warning" if usual and usual.peak - kept < free else "problem"

@@ -1,4 +1,5 @@
-"""Finds out what could prevent a run before it starts: installation, machine, engine, data, model, store.
+"""Examinations of everything that could prevent a run, before it starts: installation, machine, engine, data, model,
+store.
 
 An `Examination` checks one thing and returns `Check`s, each with a remedy if something is wrong. If an examination
 fails or takes too long, that is reported as a problem, and the others still run. Nothing is changed: no store is

@@ -1,1 +1,1 @@
-"""How models are judged: benchmarks, contamination, grading, and the statistics of accuracies."""
+"""The evaluation of models: benchmarks, contamination, grading, and the statistics of accuracies."""

@@ -1,4 +1,4 @@
-"""What results say about a benchmark beside its scores: source, prompt, decoding, and overlap with training."""
+"""The description of a benchmark in results: source, prompt, decoding, and overlap with training."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def describe(spec: evaluate.Spec, training: ProblemsConfig | None) -> dict[str, 
 
 def contaminated_ids(training: ProblemsConfig, benchmark: ProblemsConfig) -> list[dict[str, str]]:
     """The benchmark's problems that are also training problems, as rows of `id` and `training_id`."""
-    found = contamination.between(training, benchmark)
-    return [{"id": c.benchmark_id, "training_id": c.training_id} for c in found]
+    contaminated = contamination.between(training, benchmark)
+    return [{"id": c.benchmark_id, "training_id": c.training_id} for c in contaminated]
 
 
 def _source(benchmark: Benchmark) -> dict[str, Any]:

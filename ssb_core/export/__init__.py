@@ -1,4 +1,4 @@
-"""A finished run's results as others use them: LoRA adapter, merged weights, curated data set, each with its card."""
+"""A finished run's results for use elsewhere: LoRA adapter, merged weights, curated data set, each with its card."""
 
 from .export import MARKER, Exported, Kind, export
 

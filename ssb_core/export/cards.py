@@ -159,7 +159,7 @@ def _set(name: str, config: ProblemsConfig, n: int, load: Callable[[], problems.
 
 
 def _source(config: ProblemsConfig) -> str:
-    """Where a problem set is from. Of a local file it is only the name, because the folder is private."""
+    """The source of a problem set; for a local file only its name, because the folder is private."""
     if config.source in problems.EMBEDDED:
         return f"{config.source}, embedded in ssb"
     if not problems.is_on_hub(config):

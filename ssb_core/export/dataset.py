@@ -29,15 +29,15 @@ COLUMNS = {
     "problem_id": "id of the problem in its set",
     "question": "the question",
     "answer": "its reference answer",
-    "prompt": "what the student sees, as chat messages: the question alone",
+    "prompt": "the student's prompt as chat messages: the question alone",
     "prompt_text": "the same, rendered with the model's chat template",
     "solution": "the teacher's solution, which the student learns",
-    "correct_rollout": "the model's own correct answer that the teacher was shown",
-    "wrong_rollout": "the model's own answer with the most common wrong result, which the teacher was also shown",
+    "correct_rollout": "the model's own correct answer, which the teacher saw",
+    "wrong_rollout": "the model's own answer with the most common wrong result, which the teacher saw too",
     "wrong_answer": "the final answer of that rollout",
     "verdict": "the verifier's verdict on the solution: status, final answer, canonical key",
     "student_prompt_ids": "token ids of `prompt_text`",
-    "teacher_prompt_ids": "token ids of what the teacher saw: the question and both rollouts",
+    "teacher_prompt_ids": "token ids of the teacher's prompt: the question and both rollouts",
     "completion_ids": "token ids of the solution as they were sampled, with the end of the turn",
 }
 
@@ -61,7 +61,7 @@ def find(provenance: Provenance) -> TaughtWaves:
 
     Raises:
         ConfigError: the run taught no traces, or its problems have changed since.
-        StoreError: the store no longer holds the traces.
+        StoreError: the store no longer has the traces.
     """
     run = provenance.run
     taught = run.manifests("teach")

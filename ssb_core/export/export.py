@@ -45,7 +45,7 @@ def export(run: Run, targets: Mapping[Kind, Path], *, signal: bool = False, over
     Raises:
         ConfigError: there are no targets, a directory cannot be used, the run has no student or no traces, or its model
             or problems have changed since.
-        StoreError: the store no longer holds what the run made, or another process writes to the same directory.
+        StoreError: the store no longer has the results, or another process writes to the same directory.
     """
     _check_targets(targets, signal, overwrite)
     provenance = Provenance.load(run)
@@ -100,7 +100,7 @@ def _check_target(kind: Kind, target: Path, overwrite: bool) -> None:
         raise ConfigError(f"--{kind} {target} is not empty\n  remedy: give another directory, or add --overwrite")
     if not (target / MARKER).is_file():
         raise ConfigError(
-            f"--overwrite replaces only earlier exports, and {target} is not one (it holds no {MARKER})\n"
+            f"--overwrite replaces only earlier exports, and {target} is not one (it has no {MARKER})\n"
             "  remedy: give another directory, or empty it yourself"
         )
 

@@ -1,6 +1,6 @@
 """Base models: a hub id, directory, GGUF file or the embedded nano becomes weights and a tokenizer on a device.
 
-`resolve` turns what the user wrote into a `ResolvedModel`, whose `identity` names the exact weights; it changes nothing
+`resolve` turns the setting `model` into a `ResolvedModel`, whose `identity` names the exact weights; it changes nothing
 on disk. `local` is the directory or hub id that libraries read; it converts a GGUF model on first use. Only safetensors
 weights are loaded, and no code that a model brings along is run.
 """

@@ -1,4 +1,4 @@
-"""Checks of a model before any work: what can be tried without its weights, and which weights are refused."""
+"""Checks of a model before any work: those that need no weights, and those of the weight files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ ADAPTER = "adapter_model.safetensors"
 
 
 def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Messages, int]]) -> None:
-    """Try what needs no weights: configuration, head, tokenizer, chat template, end of turn, context and device.
+    """Try everything that needs no weights: configuration, head, tokenizer, chat template, end of turn, context and
+    device.
 
     `prompts` has, for the configuration field of each token cap, a prompt and that cap; both must fit into the context.
 
@@ -58,7 +59,7 @@ def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Message
 def _refuse_unknown_tokens(model: ResolvedModel, largest: int, vocabulary: int) -> None:
     if largest >= vocabulary:
         raise ConfigError(
-            f"model {model.source}: its tokenizer writes token {largest}, its vocabulary ends before "
+            f"model {model.source}: its tokenizer writes token {largest}, but its vocabulary ends before "
             f"{vocabulary}\n  remedy: put the model's own tokenizer beside its weights"
         )
 
@@ -78,7 +79,7 @@ def check_weights(model: ResolvedModel) -> None:
                 pass
         except SafetensorError as e:
             raise ConfigError(
-                f"model.source: {file} is no whole safetensors file ({e})\n  remedy: download it again"
+                f"model.source: {file} is not a complete safetensors file ({e})\n  remedy: download it again"
             ) from None
 
 

@@ -70,8 +70,8 @@ def _in_package(source: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     files = sorted(str(p.relative_to(folder)) for folder in folders for p in folder.rglob("*.gguf"))
-    remedy = f"choose one of {', '.join(files)}" if files else "it holds no .gguf file at all: choose another package"
-    raise ConfigError(f"model.source: the package {package} holds no file {name}\n  remedy: {remedy}")
+    remedy = f"choose one of {', '.join(files)}" if files else "it has no .gguf file at all: choose another package"
+    raise ConfigError(f"model.source: the package {package} has no file {name}\n  remedy: {remedy}")
 
 
 def _folders(package: str) -> list[Path]:
@@ -153,7 +153,7 @@ def _replace(file: Path, directory: Path) -> None:
 
 @contextlib.contextmanager
 def _parsed_once() -> Iterator[None]:
-    """Cache what transformers repeats: parsing the file, and mapping tensor names for every module.
+    """Cache the work that transformers repeats: parsing the file, and mapping tensor names for every module.
 
     For SmolLM2 the repetitions take two thirds of the time.
     """

@@ -35,10 +35,10 @@ def commit(source: str, revision: str | None) -> str:
             "  remedy: give a hub id (OWNER/NAME), an existing directory, a .gguf file or 'nano'"
         ) from None
     except Exception as error:  # the hub's client raises dozens of unrelated types; the cache decides
-        found = cached_commit(source, revision)
-        if found is None:
+        commit = cached_commit(source, revision)
+        if commit is None:
             raise ConfigError(_explain(source, revision, error)) from None
-        return found
+        return commit
 
 
 def _online(source: str, revision: str | None) -> str:
@@ -93,7 +93,8 @@ def _explain(source: str, revision: str | None, error: Exception) -> str:
 
 
 def _cause(source: str, revision: str | None, error: Exception) -> tuple[str, str]:
-    """Why the hub did not give a model, and the remedy. In our own words, because an error may quote the request."""
+    """The reason why the hub did not give a model, and the remedy. It does not quote the error, which may have
+    secrets."""
     from huggingface_hub import errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)

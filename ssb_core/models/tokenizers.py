@@ -1,4 +1,5 @@
-"""The model's tokenizer: how it is loaded, which tokens end a turn, and a digest of what decides its token ids."""
+"""The model's tokenizer: its loading, the tokens that end a turn, and a digest of everything that decides its token
+ids."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def load_unchanged(config: ProblemsConfig, digest: str, start: int = 0, stop: in
 
 
 def count_verifiable(config: ProblemsConfig) -> int:
-    """How many verifiable problems the whole set has, before `skip` and `limit`. Raises as `load_problems` does."""
+    """The number of verifiable problems in the whole set, before `skip` and `limit`. Raises as `load_problems` does."""
     return _read(config)[2]
 
 

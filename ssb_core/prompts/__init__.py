@@ -1,4 +1,4 @@
-"""Prompts: the messages of tutor and hinted teacher, and how they become token ids."""
+"""Prompts: the messages of tutor and hinted teacher, and their token ids."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def heat_map(solution: AnnotatedSolution | None) -> dict[str, Any] | None:
 
 
 def _hot(effect: TokenEffect) -> dict[str, Any]:
-    """A token, its heat, and what changed in words. Tokens are quoted as Python does it, so that blanks are visible."""
+    """A token, its heat, and its change in words. Tokens are quoted as Python does it, so that blanks are visible."""
     return {
         "text": effect.text,
         "nats": effect.kl,

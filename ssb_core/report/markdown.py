@@ -1,6 +1,6 @@
 """Markdown that shows text as text.
 
-What a model wrote is untrusted. It is put into `fenced` blocks and `code` spans, which it cannot end, so it becomes
+The text of a model is untrusted. It is put into `fenced` blocks and `code` spans, which it cannot end, so it becomes
 neither a link nor HTML. `escaped` is for names, which a user gave.
 """
 

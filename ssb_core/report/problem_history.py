@@ -29,12 +29,12 @@ REASONS = {
     "all_correct": "every rollout is correct, so there is no mistake to contrast with",
     "all_wrong": "no rollout is correct, so there is nothing to teach from",
     "unparsed": "too few rollouts have a readable answer to make a pair",
-    "unverified": "the verifier gave up on an answer, so nobody knows whether it is right",
+    "unverified": "the verifier gave up on an answer, so it may be right or wrong",
     "too_long": "the prompt and a full-length completion do not fit into the model's context",
     "no_answer": "the solution gives no final answer",
     "truncated": "the solution hit the token cap",
     "wrong_answer": "the solution ends in a wrong answer",
-    "leak": "the solution mentions the rollouts that the teacher was shown",
+    "leak": "the solution mentions the rollouts that the teacher saw",
     "held_out": "its loss is watched, but it is not trained on",
     "above_target": "target_traces was reached without it",
 }
@@ -51,7 +51,7 @@ class CompletionView:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one stage did with the problem: the outcome in words, and the completions that it is about."""
+    """The outcome of one stage for the problem, in words, and the completions that it is about."""
 
     title: str
     outcome: str
@@ -60,14 +60,14 @@ class Section:
 
 def sections(history: ProblemHistory) -> list[Section]:
     """The history in words: one section for each stage that the problem reached."""
-    found = []
+    parts = []
     if history.unverifiable:
-        found.append(Section("Left out", f"{UNVERIFIABLE}: {history.unverifiable.reason}.", ()))
+        parts.append(Section("Left out", f"{UNVERIFIABLE}: {history.unverifiable.reason}.", ()))
     if history.rollouts or history.selection:
-        found.append(_rollouts_section(history))
+        parts.append(_rollouts_section(history))
     if history.trace:
-        found.append(_solution_section(history.trace))
-    return found + [_samples_section(name, samples) for name, samples in history.samples]
+        parts.append(_solution_section(history.trace))
+    return parts + [_samples_section(name, samples) for name, samples in history.samples]
 
 
 def _rollouts_section(history: ProblemHistory) -> Section:

@@ -12,7 +12,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, content: dict[str, Any]) -> str:
-    """A page from its template. The template escapes everything, because what models wrote is untrusted."""
+    """A page from its template. The template escapes everything, because the text of models is untrusted."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

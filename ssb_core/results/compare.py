@@ -1,4 +1,4 @@
-"""Two evaluated models problem by problem: what differs, whether that is noise, and which problems flipped.
+"""Two evaluated models problem by problem: the difference, whether it is noise, and the problems that flipped.
 
 A side is one model of one finished run. Problems are matched by id and content. If a benchmark changed between the two
 runs, or one run answered only a part of it, the comparison is over the problems that both answered, and notes say so.
@@ -158,7 +158,7 @@ def compare(first: Side, second: Side) -> Comparison:
     Raises:
         ConfigError: both sides are the same, they have no benchmark or no problem in common, or a problem set has
             changed.
-        StoreError: the store no longer holds the samples of one side.
+        StoreError: the store no longer has the samples of one side.
     """
     if (first.run.directory.resolve(), first.model) == (second.run.directory.resolve(), second.model):
         raise ConfigError(
@@ -210,7 +210,7 @@ def load_samples(side: Side, benchmark: str) -> dict[str, ProblemSamples]:
 
     Raises:
         ConfigError: the problem set cannot be read, or has changed since the run.
-        StoreError: the store no longer holds the samples.
+        StoreError: the store no longer has the samples.
     """
     config = next(b for b in queries.load_config(side.run).evaluate.limited_benchmarks() if b.name == benchmark)
     by_id = {p.id: p for p in _load_problems(side, config)}
@@ -270,7 +270,7 @@ def _notes_on_problems(
         "question or reference answer differs between the two": changed,
     }
     notes = [f"{reason}: {_some(ids)}" for reason, ids in reasons.items() if ids]
-    return ["the problem sets differ, so only what both answered is compared", *notes] if notes else []
+    return ["the problem sets differ, so only problems that both answered are compared", *notes] if notes else []
 
 
 def _some(ids: Sequence[str]) -> str:

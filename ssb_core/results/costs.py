@@ -1,4 +1,4 @@
-"""What a student cost: problems, generated tokens and seconds, over its request and all requests it builds on."""
+"""The cost of a student: problems, generated tokens and seconds, over its request and all requests it builds on."""
 
 from __future__ import annotations
 

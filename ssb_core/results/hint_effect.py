@@ -1,4 +1,4 @@
-"""The teacher signal of a finished run in numbers: its size, its exactness, and what the hint changed.
+"""The teacher signal of a finished run in numbers: its size, its exactness, and the effect of the hint.
 
 `load_storage` and `load_certificates` read only the metadata of shards. `measure` runs the base model over solutions
 after bare questions. Nothing is written.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..runs import Run
-    from ..signal.hint import HintEffect
+    from ..signal.hint_effect import HintEffect
 
 Shard = tuple[Manifest, FileEntry]
 
@@ -131,7 +131,7 @@ def load_storage(run: Run) -> Storage:
 
     Raises:
         ConfigError: the run has no taught trace.
-        StoreError: the store no longer holds its shards.
+        StoreError: the store no longer has its shards.
     """
     import pyarrow.parquet as pq
 
@@ -168,7 +168,7 @@ def load_certificates(run: Run) -> Certificates:
 
     Raises:
         ConfigError: the run has no taught trace.
-        StoreError: the store no longer holds its shards.
+        StoreError: the store no longer has its shards.
     """
     from ..signal.compatibility import MAX_MEAN_KL
 
@@ -189,7 +189,7 @@ def load_taught(run: Run) -> list[Manifest]:
 
     Raises:
         ConfigError: the run ended before the teach stage, or taught nothing.
-        StoreError: the store no longer holds the signal.
+        StoreError: the store no longer has the signal.
     """
     manifests = [m for m in run.manifests("teach") if m.stats.get("taught")]
     if manifests:
@@ -212,7 +212,7 @@ def load_annotated_solution(run: Run) -> AnnotatedSolution | None:
     Returns None if no shard has one.
 
     Raises:
-        StoreError: the store no longer holds the run's shards.
+        StoreError: the store no longer has the run's shards.
     """
     import pyarrow.parquet as pq
 
@@ -273,16 +273,16 @@ def _measure_shard(
     run: Run, shard: Shard, rows: Sequence[int], model: Any, temperature: float, token_budget: int
 ) -> Iterator[TraceEffect]:
     """The effect on some traces of a shard, one by one."""
-    from ..signal import codecs, hint, layout
+    from ..signal import codecs, hint_effect, layout
 
     table = run.store.table(*shard, [layout.COLUMN])
     metadata = json.loads(table.schema.metadata[layout.METADATA.encode()])
     records = run.store.records(*shard, TeacherTrace)
     traces = [records[row] for row in rows]
-    for row, trace, states_NH in zip(rows, traces, hint.bare_states(model, traces, token_budget), strict=True):
-        teacher = hint.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
-        plain = hint.effect(model, states_NH, teacher)
-        tempered = plain if temperature == 1 else hint.effect(model, states_NH, teacher, temperature)
+    for row, trace, states_NH in zip(rows, traces, hint_effect.bare_states(model, traces, token_budget), strict=True):
+        teacher = hint_effect.teacher_on_device(codecs.from_arrow(table[layout.COLUMN], row, metadata), metadata, model)
+        plain = hint_effect.effect(model, states_NH, teacher)
+        tempered = plain if temperature == 1 else hint_effect.effect(model, states_NH, teacher, temperature)
         yield TraceEffect(trace, plain, tempered)
 
 

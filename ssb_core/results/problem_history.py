@@ -1,4 +1,4 @@
-"""What happened to one problem in a run, at every stage, read from the shards alone.
+"""The history of one problem in a run, at every stage, read from the shards alone.
 
 The problem ids in sidecars say which shard holds a problem, so a history reads one shard per stage, and only the
 columns of its record: never the captured vectors. `report.problem_history` writes a history in words.
@@ -45,7 +45,7 @@ class ProblemHistory:
 
     @property
     def rejection(self) -> Rejection | None:
-        """Where and why the problem left the pipeline, if it did."""
+        """The stage at which the problem left the pipeline, and the reason; None if it did not."""
         if self.unverifiable:
             return self.unverifiable
         for stage, row in (("select", self.selection), ("teach", self.trace)):
@@ -59,7 +59,7 @@ def load_history(run: Run, problem_id: str) -> ProblemHistory:
 
     Raises:
         ConfigError: no problem set of the run has this id; the message names the most similar ids.
-        StoreError: the store no longer holds the run's shards.
+        StoreError: the store no longer has the run's shards.
     """
     problem, set_name, unverifiable = _find(run, problem_id)
     if unverifiable:

@@ -1,4 +1,4 @@
-"""Where a run's results come from: its configuration, and the exact model and problems that it used."""
+"""The origin of a run's results: its configuration, and the exact model and problems that it used."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Provenance:
         return self.model.source == str(models.NANO.resolve())
 
     def base_name(self) -> str:
-        """The base's name for other people: of a local path only the last part, because the folder is private."""
+        """The base's name for other people; for a local path only its last part, because the folder is private."""
         if self.on_hub:
             return self.model.source
         if self.is_nano():
@@ -64,7 +64,7 @@ class Provenance:
         return Path(self.model.gguf or self.model.source).name
 
     def base_location(self) -> str:
-        """Where the base was read from, in words."""
+        """The place that the base was read from, in words."""
         if self.on_hub:
             return "on the hub"
         if self.is_nano():

@@ -1,4 +1,4 @@
-"""What a finished run's files and manifests say, as the records that reports, charts and pages are made from.
+"""The files and manifests of a finished run, as the records that reports, charts and pages are made from.
 
 Nothing here needs the model, and only problem sets that are on the hub need a network.
 """
@@ -32,7 +32,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class FunnelStep:
-    """How many problems one step of the pipeline kept, and how many it dropped by reason, most frequent first."""
+    """The number of problems that one step kept, and the numbers that it dropped by reason, most frequent first."""
 
     name: str
     kept: int

@@ -1,4 +1,4 @@
-"""Rounds of bootstrapping: how the base and the hinted teacher of each did, which shows whether the teacher drifts."""
+"""Rounds of bootstrapping: base and hinted teacher of each in numbers, which show whether the teacher drifts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes summary.json: a run's result in numbers, read from manifests and shards, never from memory."""
+"""The content of summary.json: a run's results in numbers, read from manifests and shards, never from memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json for a run of the given requests. Stages that it did not reach are empty.
 
-    `ran` is what happened to each request, and `seconds` is how long the run took. The keys are stable: programs read
+    `ran` has the entry of each request, and `seconds` is the duration of the run. The keys are stable: programs read
     them, `read_summary` among them.
     """
     own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.labels)]  # not a baseline's

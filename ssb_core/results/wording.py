@@ -1,4 +1,4 @@
-"""How result numbers are written as text. Terminal, Prefect artifacts, HTML and cards all use these functions."""
+"""Result numbers as text. Terminal, Prefect artifacts, HTML and cards all use these functions."""
 
 from __future__ import annotations
 

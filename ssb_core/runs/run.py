@@ -155,7 +155,7 @@ class Run:
         For stages before evaluate, these are the requests of the first round, without those for a baseline alone.
 
         Raises:
-            StoreError: the store no longer holds one of them.
+            StoreError: the store no longer has one of them.
         """
         manifests = []
         for s in self.load_stages():
@@ -163,7 +163,7 @@ class Run:
             if s.stage == stage and (own or stage == "evaluate"):
                 manifest = self.store.manifest_by_name(s.stage, s.recipe, s.fingerprint)
                 if manifest is None:
-                    raise StoreError(f"run {self.name}: {self.store.root} no longer holds its {s.label}; run it again")
+                    raise StoreError(f"run {self.name}: {self.store.root} no longer has its {s.label}; run it again")
                 manifests.append(manifest)
         return manifests
 

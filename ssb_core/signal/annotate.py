@@ -10,7 +10,7 @@ from .marks import AnnotatedSolution, Shift, TokenEffect
 
 if TYPE_CHECKING:
     from ..records import TeacherTrace
-    from .hint import HintEffect
+    from .hint_effect import HintEffect
 
 UNFINISHED = "\ufffd"  # bytes are decoded to it as long as they are no whole character
 LONGEST = 4  # tokens that may make up one character

@@ -22,7 +22,8 @@ CERTIFY_ONE_IN = 32  # traces, and at least one of every shard: more would cost 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """How far stored signal is from live full logits, over `tokens` sampled tokens at temperature 1 (KL in nats)."""
+    """The difference between stored signal and live full logits, over `tokens` sampled tokens at temperature 1 (KL in
+    nats)."""
 
     tokens: int
     mean_kl_error: float

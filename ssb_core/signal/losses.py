@@ -115,7 +115,7 @@ class _ThroughHead(torch.autograd.Function):
         return grad_NH * grads[0].to(grad_NH.dtype), None, None, None, None, None
 
 
-# The functions below may overwrite their (C, V) arguments: what they hold at once decides the memory of a chunk.
+# The functions below may overwrite their (C, V) arguments: their tensors decide the memory of a chunk.
 
 
 def _forward_kl(log_s_CV: torch.Tensor, log_t_CV: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:

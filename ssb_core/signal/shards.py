@@ -16,7 +16,7 @@ import torch
 
 from .. import models
 from ..records import TeacherTrace, to_table
-from . import capture, codecs, compatibility, hint, layout
+from . import capture, codecs, compatibility, hint_effect, layout
 from .annotate import annotate_solution
 from .marks import AnnotatedSolution
 from .teachers import Teacher
@@ -83,6 +83,8 @@ def annotated_solution(
     `signal` are the codec's fields (N, width) of all its tokens. The bare student's states are computed here.
     """
     beginning = replace(trace, completion_ids=trace.completion_ids[:ANNOTATED])
-    (student_NH,) = hint.bare_states(model, [beginning], 0)
-    teacher = hint.teacher_on_device({name: field[:ANNOTATED] for name, field in signal.items()}, metadata, model)
-    return annotate_solution(tokenizer, trace, hint.effect(model, student_NH, teacher))
+    (student_NH,) = hint_effect.bare_states(model, [beginning], 0)
+    teacher = hint_effect.teacher_on_device(
+        {name: field[:ANNOTATED] for name, field in signal.items()}, metadata, model
+    )
+    return annotate_solution(tokenizer, trace, hint_effect.effect(model, student_NH, teacher))

@@ -28,6 +28,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+DEADLINE = 3.0  # CPU seconds for the closed forms of one answer
 START_SECONDS = 120.0  # enough to start an interpreter with SymPy on a busy machine
 STALL_FACTOR = 20  # deadlines by the clock after which a process stalls: more processes rarely share one core
 MAX_FAILED_STARTS = 3  # after so many in a row, the expression is not the cause
@@ -53,7 +54,7 @@ class Sandbox:
     `deadline` is the CPU seconds that the closed forms of one answer may take.
     """
 
-    def __init__(self, count: int | None = None, deadline: float = 3.0) -> None:
+    def __init__(self, count: int | None = None, deadline: float = DEADLINE) -> None:
         self.count = count or min(_cores(), 8)
         self.deadline = deadline
         self.owner = os.getpid()

@@ -17,7 +17,7 @@ MEMORY_BYTES = 2**30
 
 
 def main() -> None:
-    """Compute what arrives on the socket whose file descriptor is the first argument."""
+    """Compute the closed forms that arrive on the socket whose file descriptor is the first argument."""
     from . import closed_form  # loads SymPy and the parser
 
     _limit_memory_and_files()

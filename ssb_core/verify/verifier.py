@@ -23,7 +23,7 @@ from ..records import AnswerForm, Verdict, VerdictStatus
 from . import extract, structure
 from .canonical import Reading
 from .latex import OutOfBoundsError, UnreadableError
-from .sandbox import ClosedForms, Reply, Sandbox
+from .sandbox import DEADLINE, ClosedForms, Reply, Sandbox
 
 VERIFY_VERSION = 3
 """Part of recipes. Increase it with any change that can change a verdict or a key."""
@@ -51,7 +51,7 @@ def unverifiable(gold: str, form: AnswerForm = "boxed") -> str | None:
 
 
 class _Answer(NamedTuple):
-    """An answer and its reading, or the status that tells why it has no reading."""
+    """An answer and its reading, or the status that says why it has no reading."""
 
     text: str | None
     reading: Reading | None
@@ -73,7 +73,7 @@ class Verifier:
     ['correct']
     """
 
-    def __init__(self, form: AnswerForm = "boxed", deadline: float = 3.0, processes: int | None = None) -> None:
+    def __init__(self, form: AnswerForm = "boxed", deadline: float = DEADLINE, processes: int | None = None) -> None:
         self.form = form
         self._sandbox = Sandbox(processes, deadline)
         self._keys: dict[str, str | None] = {}  # keys of closed forms; failures are not kept,

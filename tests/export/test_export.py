@@ -22,7 +22,7 @@ from tests.support.runs import copied, run_stages
         ({}, {}, "say what to export: --adapter DIR"),
         ({"adapter": "a"}, {"signal": True}, "--signal adds the teacher's signal to a data set"),
         ({"adapter": "full"}, {}, "full is not empty"),
-        ({"adapter": "full"}, {"overwrite": True}, "is not one (it holds no ssb_export.json)"),
+        ({"adapter": "full"}, {"overwrite": True}, "is not one (it has no ssb_export.json)"),
         ({"dataset": "file"}, {}, "file is a file; give a directory"),
         ({"adapter": "/"}, {}, "/ is a mount point, and nothing can be renamed to it\n  remedy: give a"),
         ({"adapter": "inside/.."}, {}, "is, or holds, the directory you are in"),

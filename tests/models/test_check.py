@@ -35,5 +35,5 @@ def test_an_unusable_template_is_refused(text: str | None, message: str, tmp_pat
 
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     model = save(tmp_path, QWEN25, llama(vocab_size=256))
-    with pytest.raises(ConfigError, match=r"its tokenizer writes token \d+, its vocabulary ends before 256"):
+    with pytest.raises(ConfigError, match=r"its tokenizer writes token \d+, but its vocabulary ends before 256"):
         models.check(model, "cpu", CAPS)

@@ -195,9 +195,9 @@ def test_a_missing_file_or_package_is_named_with_its_remedy(
 ) -> None:
     (tmp_path / "text.gguf").write_text("version https://git-lfs.github.com/spec/v1")
     cases = {
-        f"{package}/c.gguf": f"package {package} holds no file c.gguf\n  remedy: choose one of a.gguf, more/b.gguf",
+        f"{package}/c.gguf": f"package {package} has no file c.gguf\n  remedy: choose one of a.gguf, more/b.gguf",
         "no_such_package/c.gguf": "no package no_such_package is installed\n  remedy: install the package that",
-        "json/c.gguf": "the package json holds no file c.gguf\n  remedy: it holds no .gguf file at all",
+        "json/c.gguf": "the package json has no file c.gguf\n  remedy: it has no .gguf file at all",
         "./c.gguf": "there is no file ./c.gguf\n  remedy: correct the path",
         str(tmp_path / "text.gguf"): "is not a GGUF file (it begins with b'vers')\n  remedy: download it again",
     }

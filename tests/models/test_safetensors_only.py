@@ -36,9 +36,9 @@ class Poison:
 NO_MODEL: dict[str, tuple[dict[str, Any], str]] = {
     "a pickle instead": ({"model.safetensors": None}, "model.safetensors is missing"),
     "other safetensors": ({"model.safetensors": None, "other.safetensors": b""}, "model.safetensors is missing"),
-    "a pickle in disguise": ({"model.safetensors": "poison"}, "model.safetensors is no whole safetensors file"),
-    "an empty file": ({"model.safetensors": b""}, "model.safetensors is no whole safetensors file"),
-    "a cut file": ({"model.safetensors": "cut"}, "model.safetensors is no whole safetensors file"),
+    "a pickle in disguise": ({"model.safetensors": "poison"}, "model.safetensors is not a complete safetensors file"),
+    "an empty file": ({"model.safetensors": b""}, "model.safetensors is not a complete safetensors file"),
+    "a cut file": ({"model.safetensors": "cut"}, "model.safetensors is not a complete safetensors file"),
     "an index of pickles": ({"index": {"weight_map": {"a": "pytorch_model.bin"}}}, "names 'pytorch_model.bin'; only"),
     "an index to elsewhere": ({"index": {"weight_map": {"a": "../x.safetensors"}}}, "names '../x.safetensors'; only"),
     "an index to nothing": ({"index": {"weight_map": {"a": "b.safetensors"}}}, "b.safetensors is missing"),

@@ -79,7 +79,7 @@ def test_a_run_on_fewer_problems_is_compared_on_the_common_ones_with_a_note(
     assert comparison.notes == (
         "quick:ssb is a partial result: 48 of 512 problems",
         "smoke:ssb is a partial result: 16 of 512 problems",
-        "the problem sets differ, so only what both answered is compared",
+        "the problem sets differ, so only problems that both answered are compared",
         "only quick:ssb answered: 'nano-test-0016', 'nano-test-0017', 'nano-test-0018' and 29 more",
     )
     assert "On 16 of 512 problems of nano-test, smoke:ssb" in comparison_in_words(comparison, first, second)

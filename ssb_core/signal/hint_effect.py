@@ -1,4 +1,4 @@
-"""The effect of the hint: how far the teacher is from the bare student, at every token of its solutions.
+"""The effect of the hint: the divergence of the teacher from the bare student, at every token of its solutions.
 
 The bare student is the base model that reads the bare question and the same solution. It differs from the teacher in
 the hint alone, so KL(teacher || bare student) is the effect of the hint, and the point where distillation starts.
