@@ -101,7 +101,7 @@ def open_files() -> Iterator[Check]:
 
 
 def engine(config: RunConfig | None) -> Iterator[Check]:
-    """The engine that would sample, and why it was chosen. A server is asked whether it can be used."""
+    """The engine that would sample, and the reason for the choice. This sends a request to a configured server."""
     from ..engines.choose import check, choose
 
     execution = _execution(config)

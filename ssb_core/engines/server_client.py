@@ -40,7 +40,7 @@ class Refused(EngineError):
 
 
 class _FailedTry(Exception):
-    """A try failed, but another may succeed. `wait` is the time that the server asked for, in seconds."""
+    """A try failed, but another may succeed. `wait` is the server's own waiting time, in seconds."""
 
     def __init__(self, message: str, detail: str, wait: float = 0.0) -> None:
         super().__init__(message)

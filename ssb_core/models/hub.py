@@ -18,7 +18,7 @@ INDEX = "model.safetensors.index.json"
 def commit(source: str, revision: str | None) -> str:
     """The commit of a revision, from the hub, or from the local cache if the hub does not give it.
 
-    The hub is asked once per process, so that a branch that moves does not change a run midway.
+    There is one request to the hub per process, so that a branch that moves does not change a run midway.
 
     Raises:
         ConfigError: neither has the model, or the model has no safetensors weights.

@@ -1,6 +1,6 @@
 """Arithmetic word problems for the embedded model: a chain of one to three (hard: four or five) steps.
 
-A problem is a `Chain` (a start value and steps) told as a short story. A careful solution works through the chain.
+A problem is a `Chain` (a start value and steps) written as a short story. A careful solution works through the chain.
 With `slip` the solution contains one mistake of a hasty student, and the wrong value is carried forward. A hash of the
 chain itself (numbers and operations, not words) decides whether a problem belongs to train, test or pre-training, so no
 problem of one split is a reworded problem of another.

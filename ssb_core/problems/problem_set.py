@@ -148,7 +148,7 @@ def content_digest(problems: Sequence[Problem]) -> str:
 
 
 def text_key(text: str) -> bytes:
-    """A 16-byte hash that stands for a text. No two texts will ever have the same one."""
+    """A 16-byte hash in place of a text. No two texts will ever have the same one."""
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 

@@ -104,7 +104,7 @@ def _needed(
         except (ConfigError, *UNREADABLE) as e:
             raise StoreError(
                 f"{run.directory}: the files this run needs are unknown ({e}), so nothing is known to be garbage\n"
-                "  remedy: run it again, or delete its folder if it is not wanted"
+                "  remedy: run it again, or delete its folder if you do not need it"
             ) from None
     return _sources(manifests, keys)
 
@@ -159,7 +159,7 @@ def _at_work(store: Store, place: Place, files: dict[str, ListedFile]) -> bool:
 
 
 def _files(kept: Sequence[Manifest]) -> set[str]:
-    """Files of these requests. A name that ends with a slash stands for everything below it."""
+    """Files of these requests. A name that ends with a slash means everything below it."""
     small = {name(m.fingerprint) for m in kept for name in (layout.manifest_name, layout.seconds_name)}
     folders = {f"{m.fingerprint}/" for m in kept}
     tables = {f.path for m in kept for f in m.files if layout.is_table(f.path)}

@@ -40,7 +40,7 @@ class WaveSpecs:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The requests that a configuration stands for."""
+    """The requests that follow from a configuration."""
 
     config: RunConfig
     model: models.ResolvedModel
@@ -85,7 +85,7 @@ class Pipeline:
         engines.check(c.execution)
 
     def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Step]:
-        """Steps in the order in which they run, up to stage `stop`. Each must be finished before the next is asked for.
+        """Steps in the order in which they run, up to stage `stop`. The caller finishes each before it takes the next.
 
         A further round begins with the student of the round before. It is the last if it teaches nothing to train on. A
         run that stops before teach has no yield, so it has only one wave.

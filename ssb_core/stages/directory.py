@@ -35,7 +35,7 @@ class TrainedSpec(DirectorySpec):
 
 
 def weights(manifest: Manifest) -> FileEntry:
-    """The file whose checksum stands for a student, or a merged model: its first file of weights."""
+    """The file whose checksum identifies a student or a merged model: its first file of weights."""
     return next(e for e in manifest.files if e.path.endswith(".safetensors"))
 
 

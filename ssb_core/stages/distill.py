@@ -25,7 +25,7 @@ from .runtime import Runtime
 
 
 class Spec(TrainedSpec):
-    """A student of the first `limit` traces that the given waves taught, the last of them held out if asked."""
+    """A student of the first `limit` traces of the given waves. The last `distill.held_out` of them are held out."""
 
     stage: ClassVar[str] = "distill"
     version: ClassVar[int] = 2

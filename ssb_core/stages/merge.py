@@ -35,7 +35,7 @@ class Spec(DirectorySpec):
         return [self.student.fingerprint]
 
     def model(self, store: Store) -> ResolvedModel:
-        """The merged model as further stages load it. The request stands for its weights in its identity."""
+        """The merged model as further stages load it. Its identity names the request, not the weights."""
         base = self.student.teach[0].model
         place = {"source": str(self.directory(store).resolve()), "revision": None, "gguf": None}
         return base.model_copy(update={**place, "identity": digest([base.identity, self.fingerprint])})

@@ -70,7 +70,7 @@ class Spec(BaseSpec):
         return [self.problems_digest]
 
     def load_wave(self) -> ProblemSet:
-        """Read the problems that are asked for.
+        """Read the problems of the request.
 
         Raises:
             ConfigError: they changed since the request was made.

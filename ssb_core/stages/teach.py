@@ -69,7 +69,7 @@ class Spec(BaseSpec):
 
 
 def run(spec: Spec | Solutions, store: Store, runtime: Runtime) -> Outcome:
-    """Write the missing solutions. If the signal is asked for, capture the missing shards of it."""
+    """Write the missing solutions. If the request is for signal, capture the missing shards of it."""
     if isinstance(spec, Solutions):
         return solutions.run(spec, store, runtime)
     execute(spec.solutions, store, runtime)

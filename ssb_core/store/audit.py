@@ -16,7 +16,7 @@ from .layout import RECIPE, TABLE, is_manifest, is_sidecar, sidecar_name, split
 from .manifest import FileEntry, ListedFile, Manifest, Recipe, Sidecar
 from .store import Store
 
-UNREAD = "unread: "  # stands before the reason why a file could not be read, in place of its checksum
+UNREAD = "unread: "  # a prefix of the reason why a file could not be read, in place of its checksum
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def log_rows(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 class Trainer(checkpoints.Sealing, GRPOTrainer):
-    """Asks the problems in the given order. A row of its data set is a problem's id, which stands for the prompt."""
+    """Samples the problems in the given order. Its data set has a problem's id instead of the prompt."""
 
     def __init__(
         self,

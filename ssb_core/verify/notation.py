@@ -159,7 +159,7 @@ class _Writer:
         return letter + " " if letter in ("e", "i") else self.named(letter)
 
     def named(self, name: str) -> str:
-        """Write the letter that stands for a variable."""
+        """Write the letter of a variable."""
         if name not in self.letters:
             if len(self.letters) == len(SAFE):
                 raise NotMathError

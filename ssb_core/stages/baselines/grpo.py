@@ -64,7 +64,7 @@ class Spec(TrainedSpec):
         return [self.problems_digest]
 
     def load_wave(self) -> ProblemSet:
-        """Read the problems that are asked.
+        """Read the problems to train on.
 
         Raises:
             ConfigError: they changed since the request was made.
@@ -119,7 +119,7 @@ def refuse_missing_trl() -> None:
 
 
 def schedule(problems: Sequence[Problem], config: GrpoConfig) -> list[Problem]:
-    """The problems in the order in which they are asked: another order in every epoch, whole steps only."""
+    """The problems in the order of training: another order in every epoch, whole steps only."""
     epochs = [np.random.default_rng([config.seed, e]).permutation(len(problems)) for e in range(config.epochs)]
     order = np.concatenate(epochs)
     return [problems[i] for i in order[: len(order) - len(order) % config.prompts_per_step]]
