@@ -18,6 +18,7 @@ from ssb_core.config import RunConfig
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
+from ssb_core.stages.execute import execute
 from ssb_core.store import Manifest, Store, lock, work
 from tests.support.processes import ROOT
 from tests.support.served import until
@@ -203,10 +204,10 @@ def test_of_two_that_execute_one_request_the_second_takes_the_result_of_the_firs
     spec = Pipeline.of(small, store.root).wave(0, 32).rollouts
     outcomes: list[stages.Outcome] = []
 
-    def execute() -> None:
+    def make() -> None:
         outcomes.append(execute(spec, Store(tmp_path / "store"), stages.Runtime(Progress())))
 
-    both = [threading.Thread(target=execute) for _ in range(2)]
+    both = [threading.Thread(target=make) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
