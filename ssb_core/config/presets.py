@@ -99,7 +99,9 @@ def _explain(error: ValidationError) -> str:
         elif e["type"] == "missing":
             lines.append(f"  {field}: required, but missing")
         else:
-            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')} (got {_quoted(e['input'])})")
+            several = isinstance(e["input"], dict) and e["type"] == "value_error"  # the message names the fields
+            given = "" if several else f" (got {_quoted(e['input'])})"
+            lines.append(f"  {field}: {e['msg'].removeprefix('Value error, ')}{given}")
     if error.error_count() > MAX_ERRORS:
         lines.append(f"  and {error.error_count() - MAX_ERRORS} more")
     return "\n".join(lines)

@@ -57,7 +57,7 @@ class Server:
         try:
             self.url = httpx.URL(options.url.rstrip("/") + "/")
         except httpx.InvalidURL as e:
-            raise ConfigError(f"execution.server.url: {options.url} is no URL ({e})") from None
+            raise ConfigError(f"execution.server.url: {options.url} is not a URL ({e})") from None
         self.client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),  # `_try` limits a whole try

@@ -138,7 +138,7 @@ def _majority(correct: Floats, votes: Floats) -> float:
 
 
 def vote_calibration(correct: ArrayLike, votes: ArrayLike) -> list[dict[str, float]]:
-    """How often the most common answer is right, by how many of the k samples agree on it.
+    """Accuracy of the most common answer by the number of samples, out of k, that agree on it.
 
     There is a row for every number of agreeing samples that occurs: `agree` (of k), `n` problems, and `accuracy`, the
     share of them whose most common answer is right. A tie counts with its expectation, as in `maj_at_k`. Problems

@@ -33,7 +33,7 @@ def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Message
     local(model)
     try:
         config = load_config(model)
-        refuse_unsupported(config)  # before the model is built: it may be no causal language model
+        refuse_unsupported(config)  # before the model is built: it may not be a causal language model
         refuse_other_weights(model, config)
         head_weight(empty(config))
         tokenizer = load_tokenizer(model)

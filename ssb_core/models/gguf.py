@@ -63,7 +63,7 @@ def _in_package(source: str) -> Path:
     folders = _folders(package)
     if not folders:
         raise ConfigError(
-            f"model.source: {source} is no file here, and no package {package} is installed\n  remedy: "
+            f"model.source: {source} is not a file here, and no package {package} is installed\n  remedy: "
             + _installation(package)
         )
     for folder in folders:

@@ -28,7 +28,7 @@ SCALES = (
 
 
 def refuse_unsupported(config: Any) -> None:
-    """Refuse a configuration that is no text-only decoder, or whose head does more than multiply and cap.
+    """Refuse a configuration that is not a text-only decoder, or whose head does more than multiply and cap.
 
     Raises:
         ConfigError: the model is refused; the message names the reason.
@@ -41,7 +41,7 @@ def refuse_unsupported(config: Any) -> None:
             "supported\n  remedy: choose the text-only checkpoint of the family"
         )
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ConfigError(f"model.source: {config.model_type} is no causal language model\n  remedy: choose one")
+        raise ConfigError(f"model.source: {config.model_type} is not a causal language model\n  remedy: choose one")
     for name in SCALES:
         if getattr(config, name, None) not in (None, 1, 1.0):
             raise ConfigError(

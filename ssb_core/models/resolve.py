@@ -96,13 +96,13 @@ def files_in_index(index: Path) -> list[str]:
     """The files that an index of weights names.
 
     Raises:
-        ConfigError: the file is no such index, or it names a file of another kind or in another place.
+        ConfigError: the file is not such an index, or it names a file of another kind or in another place.
     """
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         bad = next((n for n in names if Path(n).name != n or not n.endswith(".safetensors")), None)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as e:
-        raise ConfigError(f"model.source: {index} is no index of weights ({e!s:.100})\n  {REMEDY}") from None
+        raise ConfigError(f"model.source: {index} is not an index of weights ({e!s:.100})\n  {REMEDY}") from None
     if bad is not None:
         raise ConfigError(f"model.source: {index} names {bad!r:.100}; only safetensors beside it are read\n  {REMEDY}")
     return names

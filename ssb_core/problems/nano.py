@@ -31,7 +31,7 @@ TIMES = "ends up with {b} times as many"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a chain: the new value is `value op operand`, and `words` tell it in the story."""
+    """One step of a chain: the new value is `value op operand`, and `words` describe it in the story."""
 
     op: Literal["+", "-", "*"]
     operand: int

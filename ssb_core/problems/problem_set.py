@@ -138,7 +138,7 @@ class ProblemSet(Sequence[Problem]):
 
 
 def content(problem: Problem) -> bytes:
-    """Id, question and answer as canonical JSON, which is what identifies a problem."""
+    """Id, question and answer as canonical JSON, which identifies a problem."""
     return _json([problem.id, problem.question, problem.answer])
 
 

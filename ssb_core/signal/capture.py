@@ -22,8 +22,7 @@ CERTIFY_ONE_IN = 32  # traces, and at least one of every shard: more would cost 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The difference between stored signal and live full logits, over `tokens` sampled tokens at temperature 1 (KL in
-    nats)."""
+    """Differences of stored signal from live full logits over `tokens` sampled tokens, at temperature 1 and in nats."""
 
     tokens: int
     mean_kl_error: float

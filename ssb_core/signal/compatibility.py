@@ -17,8 +17,7 @@ hence the mean). An unsupported head or a shifted token gives far more.
 
 
 def shared_properties(model: Any, tokenizer: Any) -> dict[str, Any]:
-    """The properties that teacher and student must share, so that hidden states are logits and token ids mean the same
-    text."""
+    """Properties that teacher and student share, so that hidden states are logits and token ids mean the same text."""
     head_VH = models.head_weight(model)
     return {
         "head": models.tensor_digest(head_VH),

@@ -1,6 +1,6 @@
 """The Parquet layout of the teacher signal: one struct column, each field a list with one fixed-size vector per token.
 
-| codec    | fields of a token                                          | what it keeps                              |
+| codec    | fields of a token                                          | content                                    |
 |----------|------------------------------------------------------------|--------------------------------------------|
 | `hidden` | `hidden` (H), the model's dtype                            | everything; read with the shared head      |
 | `topk`   | `ids` (K) int32, `log_probs` (K) and `lse` (1), float32    | the K most probable tokens, the rest's mass|

@@ -27,8 +27,8 @@ class Shift:
 class TokenEffect:
     """One solution token: KL(teacher || bare student), and the tokens whose probability rose most and fell most.
 
-    KL is in nats; everything is at temperature 1. `text` is what the token adds to the solution. It is empty if a
-    later token completes the character, and U+FFFD where bytes make no character.
+    KL is in nats; everything is at temperature 1. `text` is the text that the token adds to the solution. It is empty
+    if a later token completes the character, and U+FFFD where bytes make no character.
     """
 
     text: str
@@ -57,7 +57,7 @@ class AnnotatedSolution:
 
     @classmethod
     def load(cls, metadata: Mapping[bytes, bytes] | None) -> AnnotatedSolution | None:
-        """The solution that a shard's schema metadata holds, or None if it holds none."""
+        """The solution that a shard's schema metadata has, or None if it has none."""
         if not metadata or METADATA.encode() not in metadata:
             return None
         content = json.loads(metadata[METADATA.encode()])

@@ -32,7 +32,7 @@ def refusal(config: Any) -> str:
         ("MiniCPM3Config", {}, "logits_scaling is"),
         ("RecurrentGemmaConfig", {}, "logits_soft_cap is 30.0"),
         ("Gemma3Config", {}, "read more than text"),
-        ("T5Config", {}, "no causal language model"),
+        ("T5Config", {}, "not a causal language model"),
     ],
 )
 def test_heads_and_models_that_are_not_supported_are_refused_by_name(

@@ -1,4 +1,4 @@
-"""What all charts share: sizes, colours that colour-blind people can tell apart (Okabe and Ito), light axes."""
+"""Parts that all charts share: sizes, colours that colour-blind people can tell apart (Okabe and Ito), light axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The chart of costs: accuracy against what each method took."""
+"""The chart of costs: accuracy against the cost of each method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_costs(run: Run) -> Figure | None:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))
     figure = blank(3.4)
-    title = f"Accuracy on {full_name(name, benchmark)}, with 95% intervals, and what it took"
+    title = f"Accuracy on {full_name(name, benchmark)}, with 95% intervals, against cost"
     figure.suptitle(title, x=0.01, ha="left", color=INK, size=11)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (unit, words) in zip(panels, COSTS.items(), strict=True):

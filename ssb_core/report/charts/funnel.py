@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_funnel(run: Run) -> Figure | None:
-    """How many problems each step kept, and why it dropped the others; None before the select stage."""
+    """The number of problems that each step kept, and its reasons to drop the others; None before the select stage."""
     steps = queries.load_funnel(run)
     if not steps:
         return None

@@ -1,4 +1,4 @@
-"""The chart of votes: how often a majority of samples is right."""
+"""The chart of votes: the accuracy of the most common answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw_votes(run: Run) -> Figure | None:
-    """How often the most common answer is right, by how many samples agree on it, on the first benchmark.
+    """Accuracy of the most common answer by the number of samples that agree on it, on the first benchmark.
 
     None if each problem has only one sample, or no model answered anything.
     """
