@@ -15,7 +15,7 @@ class Progress:
     """Ignores everything. It is the base of every listener."""
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        """A phase of `total` units begins, of which `done` were finished before."""
+        """A phase of `total` units begins; `done` of them were finished before."""
 
     def advance(self, n: int = 1) -> None:
         """`n` more units are finished."""

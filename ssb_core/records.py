@@ -176,7 +176,7 @@ class BenchmarkScore:
       seeds they include the spread of `seeds`, which holds the accuracy of each (`seed_sd`; 0 for one seed).
     * `pass_at_k` by k; `maj_at_k` over all samples.
     * `string_match`: the accuracy if answers had to be written exactly as the reference answers are.
-    * `unverified`: answers that the verifier gave up on, of which `timeouts` for lack of time. They are not correct.
+    * `unverified`: answers that the verifier gave up on, for lack of time in `timeouts` of them. They are not correct.
     """
 
     benchmark: str

@@ -24,7 +24,7 @@ LAST_UPDATE = 5.0  # seconds that the end of a stage waits for the last update
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One phase of a stage, of which `before` units were done earlier. `began` is a monotonic time in seconds."""
+    """One phase of a stage; `before` of its units were done earlier. `began` is a monotonic time in seconds."""
 
     label: str
     total: int

@@ -292,7 +292,7 @@ def _server() -> str:
 
 
 def _cause_of_death(future: Any) -> str:
-    """How the process of a worker died; empty if it ended well.
+    """The cause of death of a worker's process; empty if it ended well.
 
     Raises:
         StageError: it could not begin.

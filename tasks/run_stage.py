@@ -72,7 +72,7 @@ class PrefectRunner:
 
 
 def _idle_runner() -> PrefectRunner:
-    """What a task on Ray has in its context in place of the runner, which it does not use."""
+    """The runner's substitute in the context of a task on Ray, which does not use it."""
     return PrefectRunner(StageRunner(), Progress())
 
 

@@ -20,7 +20,7 @@ def grade(
     form: Annotated[
         FormName,
         typer.Option(
-            help="Where a completion has its answer: in the last \\boxed{}, after the last ####, as a choice letter "
+            help="Form of the answers: in the last \\boxed{}, after the last ####, as a choice letter "
             "A to E, or as the whole text."
         ),
     ] = FormName.boxed,

@@ -76,5 +76,5 @@ def print_summary(summary: dict[str, Any], directory: Path) -> None:
 
 
 def _program() -> str:
-    """How the user can call this program: by its name if that is on the path."""
+    """The command of this program: its name if that is on the path."""
     return "ssb" if shutil.which("ssb") else os.path.relpath(sys.argv[0])

@@ -21,7 +21,7 @@ from ..results.wording import (
 def verdict_in_words(summary: dict[str, Any]) -> str:
     """Whether the student differs from its base, and how much of that is notation; one line for each benchmark.
 
-    `summary` is the content of summary.json, of which only `benchmarks` is read.
+    `summary` is the content of summary.json. Only its part `benchmarks` is read.
     """
     benchmarks = summary["benchmarks"]
     if not benchmarks:

@@ -57,7 +57,7 @@ class Storage:
 
     @property
     def ratio(self) -> float:
-        """How many times larger logits in float32 would be."""
+        """The size of logits in float32, divided by that of the signal."""
         return self.logits_bytes * self.tokens / self.stored_bytes
 
 

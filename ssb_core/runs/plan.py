@@ -78,7 +78,7 @@ def _shard_names(spec: Spec) -> list[str]:
 
 
 def _nearest_changes(store: Store, spec: Spec) -> list[str]:
-    """How the recipe differs from the most similar one that was run here, field by field."""
+    """The differences, by field, of the recipe from the most similar one that was run here."""
     new = flatten(spec.recipe.content)
     differences = []
     for content in store.recipes(spec.stage):

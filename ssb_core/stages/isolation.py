@@ -238,7 +238,7 @@ class StageProcess:
         return StageError(message, event["transient"] or bool(hint))
 
     def _post_mortem(self) -> str:
-        """The errors in the log, of which the first is often the cause, and the end of the log.
+        """The errors in the log (the first is often the cause), and the end of the log.
 
         The process is killed first: until the log's pipe closes, part of the log may be unread.
         """

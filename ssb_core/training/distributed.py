@@ -45,7 +45,7 @@ LOOK = 1.0  # seconds between looks for a training to join
 def train(
     job: TrainingJob, keep: Callable[[Path], None], work_dir: Path, checkpoint: Path | None, progress: Progress
 ) -> None:
-    """`distill.train` in ``execution.train_processes`` processes, of which this machine runs its share.
+    """`distill.train` in ``execution.train_processes`` processes. This machine runs its share of them.
 
     Raises:
         ConfigError: there are too few GPUs.
