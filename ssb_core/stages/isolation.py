@@ -92,7 +92,7 @@ class StageRunner:
         Raises:
             StageError: its process died, failed or took longer than it may.
         """
-        if not isolated(spec) or finished(spec, store):
+        if finished(spec, store) or not isolated(spec):  # in this order: a finished request needs no device or engine
             return execute(spec, store, Runtime(progress, self.engines, self.make_shards))
         for part in parts(spec):
             self.execute(part, store, progress)

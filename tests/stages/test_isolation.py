@@ -85,6 +85,20 @@ def test_a_killed_process_is_named_and_its_finished_shards_are_kept(
     assert before > 0 and sum(c[1] for c in second.calls if c[0] == "advance") >= samples - before
 
 
+def test_a_finished_request_needs_neither_its_engine_nor_its_device(
+    small: RunConfig, quick_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a finished request asks for no device and no engine")
+
+    monkeypatch.setattr(isolation, "pick_device", refuse)
+    monkeypatch.setattr(isolation.engines, "choose_local", refuse)
+    wave = wave_of(small, quick_run.store, isolate="auto", engine="vllm")
+    with StageRunner() as runner:
+        for spec in (wave.rollouts, wave.select, wave.teach):
+            assert runner.execute(spec, quick_run.store, Progress()).made == 0
+
+
 def test_a_wave_in_fresh_processes_has_the_same_bytes_and_loads_the_engine_once(
     small: RunConfig, quick_run: Run, tmp_path: Path
 ) -> None:
