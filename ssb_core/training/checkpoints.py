@@ -22,7 +22,7 @@ ASIDE = "damaged-"  # a prefix: transformers uses every folder whose name begins
 
 
 def last(work_dir: Path) -> Path | None:
-    """The newest whole checkpoint in `work`; work ones are deleted, damaged ones set aside."""
+    """The newest whole checkpoint in `work_dir`. Unfinished ones are deleted, damaged ones set aside."""
     for path in sorted(work_dir.glob("checkpoint-*"), key=step, reverse=True):
         if not (path / SEAL).exists():
             shutil.rmtree(path, ignore_errors=True)
