@@ -52,10 +52,13 @@ def overdue(spec: Spec, tail: str = "") -> StageError:
     )
 
 
-def isolated(spec: Spec) -> bool:
-    """Whether a request runs in a fresh process: one that loads a model does, and one with a deadline of its own."""
+def isolated(spec: Spec, workers: bool = False) -> bool:
+    """Whether a request runs in a fresh process: one that loads a model does, and one with a deadline of its own.
+
+    With `workers` there are some to make the shards of requests that ask for them.
+    """
     execution = spec.execution
-    if spec.uses_workers:  # workers load its models, and they also have a deadline
+    if workers and spec.uses_workers:  # they load its models, and they also have a deadline
         return False
     has_deadline = spec.stage in execution.stage_timeout_hours
     if execution.isolate == "never" or not (spec.uses_model or has_deadline):
@@ -92,7 +95,8 @@ class StageRunner:
         Raises:
             StageError: its process died, failed or took longer than it may.
         """
-        if finished(spec, store) or not isolated(spec):  # in this order: a finished request needs no device or engine
+        workers = self.make_shards is not make_here
+        if finished(spec, store) or not isolated(spec, workers):  # a finished request needs no device or engine
             return execute(spec, store, Runtime(progress, self.engines, self.make_shards))
         for part in parts(spec):
             self.execute(part, store, progress)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ssb_core import stages
 from ssb_core.config import RunConfig
-from ssb_core.config.execution import Execution, StageName
+from ssb_core.config.execution import Execution, StageName, Workers
 from ssb_core.errors import StageError, StoreError, may_pass
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
@@ -189,6 +189,13 @@ def test_the_process_does_not_outlive_a_killed_parent() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     child.wait(timeout=60)
+
+
+def test_workers_replace_the_fresh_process_only_where_there_are_some(small: RunConfig, tmp_path: Path) -> None:
+    wave = wave_of(small, Store(tmp_path / "store"), workers=Workers(count=2))
+    assert not isolated(wave.rollouts, workers=True) and isolated(wave.rollouts)
+    alone = wave_of(small, Store(tmp_path / "store"))
+    assert isolated(alone.rollouts, workers=True), "it asks for no workers"
 
 
 def test_auto_isolates_on_cuda_and_with_vllm_only(
