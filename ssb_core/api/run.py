@@ -79,6 +79,8 @@ def run(
         pipeline = refuse_bad_input(config, store, directory.parent, start)
         for line in notes(config, str(directory / "report.html"), stop):
             progress.note(line)
+        if config.execution.workers.used:
+            progress.note("execution.workers are started by `ssb run` only; here one process makes all shards")
         run_pipeline(result, preset, pipeline, Span(start, stop, force), run_here(runner, progress), progress)
     return result
 

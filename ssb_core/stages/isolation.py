@@ -55,7 +55,7 @@ def overdue(spec: Spec, tail: str = "") -> StageError:
 def isolated(spec: Spec) -> bool:
     """Whether a request runs in a fresh process: it does if it loads a model or has a deadline of its own."""
     execution = spec.execution
-    if spec.uses_workers:  # workers load its models, and they also have a deadline
+    if workers and spec.uses_workers:  # they load its models, and they also have a deadline
         return False
     has_deadline = spec.stage in execution.stage_timeout_hours
     if execution.isolate == "never" or not (spec.uses_model or has_deadline):
@@ -92,7 +92,8 @@ class StageRunner:
         Raises:
             StageError: its process died, failed or exceeded its time limit.
         """
-        if not isolated(spec) or finished(spec, store):
+        workers = self.make_shards is not make_here
+        if finished(spec, store) or not isolated(spec, workers):  # a finished request needs no device or engine
             return execute(spec, store, Runtime(progress, self.engines, self.make_shards))
         for part in parts(spec):
             self.execute(part, store, progress)

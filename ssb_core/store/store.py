@@ -40,6 +40,10 @@ class _Memory:
     blocks: set[object] = field(default_factory=set)  # one member for each block that is open, in any thread
     manifests: dict[tuple[str, str], dict[str, tuple[_Stamp, Manifest]]] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[type[_Memory], tuple[()]]:
+        """Stay in this process: no block would ever end in another one."""
+        return _Memory, ()
+
 
 @dataclass(frozen=True, slots=True)
 class Store:
@@ -197,8 +201,8 @@ class Store:
         """Check each manifest once within the block and remember it, for callers that look up the same ones often.
 
         Only manifests of finished requests are remembered. If this store commits, deletes or sets aside a file of a
-        recipe, it forgets the recipe's manifests. A manifest that another process writes or deletes is noticed, but
-        not what another process does to the files that a manifest lists.
+        recipe, it forgets the recipe's manifests. A manifest that another process of this machine writes or deletes is
+        noticed, but neither what it does to the files that a manifest lists, nor what another machine does at a URL.
         """
         block = object()
         self._memory.blocks.add(block)
@@ -271,13 +275,17 @@ class Store:
 
     def delete(self, paths: Sequence[Path]) -> None:
         """Delete files of recipes, here and at the store's URL, in the given order. Some may be gone already."""
-        self._forget(paths)
-        self.backend.delete(paths)
+        try:
+            self.backend.delete(paths)
+        finally:  # not before: another thread could check a manifest while its files are still there
+            self._forget(paths)
 
     def set_aside(self, paths: Sequence[Path], reason: str) -> None:
         """Rename damaged files of recipes to ``*.damaged``, so that they are made again; as `Backend.set_aside`."""
-        self._forget(paths)
-        self.backend.set_aside(paths, reason)
+        try:
+            self.backend.set_aside(paths, reason)
+        finally:
+            self._forget(paths)
 
     def _is_whole(self, directory: str, file: FileEntry) -> bool:
         """Whether a file of a manifest has its size, and its sidecar names its checksum.
@@ -369,8 +377,8 @@ class Store:
             except ValueError as e:
                 raise self._damaged(path, e) from None
             except FileNotFoundError:  # another process may be making it again right now, so nothing is set aside
-                self._forget([path])
                 self.backend.drop_copies([path, path.with_suffix(JSON)])
+                self._forget([path])
                 raise Damaged(f"{path} is gone at {self}") from None
         return path
 

@@ -14,6 +14,7 @@ import pytest
 import ssb_core
 from ssb_core.api.run import Span, run_here, run_pipeline
 from ssb_core.config import RunConfig
+from ssb_core.config.execution import Workers
 from ssb_core.errors import ConfigError, Damaged
 from ssb_core.progress import Progress
 from ssb_core.records import Rollout
@@ -157,6 +158,16 @@ def test_a_run_works_in_a_notebook_that_has_a_running_event_loop(small: RunConfi
     store = run.store
     rows = [r for m in run.manifests("rollouts") for f in m.files for r in store.records(m, f, Rollout)]
     assert len(rows) == 16 and len({r.problem_id for r in rows}) == 8
+
+
+def test_a_run_without_workers_says_so_if_the_configuration_asks_for_some(
+    small: RunConfig, quick_run: Run, tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_ray")
+    execution, progress = small.execution.model_copy(update={"workers": Workers(count=2)}), Recorded()
+    config = small.model_copy(update={"execution": execution})
+    ssb_core.run(config, quick_run.store, tmp_path / "x", stop="select", progress=progress)
+    assert [line for line in progress.notes if line.startswith("execution.workers")] != []
 
 
 def test_every_step_reports_all_requests_so_far(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ssb_core import stages
 from ssb_core.config import RunConfig
-from ssb_core.config.execution import Execution, StageName
+from ssb_core.config.execution import Execution, StageName, Workers
 from ssb_core.errors import StageError, StoreError, may_pass
 from ssb_core.progress import Progress
 from ssb_core.runs import Run
@@ -83,6 +83,20 @@ def test_a_killed_process_is_named_and_its_finished_shards_are_kept(
     assert ("begin", "rollouts", samples, "samples", 0) in first.calls
     (before,) = (c[4] for c in second.calls if c[:2] == ("begin", "rollouts"))
     assert before > 0 and sum(c[1] for c in second.calls if c[0] == "advance") >= samples - before
+
+
+def test_a_finished_request_needs_neither_its_engine_nor_its_device(
+    small: RunConfig, quick_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a finished request asks for no device and no engine")
+
+    monkeypatch.setattr(isolation, "pick_device", refuse)
+    monkeypatch.setattr(isolation.engines, "choose_local", refuse)
+    wave = wave_of(small, quick_run.store, isolate="auto", engine="vllm")
+    with StageRunner() as runner:
+        for spec in (wave.rollouts, wave.select, wave.teach):
+            assert runner.execute(spec, quick_run.store, Progress()).made == 0
 
 
 def test_a_wave_in_fresh_processes_has_the_same_bytes_and_loads_the_engine_once(
@@ -175,6 +189,13 @@ def test_the_process_does_not_outlive_a_killed_parent() -> None:
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     child.wait(timeout=60)
+
+
+def test_workers_replace_the_fresh_process_only_where_there_are_some(small: RunConfig, tmp_path: Path) -> None:
+    wave = wave_of(small, Store(tmp_path / "store"), workers=Workers(count=2))
+    assert not isolated(wave.rollouts, workers=True) and isolated(wave.rollouts)
+    alone = wave_of(small, Store(tmp_path / "store"))
+    assert isolated(alone.rollouts, workers=True), "it asks for no workers"
 
 
 def test_auto_isolates_on_cuda_and_with_vllm_only(

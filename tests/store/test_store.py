@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from ssb_core.errors import Damaged, StoreError
 from ssb_core.records import Rollout, Sample, Selection, Verdict, to_table
 from ssb_core.store import FileEntry, Manifest, Recipe, Store, sha256_file, work
+from ssb_core.store.local import Local
 from tests.support.small_store import RECIPE, commit
 
 
@@ -316,6 +318,29 @@ class TestLookingOnce:
         with store.looking_once():
             assert store.manifest(RECIPE, "print-a") == manifest
             work.delete_request(Store(store.root), manifest)
+            assert store.manifest(RECIPE, "print-a") is None
+
+    def test_a_store_that_is_pickled_within_the_block_remembers_nothing(self, store: Store) -> None:
+        manifest = commit(store)
+        with store.looking_once():
+            assert store.manifest(RECIPE, "print-a") == manifest
+            elsewhere: Store = pickle.loads(pickle.dumps(store))
+        store.path(manifest, manifest.files[0]).unlink()
+        assert elsewhere == store and elsewhere.manifest(RECIPE, "print-a") is None
+
+    def test_files_are_deleted_before_their_manifests_are_forgotten(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        manifest = commit(store)
+        remove = Local.delete
+
+        def looked_up_before(local: Local, paths: Sequence[Path]) -> None:  # by another thread, as it were
+            assert store.manifest(RECIPE, "print-a") == manifest
+            remove(local, paths)
+
+        monkeypatch.setattr(Local, "delete", looked_up_before)
+        with store.looking_once():
+            store.delete([store.path(manifest, f) for f in manifest.files])
             assert store.manifest(RECIPE, "print-a") is None
 
     def test_look_again_notices_a_shard_that_another_process_set_aside(self, store: Store) -> None:
