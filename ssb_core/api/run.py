@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..config import RunConfig
@@ -25,6 +27,9 @@ REPAIRS = 3
 
 RunStep = Callable[[Step, Store, bool], StageRun]
 """Runs one step in a store, from scratch if the third argument is True, and returns its entry."""
+
+OpenRunner = Callable[[], AbstractContextManager[RunStep]]
+"""Opens the runner of the steps. Its processes and engines end with the block, before the report is written."""
 
 OnStep = Callable[[Sequence[Spec], Sequence[StageRun]], None]
 """A function that is called after each step with all requests so far and their entries."""
@@ -47,7 +52,7 @@ def run(
     preset: str = "custom",
     start: str = STAGES[0],
     stop: str = "evaluate",
-    force: Collection[str] = (),
+    force: Collection[str] | str = (),
     progress: Progress | None = None,
 ) -> Run:
     """Run the pipeline, or the part of it from stage `start` to stage `stop`, in this process and without Prefect.
@@ -73,31 +78,34 @@ def run(
     store = store if isinstance(store, Store) else Store.at(str(store))
     directory = Path(directory) if directory else Path("runs") / run_name(None, preset, config)
     progress = progress or PlainProgress()
+    force = (force,) if isinstance(force, str) else force
     refuse_bad_stages(start, stop, list(force))
     result = Run(directory, store)
-    with store.looking_once(), StageRunner() as runner:
+    with store.looking_once():
         pipeline = refuse_bad_input(config, store, directory.parent, start)
         for line in notes(config, str(directory / "report.html"), stop):
             progress.note(line)
         if config.execution.workers.used:
             progress.note("execution.workers are started by `ssb run` only; here one process makes all shards")
-        run_pipeline(result, preset, pipeline, Span(start, stop, force), run_here(runner, progress), progress)
+        open_runner = partial(run_here, progress, time.time())
+        run_pipeline(result, preset, pipeline, Span(start, stop, force), open_runner, progress)
     return result
 
 
-def run_here(runner: StageRunner, progress: Progress) -> RunStep:
-    """Runs steps one after the other without Prefect. A forced step is made only once."""
-    began = time.time()
+@contextmanager
+def run_here(progress: Progress, began: float) -> Iterator[RunStep]:
+    """Runs steps one after the other without Prefect. What was made since `began` is kept, even if it is forced."""
+    with StageRunner() as runner:
 
-    def run_step(step: Step, store: Store, force: bool) -> StageRun:
-        started = time.monotonic()
-        if force:
-            delete(step.spec, store, before=began)
-        outcome = runner.execute(step.spec, store, progress)
-        seconds = time.monotonic() - started
-        return StageRun.of(step.spec, step.label, outcome.manifest, outcome.made, outcome.reused, seconds)
+        def run_step(step: Step, store: Store, force: bool) -> StageRun:
+            started = time.monotonic()
+            if force:
+                delete(step.spec, store, before=began)
+            outcome = runner.execute(step.spec, store, progress)
+            seconds = time.monotonic() - started
+            return StageRun.of(step.spec, step.label, outcome.manifest, outcome.made, outcome.reused, seconds)
 
-    return run_step
+        yield run_step
 
 
 def run_pipeline(
@@ -105,7 +113,7 @@ def run_pipeline(
     preset: str,
     pipeline: Pipeline,
     span: Span,
-    run_step: RunStep,
+    open_runner: OpenRunner,
     progress: Progress,
     on_step: OnStep = lambda specs, stage_runs: None,
 ) -> None:
@@ -119,12 +127,13 @@ def run_pipeline(
     """
     started = time.monotonic()
     run.begin(pipeline.config)
-    done: dict[str, StageRun] = {}
+    done: dict[tuple[str, str], StageRun] = {}
     damaged: Counter[str] = Counter()
     while True:
         try:
             with run.store.looking_once():
-                specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
+                with open_runner() as run_step:
+                    specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
                 seconds = time.monotonic() - started
                 run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
                 html.write(run)
@@ -144,9 +153,9 @@ def _walk(
     run_step: RunStep,
     progress: Progress,
     on_step: OnStep,
-    done: dict[str, StageRun],
+    done: dict[tuple[str, str], StageRun],
 ) -> tuple[list[Spec], list[StageRun]]:
-    """Run every step; returns the requests and what happened to each. `done` keeps the latter by label across walks."""
+    """Run every step; returns the requests and what happened to each. `done` keeps the latter across walks."""
     specs: list[Spec] = []
     stage_runs: list[StageRun] = []
     for step in pipeline.walk(run.store, span.stop):
@@ -156,10 +165,11 @@ def _walk(
         happened = run_step(step, run.store, spec.stage in span.force)
         if happened.status == "cached":
             progress.note(f"{step.label}: cached")
-        if happened.status != "cached" or step.label not in done:
-            done[step.label] = happened
+        key = step.label, happened.fingerprint
+        if happened.status != "cached" or key not in done:
+            done[key] = happened
         specs.append(spec)
-        stage_runs.append(done[step.label])
+        stage_runs.append(done[key])
         run.note_finished(stage_runs)
         on_step(specs, stage_runs)
     return specs, stage_runs

@@ -52,10 +52,13 @@ def overdue(spec: Spec, tail: str = "") -> StageError:
     )
 
 
-def isolated(spec: Spec) -> bool:
-    """Whether a request runs in a fresh process: it does if it loads a model or has a deadline of its own."""
+def isolated(spec: Spec, workers: bool = False) -> bool:
+    """Whether a request runs in a fresh process: one that loads a model does, and one with a deadline of its own.
+
+    `workers` says whether there are any to make the shards of requests that ask for them.
+    """
     execution = spec.execution
-    if workers and spec.uses_workers:  # they load its models, and they also have a deadline
+    if workers and spec.uses_workers:  # workers load its models, and they also have a deadline
         return False
     has_deadline = spec.stage in execution.stage_timeout_hours
     if execution.isolate == "never" or not (spec.uses_model or has_deadline):
@@ -169,7 +172,10 @@ class StageProcess:
                 return event["made"], event["reused"]
             if event["event"] == "wait":  # waiting for another process is not work
                 self.deadline = time.monotonic() + 3600 * limit
-            replay(event, progress)
+            try:
+                replay(event, progress)
+            except ValueError as e:
+                raise StageError(f"stage {spec.stage}: its process sent {e}") from e
         raise overdue(spec, self._post_mortem())
 
     def end(self) -> None:

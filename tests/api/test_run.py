@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,6 @@ from ssb_core.records import Rollout
 from ssb_core.runs import Run, StageRun
 from ssb_core.runs.pipeline import Pipeline, Step
 from ssb_core.stages import rollouts
-from ssb_core.stages.isolation import StageRunner
 from ssb_core.store import Manifest, Store
 from tests.support.listeners import Recorded
 from tests.support.problem_files import write_problems
@@ -102,8 +104,7 @@ def test_a_file_that_another_process_found_damaged_is_made_again(
     pipeline = Pipeline.of(small, run.store.root)
     (sampled,) = run.manifests("rollouts")
     whole = run.store.path(sampled, sampled.files[0]).read_bytes()
-    with StageRunner() as runner, run.store.looking_once():
-        here = run_here(runner, progress)
+    with run_here(progress, time.time()) as here, run.store.looking_once():
 
         def damaging(step: Step, store: Store, force: bool) -> StageRun:
             steps.append(step.spec.stage)
@@ -113,7 +114,7 @@ def test_a_file_that_another_process_found_damaged_is_made_again(
                 list(Store(store.root).tables(sampled))
             return here(step, store, force)
 
-        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), damaging, progress)
+        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), lambda: nullcontext(damaging), progress)
     assert steps == ["rollouts", "select", "rollouts", "select", "teach"]
     assert statuses(run) == {"rollouts": "resumed", "select": "cached", "teach": "cached"}
     assert run.store.path(sampled, sampled.files[0]).read_bytes() == whole
@@ -128,7 +129,9 @@ def test_a_file_that_is_damaged_again_and_again_ends_the_run(small: RunConfig, q
     steps: list[str] = []
     pipeline = Pipeline.of(small, quick_run.store.root)
     with pytest.raises(Damaged):
-        run_pipeline(Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), damaged, Progress())
+        run_pipeline(
+            Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), lambda: nullcontext(damaged), Progress()
+        )
     assert steps == ["rollouts"] * 3
 
 
@@ -177,7 +180,7 @@ def test_every_step_reports_all_requests_so_far(small: RunConfig, quick_run: Run
         seen.append(([s.stage for s in specs], [s.status for s in stage_runs]))
 
     run, pipeline = Run(tmp_path / "x", quick_run.store), Pipeline.of(small, quick_run.store.root)
-    with StageRunner() as runner:
-        run_pipeline(run, "p", pipeline, Span(stop="select"), run_here(runner, Progress()), Progress(), on_step)
+    open_runner = partial(run_here, Progress(), time.time())
+    run_pipeline(run, "p", pipeline, Span(stop="select"), open_runner, Progress(), on_step)
     assert seen == [(["rollouts"], ["cached"]), (["rollouts", "select"], ["cached", "cached"])]
     assert isinstance(next(pipeline.walk(run.store)).spec, rollouts.Spec)
