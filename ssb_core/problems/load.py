@@ -57,7 +57,7 @@ def load_unchanged(config: ProblemsConfig, digest: str, start: int = 0, stop: in
     """
     problems = load_problems(config)
     part = problems if stop is None else problems.part(start, stop)
-    if part.digest != digest:
+    if part.content_digest() != digest:
         raise ConfigError(f"{config.source}: its problems changed during the run\n  remedy: run the same command again")
     return part
 

@@ -118,9 +118,8 @@ class ProblemSet(Sequence[Problem]):
         """Pickle the problems themselves, so that the set can be sent to another process."""
         return ProblemSet.of, (tuple(self),)
 
-    @property
-    def digest(self) -> str:
-        """`content_digest` of the set. It is computed once."""
+    def content_digest(self) -> str:
+        """The digest of the set's content, as shards are named by. The problems are read for it once."""
         if not self._digest:
             self._digest = _digest(line.partition(b"\t")[0] for line in self._lines())
         return self._digest
@@ -144,7 +143,7 @@ def content(problem: Problem) -> bytes:
 
 def content_digest(problems: Sequence[Problem]) -> str:
     """`store.digest` of the `content` of all problems. Shards are named by it."""
-    return problems.digest if isinstance(problems, ProblemSet) else _digest(map(content, problems))
+    return problems.content_digest() if isinstance(problems, ProblemSet) else _digest(map(content, problems))
 
 
 def text_key(text: str) -> bytes:

@@ -77,7 +77,7 @@ def _sum_up(store: Store, manifest: Manifest, plan: ShardPlan) -> dict[str, Any]
 
 def shard_inputs(problems: ProblemSet, size: int, upstream: FileEntry | None = None) -> list[Input]:
     """Inputs of `size` problems each, named by their content. All depend on the file `upstream` too, if it is given."""
-    return [Input(chunk.digest, chunk, upstream) for chunk in problems.chunks(size)]
+    return [Input(chunk.content_digest(), chunk, upstream) for chunk in problems.chunks(size)]
 
 
 def downstream_inputs(upstream: Manifest, store: Store, problems: Sequence[Problem]) -> list[Input]:

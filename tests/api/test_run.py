@@ -81,7 +81,7 @@ def test_stages_that_do_not_fit_together_are_refused_before_any_work(small: RunC
     with pytest.raises(ConfigError, match="--from teach comes after --to select"):
         ssb_core.run(small, store, directory, start="teach", stop="select", progress=Progress())
     with pytest.raises(ConfigError, match="--force distill is outside of --from rollouts --to select"):
-        ssb_core.run(small, store, directory, stop="select", force=["distill"], progress=Progress())
+        ssb_core.run(small, store, directory, stop="select", force="distill", progress=Progress())
     for unknown in ({"start": "x"}, {"stop": "x"}, {"force": ["x"]}):
         with pytest.raises(ConfigError, match="there is no stage 'x'; stages are rollouts, select, "):
             ssb_core.run(small, store, directory, progress=Progress(), **unknown)  # type: ignore[arg-type]

@@ -448,7 +448,7 @@ def rollouts_spec(nano: models.ResolvedModel, execution: Execution, n: int = 12)
         problems=config,
         start=0,
         stop=n,
-        problems_digest=problems.load_problems(config).digest,
+        problems_digest=problems.load_problems(config).content_digest(),
         rollouts=RolloutsConfig(samples=2, max_new_tokens=160),
         execution=execution,
     )

@@ -44,7 +44,7 @@ def spec(nano: ResolvedModel) -> grpo.Spec:
         problems=problem_set,
         start=8,
         stop=24,
-        problems_digest=load_problems(problem_set).part(8, 24).digest,
+        problems_digest=load_problems(problem_set).part(8, 24).content_digest(),
         grpo=CONFIG,
         lora_rank=32,
         lora_alpha=32,
@@ -54,7 +54,7 @@ def spec(nano: ResolvedModel) -> grpo.Spec:
 
 def part(spec: grpo.Spec, stop: int) -> grpo.Spec:
     """The same request for the problems before `stop` only."""
-    digest = load_problems(spec.problems).part(spec.start, stop).digest
+    digest = load_problems(spec.problems).part(spec.start, stop).content_digest()
     return spec.model_copy(update={"stop": stop, "problems_digest": digest})
 
 

@@ -97,7 +97,7 @@ def of(ssb: distill.Spec, config: GrpoConfig) -> Spec:
         problems=first.problems,
         start=first.start,
         stop=last.stop,
-        problems_digest=load_problems(first.problems).part(first.start, last.stop).digest,
+        problems_digest=load_problems(first.problems).part(first.start, last.stop).content_digest(),
         grpo=config,
         lora_rank=ssb.distill.lora_rank,
         lora_alpha=ssb.distill.lora_alpha,
