@@ -78,13 +78,15 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)  # when what is not asked for is gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that mostly wait, for servers, browsers and killed processes, alternate with others, which use cores.
+    """Let files that mostly wait, for servers, browsers and killed processes, alternate with files that use cores.
 
-    Those with the longest text come first: at the end no process is left with a long one when the others are done.
+    Files of rooms that run whole stages come first, then those with the longest text. So at the end no process is left
+    with a long file when the others are done.
     """
     places: dict[Path, tuple[int, bool]] = {}
     seen = Counter[bool]()
-    for path in sorted({item.path for item in items}, key=lambda p: (-p.stat().st_size, p)):
+    stages = ("api", "stages", "training", "export")
+    for path in sorted({i.path for i in items}, key=lambda p: (p.parent.name not in stages, -p.stat().st_size, p)):
         patient = path.parent.name in ("faults", "flows", "ui")
         places[path] = (seen[patient], not patient)
         seen[patient] += 1

@@ -120,6 +120,7 @@ def run_pipeline(
     """Run every step of a pipeline in order, then write the summary and the report into the run's folder.
 
     Where a file of the store turns out to be damaged, the walk begins again and makes it anew: the rest is cached.
+    Call it within `Store.looking_once`, so that each manifest is checked once.
 
     Raises:
         ConfigError: a step before ``span.start`` is not in the store.
@@ -131,12 +132,11 @@ def run_pipeline(
     damaged: Counter[str] = Counter()
     while True:
         try:
-            with run.store.looking_once():
-                with open_runner() as run_step:
-                    specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
-                seconds = time.monotonic() - started
-                run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
-                html.write(run)
+            with open_runner() as run_step:
+                specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
+            seconds = time.monotonic() - started
+            run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
+            html.write(run)
             return
         except Damaged as e:
             damaged[e.what] += 1

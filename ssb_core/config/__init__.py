@@ -1,14 +1,11 @@
 """The configuration of a run: its settings, presets and secrets."""
 
+from .inputs import Benchmark, Example, ModelConfig, ProblemsConfig
 from .settings import (
-    Benchmark,
     Decoding,
     DistillConfig,
-    Example,
     GrpoConfig,
-    ModelConfig,
     Objective,
-    ProblemsConfig,
     RolloutsConfig,
     RunConfig,
     SelectConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from .resolve import ResolvedModel, files_in_index, local, weight_files
 from .tokenizers import end_of_turn, load_tokenizer
 
 ADAPTER = "adapter_model.safetensors"
+_one_thread = threading.Lock()  # transformers loads its parts lazily, which fails if two threads are the first
+    threading.Lock()
+)  # transformers loads its parts lazily, and two threads that are first fail to import them
 
 
 def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Messages, int]]) -> None:
@@ -32,13 +36,14 @@ def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Message
     pick_device(device)
     local(model)
     try:
-        config = load_config(model)
-        refuse_unsupported(config)  # before the model is built: it may not be a causal language model
-        refuse_other_weights(model, config)
-        head_weight(empty(config))
-        tokenizer = load_tokenizer(model)
-        prompt_ids = {field: encode(tokenizer, prompt) for field, (prompt, _) in prompts.items()}
-        end_of_turn(model, tokenizer)
+        with _one_thread:
+            config = load_config(model)
+            refuse_unsupported(config)  # before the model is built: it may not be a causal language model
+            refuse_other_weights(model, config)
+            head_weight(empty(config))
+            tokenizer = load_tokenizer(model)
+            prompt_ids = {field: encode(tokenizer, prompt) for field, (prompt, _) in prompts.items()}
+            end_of_turn(model, tokenizer)
     except ConfigError:
         raise
     except Exception as e:  # loaders and templates raise anything; it always means that the model cannot be used

@@ -19,6 +19,7 @@ from .files import UNREADABLE, atomic_write, delete_temporary, raise_system_erro
 from .layout import FORMAT, JSON, RECIPE, TABLE, Layout, RecipeFolder, table_name
 from .local import Local
 from .manifest import FileEntry, Manifest, Recipe, Sidecar, with_digest
+from .memory import ManifestMemory
 from .remote import Remote, remote_at
 
 if TYPE_CHECKING:
@@ -27,31 +28,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-_Stamp = tuple[int, int]  # inode and time of modification in nanoseconds
-
-
-@dataclass(slots=True)
-class _Memory:
-    """Manifests that were checked within `Store.looking_once`, by recipe (stage and hash) and fingerprint.
-
-    Each is kept with the stamp that its file had before it was checked.
-    """
-
-    blocks: set[object] = field(default_factory=set)  # one member for each block that is open, in any thread
-    manifests: dict[tuple[str, str], dict[str, tuple[_Stamp, Manifest]]] = field(default_factory=dict)
-
-    def __reduce__(self) -> tuple[type[_Memory], tuple[()]]:
-        """Stay in this process: no block would ever end in another one."""
-        return _Memory, ()
-
-
 @dataclass(frozen=True, slots=True)
 class Store:
     """The store in the folder `root`, and at a URL if it has a `remote`. Folders are made when files are written."""
 
     root: Path
     remote: Remote | None = None
-    _memory: _Memory = field(default_factory=_Memory, init=False, repr=False, compare=False)
+    _memory: ManifestMemory = field(default_factory=ManifestMemory, init=False, repr=False, compare=False)
 
     @classmethod
     def at(cls, location: str | Path) -> Self:
@@ -196,31 +179,23 @@ class Store:
         self.backend.upload((path, sidecar))
         return shard
 
-    @contextlib.contextmanager
-    def looking_once(self) -> Iterator[None]:
+    def looking_once(self) -> contextlib.AbstractContextManager[None]:
         """Check each manifest once within the block and remember it, for callers that look up the same ones often.
 
         Only manifests of finished requests are remembered. If this store commits, deletes or sets aside a file of a
         recipe, it forgets the recipe's manifests. A manifest that another process of this machine writes or deletes is
         noticed, but neither what it does to the files that a manifest lists, nor what another machine does at a URL.
         """
-        block = object()
-        self._memory.blocks.add(block)
-        try:
-            yield
-        finally:
-            self._memory.blocks.discard(block)
-            if not self._memory.blocks:
-                self._memory.manifests.clear()
+        return self._memory.remembering()
 
     def look_again(self) -> None:
         """Forget what `looking_once` remembers, because another process has found a file to be damaged."""
-        self._memory.manifests.clear()
+        self._memory.clear()
 
     def _forget(self, paths: Sequence[Path]) -> None:
         """Forget the manifests of the recipes that these files belong to."""
         for stage, recipe in {p.relative_to(self.root).parts[:2] for p in paths}:
-            self._memory.manifests.pop((stage, recipe), None)
+            self._memory.forget(self.layout.recipe(stage, recipe).path)
 
     def manifest(self, recipe: Recipe, fingerprint: str) -> Manifest | None:
         """The manifest of a finished request, if every file that it lists has its size and every sidecar agrees."""
@@ -229,18 +204,10 @@ class Store:
     def manifest_by_name(self, stage: str, recipe: str, fingerprint: str) -> Manifest | None:
         """As `manifest`, by the recipe's stage and hash, which runs note."""
         folder = self.layout.recipe(stage, recipe)
-        if not self._memory.blocks:
-            return self._check_manifest(folder, fingerprint)
-        known, path = self._memory.manifests.setdefault((stage, recipe), {}), folder.manifest(fingerprint)
-        if not (stamp := _stamp(path)):
+        path = folder.manifest(fingerprint)
+        if self._memory.active and not path.exists():
             self.backend.refresh_recipe(folder.path)  # it may be at the URL
-            stamp = _stamp(path)
-        if stamp and fingerprint in known and known[fingerprint][0] == stamp:
-            return known[fingerprint][1]
-        manifest = self._check_manifest(folder, fingerprint)
-        if manifest and stamp:
-            known[fingerprint] = stamp, manifest
-        return manifest
+        return self._memory.recall(path) or self._memory.keep(path, lambda: self._check_manifest(folder, fingerprint))
 
     def _check_manifest(self, folder: RecipeFolder, fingerprint: str) -> Manifest | None:
         path = folder.manifest(fingerprint)
@@ -413,12 +380,3 @@ class Store:
         """Write a small file as JSON, here and at the store's URL."""
         write_json(path, content)
         self.backend.upload([path])
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """The stamp of a file, which changes when the file is replaced; None if there is no such file."""
-    try:
-        stat = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return stat.st_ino, stat.st_mtime_ns

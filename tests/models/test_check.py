@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,17 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     model = save(tmp_path, QWEN25, llama(vocab_size=256))
     with pytest.raises(ConfigError, match=r"its tokenizer writes token \d+, but its vocabulary ends before 256"):
         models.check(model, "cpu", CAPS)
+
+
+def test_two_threads_that_are_the_first_to_check_a_model_both_can(tmp_path: Path) -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor as Threads\n"
+        "from pathlib import Path\n"
+        "from ssb_core import models\n"
+        "from ssb_core.config import ModelConfig\n"
+        "nano = models.resolve(ModelConfig(source='nano', dtype='float32'), Path('store'))\n"
+        "with Threads(8) as threads:\n"
+        "    print(len(list(threads.map(lambda _: models.check(nano, 'cpu', {}), range(8)))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("8\n", 0), done.stderr
