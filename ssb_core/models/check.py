@@ -20,8 +20,6 @@ from .tokenizers import end_of_turn, load_tokenizer
 
 ADAPTER = "adapter_model.safetensors"
 _one_thread = threading.Lock()  # transformers loads its parts lazily, which fails if two threads are the first
-    threading.Lock()
-)  # transformers loads its parts lazily, and two threads that are first fail to import them
 
 
 def check(model: ResolvedModel, device: str, prompts: Mapping[str, tuple[Messages, int]]) -> None:
