@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..config import RunConfig, presets
@@ -59,8 +61,19 @@ class WaveStats:
 
 
 def load_config(run: Run) -> RunConfig:
-    """The configuration that the run was started with."""
-    return presets.load_config(file=run.directory / "config.yaml")
+    """The configuration of a run. The file is read again only when it has changed: a report asks many times.
+
+    Raises:
+        ConfigError: config.yaml is missing or cannot be used.
+    """
+    path = run.directory / "config.yaml"
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
+    return _load_config(path, stamp)
+
+
+@lru_cache(maxsize=4)
+def _load_config(path: Path, stamp: int) -> RunConfig:
+    return presets.load_config(file=path)
 
 
 def load_evaluations(run: Run) -> list[Evaluation]:

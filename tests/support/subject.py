@@ -160,6 +160,8 @@ def main() -> None:
 
 def _import_everything() -> None:
     """Import everything that a try needs, without starting a thread or loading a model."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure
     import peft
     import pyarrow.parquet
     import transformers
@@ -171,7 +173,14 @@ def _import_everything() -> None:
     from ssb_core.stages.spec import stage_module
     from tests.support import runs
 
-    assert peft and pyarrow.parquet and transformers and ssb_core.signal.capture and ssb_core.training.trainer
+    assert (
+        matplotlib
+        and peft
+        and pyarrow.parquet
+        and transformers
+        and ssb_core.signal.capture
+        and ssb_core.training.trainer
+    )
     assert errors and runs
     for stage in STAGES:
         stage_module(stage)
