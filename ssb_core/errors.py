@@ -103,6 +103,11 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def printable(text: str) -> str:
+    """`text` with U+FFFD for characters that could control a terminal, are invisible or change the order of others."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.expandtabs(4))
+
+
 def refused(error: BaseException, folder: Path) -> str | None:
     """The message, with a remedy, if the operating system refused to open or write a file; None for other errors.
 

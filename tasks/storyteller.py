@@ -60,11 +60,11 @@ class Storyteller:
 
     def on_step(self, specs: Sequence[Spec], stage_runs: Sequence[StageRun]) -> None:
         """Publish the pages that the last request changes, or only note them if it was cached."""
-        run, last = self.run, specs[-1]
+        store, last = self.run.store, specs[-1]
         if last.stage == "evaluate":
-            self.due[results.page] = lambda: results.page(summary.benchmark_results(run.store, specs), {})
+            self.due[results.page] = lambda: results.page(summary.benchmark_results(store, specs), {})
         elif last.round == 1:  # the results show the later rounds
-            self.due |= {page: partial(page, run) for page in PAGES.get(last.stage, ())}
+            self.due |= {page: partial(self._read, page) for page in PAGES.get(last.stage, ())}
         if stage_runs[-1].status != "cached":
             self.publish()
 
@@ -87,6 +87,10 @@ class Storyteller:
         self.publisher.publish(page for page in made if page)
         if set(self.publisher.published) - before - {plan_page.KEY} and plan_page.KEY in self.pages:
             self.publisher.publish([self._with_links()])
+
+    def _read(self, page: Callable[[Run], Page | None]) -> Page | None:
+        """A page from the run's files, which are those of a draft until the run is finished."""
+        return page(self.run.newest())
 
     def _with_links(self) -> Page:
         """The first page with links to the others in their order, which the UI does not keep.

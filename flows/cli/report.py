@@ -1,4 +1,4 @@
-"""``ssb report`` and ``ssb show``: the results of a finished run, and the history of one of its problems."""
+"""``ssb report`` and ``ssb show``: the results of a run, and the history of one of its problems."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import clean_errors
 from .options import RunArgument, RunsOption, StoreOption, open_store
 
+if TYPE_CHECKING:
+    from ssb_core.runs import Draft, Run
+
 
 def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
-    """Print the results of a finished run, and write its report.html again.
+    """Print the results of a run, and write its report.html again.
 
-    This is what ssb run does at its end.
+    This is what ssb run does at its end. Of a run that is not finished, print
+    how far it is and why it failed.
 
     Example:
 
@@ -27,23 +31,25 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
         from ssb_core import report as reports
         from ssb_core.runs import Run
 
-        run = Run.named(runs, run_name, open_store(store))
-        reports.write(run)
-        print_summary(run.load_summary(), run.directory)
+        run = Run.found(runs, run_name, open_store(store))
+        if run.is_finished():
+            run.settle()
+            reports.write(run)
+            print_summary(run.load_summary(), run.directory)
+        _print_later_try(runs, run)
 
 
 def show(
     problem_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a problem, for example nano-train-0007.")],
-    run_name: Annotated[
-        str, typer.Option("--run", "-r", metavar="RUN", help="Name of a finished run, or 'latest'.")
-    ] = "latest",
+    run_name: Annotated[str, typer.Option("--run", "-r", metavar="RUN", help="Name of a run, or 'latest'.")] = "latest",
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
     """Print the history of one problem.
 
     It has the problem's rollouts, verdicts, pair and taught solution, and the
-    answers of the base and the student.
+    answers of the base and the student. Of a run that is not finished, it has
+    the stages that are.
 
     Example:
 
@@ -52,15 +58,20 @@ def show(
     with clean_errors():
         from ssb_core.report import problem_history
         from ssb_core.results import load_history
-        from ssb_core.runs import Run
+        from ssb_core.runs import Run, status
 
-        run = Run.named(runs, run_name, open_store(store))
+        run = Run.found(runs, run_name, open_store(store))
+        if not run.is_finished():
+            state = status.state_of(run)
+            note = f"note: run {run.name} is {state.state} ({state.detail}); this is its history so far"
+            print(note, file=sys.stderr)
         print(problem_history.render(load_history(run, problem_id)))
 
 
 def print_summary(summary: dict[str, Any], directory: Path) -> None:
     """Print the results, where to read more, and what to do next."""
     from ssb_core import report as reports
+    from ssb_core.results.wording import duration
 
     from .console import console, results_table, yield_line
 
@@ -68,11 +79,57 @@ def print_summary(summary: dict[str, Any], directory: Path) -> None:
     if summary["benchmarks"]:
         console.print(results_table(reports.results_table(summary)))
         console.print(reports.verdict_in_words(summary))
-    statuses = ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
-    console.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
+    making = summary["making"]
+    made = f"{duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make all of it"
+    console.print(f"\nstages   {_statuses(summary)}")
+    console.print(f"time     {duration(summary['seconds'])} in this run; {made}")
     console.print(f"report   {directory / 'report.html'}")
     console.print(f"numbers  {directory / 'summary.json'}")
     console.print(f"next     {_program()} show ID   prints the history of one problem; the report has the ids")
+
+
+def _statuses(summary: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
+
+
+def _print_later_try(runs: Path, run: Run) -> None:
+    """Print how far the try is that began after the results of `run`: its own try, or that of the run begun last."""
+    from ssb_core.runs import status
+    from ssb_core.runs.run import unfinished_runs
+
+    from .console import console
+
+    if run.draft.exists():
+        if run.is_finished():
+            console.print("\nThe results above are kept from an earlier try:")
+        _print_unfinished(run.draft)
+        return
+    others = [r for r in unfinished_runs(runs, run.store) if r.began_after(run)]
+    if others:
+        state = status.state_of(others[-1])
+        note = f"note: run {state.name} began later and is {state.state}; see: {_program()} report {state.name}"
+        print(note, file=sys.stderr)
+
+
+def _print_unfinished(draft: Draft) -> None:
+    """Print the state of a run that is not finished, its yield so far, and the error that ended it."""
+    from ssb_core.errors import printable
+    from ssb_core.results import queries
+    from ssb_core.runs import status
+
+    from .console import console, yield_line
+
+    state, failure, stages = status.state_of(draft), draft.load_failure(), draft.load_stages()
+    console.print(f"run {draft.name} is {state.state}: {state.detail}")
+    if stages:
+        console.print(f"so far   {', '.join(f'{s.label} {s.status}' for s in stages)}")
+    if any(s.stage == "select" for s in stages):
+        console.print(f"yield    {yield_line(queries.load_yield(draft))}")
+    if failure and state.state == "failed":
+        console.print(f"error    {printable(failure.message or failure.error)}")
+    console.print(f"config   {draft.path('config.yaml')}")
+    if state.state != "at work":
+        console.print("next     run the same command again: what is finished is reused")
 
 
 def _program() -> str:

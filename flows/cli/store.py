@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def status(store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
     """List the runs with their progress, and what the store has of each stage.
 
-    The command only reads files. It shows which stages are being made now, and
-    by which process.
+    The command only reads files. It shows how far the runs at work are, why runs
+    failed, and which process makes which stage now.
 
     Example:
 
@@ -144,7 +144,7 @@ def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
 def _run_table(rows: list[RunStatus]) -> Table:
     from rich.text import Text
 
-    colours = {"finished": "green", "at work": "cyan", "unfinished": "yellow", "unreadable": "red"}
+    colours = {"finished": "green", "at work": "cyan", "failed": "red", "unfinished": "yellow", "unreadable": "red"}
     table = _table("run", "state", "since", "what")
     for run in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.when))

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from ..errors import ConfigError, Damaged
 from ..progress import PlainProgress, Progress
 from ..report import html
 from ..results.summary import summarise
-from ..runs import Run, StageRun
+from ..runs import Draft, Run, StageRun
+from ..runs.noted_progress import NotedProgress
 from ..runs.pipeline import Pipeline, Step
 from ..stages import STAGES, Spec, delete, finished
 from ..stages.isolation import StageRunner
@@ -28,8 +29,9 @@ REPAIRS = 3
 RunStep = Callable[[Step, Store, bool], StageRun]
 """Runs one step in a store, from scratch if the third argument is True, and returns its entry."""
 
-OpenRunner = Callable[[], AbstractContextManager[RunStep]]
-"""Opens the runner of the steps. Its processes and engines end with the block, before the report is written."""
+OpenRunner = Callable[[Progress], AbstractContextManager[RunStep]]
+"""Opens the runner of the steps, which reports to a listener. Its processes and engines end with the block, before the
+report is written."""
 
 OnStep = Callable[[Sequence[Spec], Sequence[StageRun]], None]
 """A function that is called after each step with all requests so far and their entries."""
@@ -87,7 +89,7 @@ def run(
             progress.note(line)
         if config.execution.workers.used:
             progress.note("execution.workers are started by `ssb run` only; here one process makes all shards")
-        open_runner = partial(run_here, progress, time.time())
+        open_runner = partial(run_here, began=time.time())
         run_pipeline(result, preset, pipeline, Span(start, stop, force), open_runner, progress)
     return result
 
@@ -119,60 +121,81 @@ def run_pipeline(
 ) -> None:
     """Run every step of a pipeline in order, then write the summary and the report into the run's folder.
 
-    Where a file of the store turns out to be damaged, the walk begins again and makes it anew: the rest is cached.
-    Call it within `Store.looking_once`, so that each manifest is checked once.
+    The files of an earlier try that finished are replaced only then. If the run fails, its folder says where and why.
+    Call this within `Store.looking_once`, so that each manifest is checked once.
 
     Raises:
         ConfigError: a step before ``span.start`` is not in the store.
         Damaged: the same file was damaged again and again.
     """
-    started = time.monotonic()
-    run.begin(pipeline.config)
-    done: dict[tuple[str, str], StageRun] = {}
-    damaged: Counter[str] = Counter()
-    while True:
+    with run.exclusive(progress.wait):
+        draft = run.begin(pipeline.config)
+        walk = _Walk(draft, pipeline, span, NotedProgress(progress, draft.note_phase), on_step)
         try:
-            with open_runner() as run_step:
-                specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
-            seconds = time.monotonic() - started
-            run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
-            html.write(run)
-            return
-        except Damaged as e:
-            damaged[e.what] += 1
-            if damaged[e.what] == REPAIRS:
-                raise
-            run.store.look_again()
-            progress.note(f"{e.what}: set aside, and made again now")
+            walk.to_the_end(open_runner, preset)
+        except BrokenPipeError:
+            raise  # the reader of our output has closed the pipe, which interrupts the run
+        except Exception as e:
+            draft.note_failure(walk.stage, walk.label, e)
+            raise
 
 
-def _walk(
-    run: Run,
-    pipeline: Pipeline,
-    span: Span,
-    run_step: RunStep,
-    progress: Progress,
-    on_step: OnStep,
-    done: dict[tuple[str, str], StageRun],
-) -> tuple[list[Spec], list[StageRun]]:
-    """Run every step; returns the requests and what happened to each. `done` keeps the latter across walks."""
-    specs: list[Spec] = []
-    stage_runs: list[StageRun] = []
-    for step in pipeline.walk(run.store, span.stop):
-        spec = step.spec
-        _refuse_early(step, run.store, span.start)
-        run.note_begun(spec, step.label)
-        happened = run_step(step, run.store, spec.stage in span.force)
-        if happened.status == "cached":
-            progress.note(f"{step.label}: cached")
-        key = step.label, happened.fingerprint
-        if happened.status != "cached" or key not in done:
-            done[key] = happened
-        specs.append(spec)
-        stage_runs.append(done[key])
-        run.note_finished(stage_runs)
-        on_step(specs, stage_runs)
-    return specs, stage_runs
+@dataclass
+class _Walk:
+    """The walk through the steps of a run. `stage` and `label` name the step that it is at."""
+
+    draft: Draft
+    pipeline: Pipeline
+    span: Span
+    progress: Progress
+    on_step: OnStep
+    done: dict[tuple[str, str], StageRun] = field(default_factory=dict)
+    stage: str = ""
+    label: str = "begin"
+
+    def to_the_end(self, open_runner: OpenRunner, preset: str) -> None:
+        """Run every step, and publish the summary and the report when both are whole.
+
+        Where a file of the store turns out to be damaged, begin again and make it anew: the rest is cached.
+        """
+        started, draft = time.monotonic(), self.draft
+        damaged: Counter[str] = Counter()
+        while True:
+            try:
+                with open_runner(self.progress) as run_step:
+                    specs, stage_runs = self._run_steps(run_step)
+                self.stage, self.label = "", "summary and report"
+                seconds = time.monotonic() - started
+                draft.finish(stage_runs, summarise(draft.name, preset, draft.store, specs, stage_runs, seconds))
+                html.write(draft)
+                draft.publish()
+                return
+            except Damaged as e:
+                damaged[e.what] += 1
+                if damaged[e.what] == REPAIRS:
+                    raise
+                draft.store.look_again()
+                self.progress.note(f"{e.what}: set aside, and made again now")
+
+    def _run_steps(self, run_step: RunStep) -> tuple[list[Spec], list[StageRun]]:
+        """Run every step; returns the requests and what happened to each. `done` keeps the latter across walks."""
+        specs: list[Spec] = []
+        stage_runs: list[StageRun] = []
+        for step in self.pipeline.walk(self.draft.store, self.span.stop):
+            spec, self.stage, self.label = step.spec, step.spec.stage, step.label
+            _refuse_early(step, self.draft.store, self.span.start)
+            self.draft.note_begun(spec, step.label)
+            happened = run_step(step, self.draft.store, spec.stage in self.span.force)
+            if happened.status == "cached":
+                self.progress.note(f"{step.label}: cached")
+            key = step.label, happened.fingerprint
+            if happened.status != "cached" or key not in self.done:
+                self.done[key] = happened
+            specs.append(spec)
+            stage_runs.append(self.done[key])
+            self.draft.note_finished(stage_runs)
+            self.on_step(specs, stage_runs)
+        return specs, stage_runs
 
 
 def _refuse_early(step: Step, store: Store, start: str) -> None:

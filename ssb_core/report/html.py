@@ -32,7 +32,7 @@ TEMPLATE = "report.html.j2"
 
 def write(run: Run) -> Path:
     """Write report.html into the run's directory and return its path."""
-    path = run.directory / "report.html"
+    path = run.path("report.html")
     write_page(path, page(run))
     return path
 
@@ -62,7 +62,7 @@ def _content(run: Run) -> dict[str, Any]:
         "examples": [(history, sections(history)) for history in load_examples(run, EXAMPLES)],
         "flipped": [(history, sections(history)) for history in load_flipped(run)],
         "requests": run.load_stages(),
-        "config": (run.directory / "config.yaml").read_text(encoding="utf-8"),
+        "config": run.path("config.yaml").read_text(encoding="utf-8"),
         "environment": run.load_environment(),
         "order": STAGES,
     }

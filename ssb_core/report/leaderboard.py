@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..results import queries
+from ..runs import Run
+from ..runs.run import finished_runs
 from .tables import results_table
-
-if TYPE_CHECKING:
-    from ..runs import Run
 
 EARLIER = 30  # rows
 COLUMNS = ("model", "benchmark", "accuracy", "95% interval", "vs base")
@@ -42,10 +40,10 @@ def rows(run: Run) -> list[dict[str, str]]:
 def _other_runs(run: Run) -> Iterator[Run]:
     """The other finished runs of the same preset, without those that can no longer be read."""
     folder, preset = run.directory.parent, run.load_summary()["preset"]
-    for path in sorted(folder.glob("*/summary.json")):
-        if path.parent != run.directory:
+    for name in sorted(r.name for r in finished_runs(folder, run.store)):
+        if name != run.name:
             try:
-                other = run.named(folder, path.parent.name, run.store)
+                other = Run.named(folder, name, run.store)
                 queries.load_config(other)
             except (ConfigError, OSError, ValueError):
                 continue
@@ -55,7 +53,7 @@ def _other_runs(run: Run) -> Iterator[Run]:
 
 def _places(run: Run) -> Iterator[Place]:
     config = queries.load_config(run)
-    finished = time.gmtime((run.directory / "summary.json").stat().st_mtime)
+    finished = time.gmtime(run.path("summary.json").stat().st_mtime)
     about = {
         "base": PurePath(config.model.source).name,
         "data": PurePath(config.problems.source).name,

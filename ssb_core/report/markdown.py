@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
+from ..errors import printable
+
 WIDTH = 96  # columns of a fenced block that a page of the Prefect UI shows without scrolling
 KEEP_BLANKS: Any = {"replace_whitespace": False, "drop_whitespace": False}
 NUMBER = re.compile(r"[+-]?\d|$")
@@ -49,11 +51,6 @@ def block(text: str, language: str = "") -> str:
 
 def _longest_fence(text: str) -> int:
     return max(map(len, re.findall("`+", text)), default=0)
-
-
-def printable(text: str) -> str:
-    """`text` with U+FFFD for characters that are invisible or change the order of others."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text.expandtabs(4))
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import printable
 from ..records import Rollout, Sample, Selection, TeacherTrace, Verdict, VerdictStatus
 from ..results.problem_history import ProblemHistory
 
@@ -145,6 +146,6 @@ def _wrap(text: str, indent: int) -> str:
     pad = " " * indent
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]}\n... ({len(text):,} characters in all)"
-    lines = ["".join(c if c.isprintable() else "\ufffd" for c in line.expandtabs(4)) for line in text.splitlines()]
+    lines = [printable(line) for line in text.splitlines()]
     parts = [part for line in lines for part in textwrap.wrap(line, WIDTH - indent, replace_whitespace=False) or [""]]
     return "\n".join((pad + part).rstrip() for part in parts)

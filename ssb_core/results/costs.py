@@ -1,11 +1,13 @@
-"""The cost of a student: problems, generated tokens and seconds, over its request and all requests it builds on."""
+"""The cost of results, whichever runs made them: of one student over all requests it builds on, and of a whole run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..stages import lineage, required, rollouts, teach
+from ..stages import Spec, lineage, required, rollouts, teach
 from ..stages.baselines import Student
+from ..stages.execute import parts
 from ..store import Store, work
 
 
@@ -22,6 +24,20 @@ class Cost:
     tokens: int
     traces: int | None
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """The time and the completion tokens that all results of a run took. It counts no time as `Cost` counts none."""
+
+    seconds: float
+    tokens: int
+
+
+def making_seconds(specs: Iterable[Spec], store: Store) -> float:
+    """The time that finished requests and their parts took, in the runs that made them."""
+    each = {s.fingerprint: s for spec in specs for s in (*parts(spec), spec)}
+    return round(sum(work.read_seconds(store, s.recipe, s.fingerprint) for s in each.values()), 2)
 
 
 def cost(student: Student, store: Store) -> Cost:

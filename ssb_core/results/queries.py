@@ -66,7 +66,7 @@ def load_config(run: Run) -> RunConfig:
     Raises:
         ConfigError: config.yaml is missing or cannot be used.
     """
-    path = run.directory / "config.yaml"
+    path = run.path("config.yaml")
     stamp = path.stat().st_mtime_ns if path.exists() else 0
     return _load_config(path, stamp)
 
@@ -131,6 +131,19 @@ def load_funnel(run: Run) -> list[FunnelStep]:
         dropped = {"held_out": held_out, "above_target": steps[-1].kept - trained - held_out}
         steps.append(FunnelStep("trained on", trained, {reason: n for reason, n in dropped.items() if n}))
     return steps
+
+
+def load_yield(run: Run) -> Counter[str]:
+    """The outcomes of the problems of the requests that are finished so far, by the names that summary.json has.
+
+    Problems are counted when they are selected.
+    """
+    selected, total = run.manifests("select"), Counter[str]()
+    total.update(_count_outcomes(selected))
+    total["problems"] = total.total()
+    for stage, name in (("rollouts", "truncated"), ("teach", "taught")):
+        total[name] = sum(m.stats.get(name, 0) for m in run.manifests(stage))
+    return total
 
 
 def _count_outcomes(manifests: list[Manifest]) -> Counter[str]:

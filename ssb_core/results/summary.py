@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..runs import SUMMARY_FORMAT, StageRun, versions
 from ..stages import STAGES, Spec, distill, evaluate, required, rollouts, teach
 from ..stages.baselines import Student, grpo
 from ..store import Store, digest
-from .costs import cost
+from .costs import Making, cost, making_seconds
 from .rounds import rounds
 from .signal_metadata import load_signal_metadata
 
@@ -35,12 +35,13 @@ def summarise(
     own = [s for s in specs if s.round == 1 and not (isinstance(s, teach.Spec) and s.labels)]  # not a baseline's
     by_stage = {s: [r for r in ran if r.stage == s] for s in STAGES}
     reached = {stage: runs for stage, runs in by_stage.items() if runs}
+    stages = {stage: _stage(runs) | _making(store, stage, specs) for stage, runs in reached.items()}
     return {
         "format": SUMMARY_FORMAT,
         "run": name,
         "preset": preset,
         "fingerprints": {stage: _fingerprint(runs) for stage, runs in reached.items()},
-        "stages": {stage: _stage(runs) | _tokens(store, stage, specs) for stage, runs in reached.items()},
+        "stages": stages,
         "yield": _yield(store, own),
         "signal": _signal(store, [s for s in own if isinstance(s, teach.Spec)]),
         "training": _training(store, [s for s in own if type(s) is distill.Spec]),
@@ -49,8 +50,14 @@ def summarise(
         "benchmarks": benchmark_results(store, specs),
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
+        "making": asdict(_sum_up(stages.values())),
         "versions": versions(),
     }
+
+
+def _sum_up(stages: Iterable[dict[str, Any]]) -> Making:
+    seconds, tokens = ([stage.get(name, 0) for stage in stages] for name in ("making_seconds", "tokens"))
+    return Making(round(sum(seconds), 2), sum(tokens))
 
 
 def _fingerprint(ran: Sequence[StageRun]) -> str:
@@ -69,11 +76,12 @@ def _stage(ran: Sequence[StageRun]) -> dict[str, Any]:
     }
 
 
-def _tokens(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, int]:
-    """Completion tokens of a stage that samples, whether this run sampled them or an earlier one; empty otherwise."""
-    stats = [required(s, store).stats for s in specs if s.stage == stage]
+def _making(store: Store, stage: str, specs: Sequence[Spec]) -> dict[str, Any]:
+    """The time a stage took, and its completion tokens if it samples, whether this run made it or earlier ones."""
+    own = [s for s in specs if s.stage == stage]
+    stats = [required(s, store).stats for s in own]
     counts = [n for s in stats if (n := s.get("written_tokens", s.get("tokens"))) is not None]
-    return {"tokens": sum(counts)} if counts else {}
+    return {"making_seconds": making_seconds(own, store)} | ({"tokens": sum(counts)} if counts else {})
 
 
 def _yield(store: Store, specs: Sequence[Spec]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..errors import ConfigError
 from ..records import BenchmarkScore, PairedDifference
 from ..runs import Run
-from .costs import Cost
+from .costs import Cost, Making
 from .rounds import Round
 
 R = TypeVar("R")
@@ -17,10 +17,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """One stage of a run. `status` is ran, cached or resumed; `tokens` is None for a stage that does not sample."""
+    """One stage of a run. `status` is ran, cached or resumed; `tokens` is None for a stage that does not sample.
+
+    It took `seconds` in this run, and `making_seconds` in all runs that made a part of it.
+    """
 
     status: str
     seconds: float
+    making_seconds: float
     shards: int
     shards_reused: int
     rows: int
@@ -88,12 +92,14 @@ class NamedDifference:
 class Summary:
     """A finished run's results. Fields of stages that the run did not reach are empty or None.
 
+    The run took `seconds`, which is little if everything was cached. `making` is the cost of all that it uses.
     `document` is the whole content of summary.json, which also describes every benchmark and its prompt.
     """
 
     run: str
     preset: str
     seconds: float
+    making: Making
     stages: dict[str, StageSummary]
     fingerprints: dict[str, str]
     yields: Yield
@@ -132,13 +138,14 @@ def read_summary(run: Run) -> Summary:
     Raises:
         ConfigError: the run is not finished, or summary.json is damaged.
     """
-    if not (run.directory / "summary.json").exists():
+    if not run.is_finished():
         raise ConfigError(f"run {run.name} is not finished\n  remedy: run it again; everything it has made is reused")
     document = run.load_summary()
     return Summary(
         run=document["run"],
         preset=document["preset"],
         seconds=document["seconds"],
+        making=_record(Making, document["making"]),
         stages={name: _record(StageSummary, stage) for name, stage in document["stages"].items()},
         fingerprints=document["fingerprints"],
         yields=_record(Yield, document["yield"]),

@@ -1,9 +1,9 @@
 """The files of a store that no run needs: finding and deleting them.
 
-A run needs the requests that it lists, and everything that these were made from. All files of a recipe are kept if an
-unfinished run has begun it, if one of its manifests cannot be read, or while a process writes to it. Requests younger
-than some days are kept too, with everything that they were made from: they may belong to a run whose folder was not
-given.
+A run needs the requests that it lists, and everything that these were made from. All files of a recipe are kept if a
+try that is not finished has begun it, if one of its manifests cannot be read, or while a process writes to it. Requests
+younger than some days are kept too, with everything that they were made from: they may belong to a run whose folder was
+not given.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _needed(
     keys: list[str] = []
     for run in _runs(store, folders):
         try:
-            whole |= {(b.stage, b.recipe) for b in run.load_begun()}
-            for s in run.load_listed():
+            whole |= {(b.stage, b.recipe) for b in run.draft.load_begun()}
+            for s in (*(run.load_stages() if run.path("stages.json").exists() else ()), *run.draft.load_stages()):
                 key = by_name.get((s.stage, s.recipe, s.fingerprint))
                 keys += [key] if key else []
                 whole |= set() if key else {(s.stage, s.recipe)}
@@ -127,11 +127,9 @@ def _written(manifest: Manifest, files: dict[str, ListedFile]) -> float:
 
 
 def _runs(store: Store, folders: Sequence[Path]) -> Iterator[Run]:
-    """Every run of the folders that has begun a request."""
+    """Every folder that may be a run's."""
     for folder in folders:
-        for directory in sorted(p for p in folder.iterdir() if p.is_dir()):
-            if any((directory / name).exists() for name in ("stages.json", "begun.json", "before.json")):
-                yield Run(directory, store)
+        yield from (Run(directory, store) for directory in sorted(folder.iterdir()) if directory.is_dir())
 
 
 def _manifests(store: Store, place: Place, files: dict[str, ListedFile], unreadable: set[Place]) -> dict[str, Manifest]:

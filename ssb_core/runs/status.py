@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, printable
+from ..progress import rate_and_eta
 from ..store import UNREADABLE, ListedFile, Store, lock
 from ..store.audit import files_by_recipe
 from ..store.layout import is_manifest, is_remote_lock, is_table
-from . import Run
+from . import Draft, Run
+from .entries import Failure, Phase
 
-State = Literal["finished", "at work", "unfinished", "unreadable"]
+State = Literal["finished", "at work", "failed", "unfinished", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def runs(folder: Path, store: Store) -> list[RunStatus]:
     """Every run in a folder, the latest one last."""
     if not folder.is_dir():
         return []
-    statuses = [_run(Run(d, store)) for d in folder.iterdir() if (d / "config.yaml").is_file()]
+    every = (Run(d, store) for d in folder.iterdir() if d.is_dir())
+    statuses = [state_of(run) for run in every if run.newest().path("config.yaml").is_file()]
     return sorted(statuses, key=lambda status: status.when)
 
 
@@ -75,21 +77,49 @@ def _holder(store: Store, place: tuple[str, str], files: dict[str, ListedFile]) 
     return "another machine" if any(time.time() - file.modified < lock.SILENCE for file in held) else ""
 
 
-def _run(run: Run) -> RunStatus:
-    config, summary, begun = (run.directory / name for name in ("config.yaml", "summary.json", "begun.json"))
+def state_of(run: Run) -> RunStatus:
+    """The state of a run's newest try."""
+    draft = run.draft
     try:
-        if summary.exists():
-            return RunStatus(run.name, "finished", summary.stat().st_mtime, _results(json.loads(summary.read_bytes())))
-        if not begun.exists():
-            return RunStatus(run.name, "unfinished", config.stat().st_mtime, "nothing begun yet")
-        last = run.load_begun()[-1]
-        holder = run.store.holder(last.stage, last.recipe)
-        shards = len(list(run.store.layout.recipe(last.stage, last.recipe).shards.glob("*.parquet")))
-        so_far = f", {shards:,} shards of its recipe in the store" if shards else ""
-        state: State = "at work" if holder else "unfinished"
-        return RunStatus(run.name, state, last.since, f"{last.label}{so_far}" + (f"; {holder}" if holder else ""))
+        if draft.exists():
+            return _draft(draft)
+        if run.is_finished():
+            when = run.path("summary.json").stat().st_mtime
+            return RunStatus(run.name, "finished", when, _results(run.load_summary()))
+        when = run.path("config.yaml").stat().st_mtime
+        return RunStatus(run.name, "unfinished", when, "nothing begun yet")
     except (ConfigError, LookupError, AttributeError, *UNREADABLE) as e:
         return RunStatus(run.name, "unreadable", run.directory.stat().st_mtime, f"{type(e).__name__}: {e}")
+
+
+def _draft(draft: Draft) -> RunStatus:
+    """A try that is not finished: at work, failed or interrupted."""
+    begun, failure, holder = draft.load_begun(), draft.load_failure(), draft.holder()
+    kept = "; its earlier results are kept" if Run(draft.directory, draft.store).is_finished() else ""
+    if failure and not holder:
+        return RunStatus(draft.name, "failed", failure.at, f"{failure_line(failure)}{kept}")
+    state: State = "at work" if holder else "unfinished"
+    if not begun:
+        when = draft.path("config.yaml").stat().st_mtime
+        return RunStatus(draft.name, state, when, f"nothing begun yet{kept}")
+    last, phase = begun[-1], draft.load_phase()
+    far = _how_far(phase, bool(holder), last.label) if phase and phase.at >= last.since else ""
+    return RunStatus(draft.name, state, last.since, f"{last.label}{far}{f'; {holder}' if holder else ''}{kept}")
+
+
+def failure_line(failure: Failure) -> str:
+    """Where a run failed and why, in one line of printable letters."""
+    why = failure.message.strip().splitlines()[:1] or [failure.error]
+    return f"{failure.label}: {printable(why[0])}"
+
+
+def _how_far(phase: Phase, at_work: bool, label: str) -> str:
+    """``: 40/192 steps, 2.1 steps/s, 0:01:12 left``. The phase is named if it is not what `label` says."""
+    name = "" if phase.label in label else f", {phase.label}"
+    line = f"{name}: {phase.done:,}/{phase.total:,} {phase.unit}"
+    if not at_work or not phase.seconds or phase.done == phase.total:
+        return line
+    return f"{line}, {rate_and_eta(phase.done - phase.before, phase.total - phase.done, phase.seconds, phase.unit)}"
 
 
 def _results(summary: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from ..training import checkpoints, dataset, distributed
 from ..training.distill import DATA, train
 from ..training.job import TrainingJob
 from ..training.log import read_log, refuse_divergence
-from . import teach
+from . import shortage, teach
 from .directory import TrainedSpec, commit_training
 from .execute import Outcome, required, sources
 from .runtime import Runtime
@@ -81,10 +81,7 @@ def run(spec: Spec, store: Store, runtime: Runtime, write_dataset: WriteDataset 
     work_dir = work.work_dir(store, spec.recipe, spec.fingerprint, digest(sources(spec, store)))
     traces = write_dataset(spec, store, manifests, work_dir / DATA)
     if traces <= spec.distill.held_out:
-        exception = f" but the {spec.distill.held_out} that are held out (distill.held_out)" if traces else ""
-        raise StoreError(
-            f"no trace was taught{exception}, so there is nothing to distill; sample more problems (problems.limit)"
-        )
+        raise StoreError(shortage.explain(spec, store, traces, spec.distill.held_out))
     checkpoint = checkpoints.last(work_dir)
     if checkpoint is None:
         shutil.rmtree(work_dir / "result", ignore_errors=True)

@@ -17,9 +17,14 @@ def page(run: Run) -> Page:
         "Rollouts, solutions, signal, students": store,
     }
     lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
+    making = run.load_summary()["making"]
+    cost = (
+        f"All results took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make, in this run "
+        "and in the earlier ones whose results it uses."
+    )
     body = (
         f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser there opens {code(report_uri(run))}; "
-        f"a page of this UI cannot link to it.\n\n## Time of each stage\n\n{table(_stages(run))}"
+        f"a page of this UI cannot link to it.\n\n## Time of each stage\n\n{cost}\n\n{table(_stages(run))}"
     )
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 
@@ -34,7 +39,8 @@ def _stages(run: Run) -> list[dict[str, str]]:
         {
             "stage": name,
             "in this run": stage["status"],
-            "time": duration(stage["seconds"]),
+            "time in this run": duration(stage["seconds"]),
+            "time to make it": duration(stage["making_seconds"]),
             "shards or steps": f"{stage['shards']:,}",
             "of them reused": f"{stage['shards_reused']:,}",
             "rows": f"{stage['rows']:,}",

@@ -6,13 +6,14 @@ import re
 
 import pytest
 
+from ssb_core.errors import printable
 from ssb_core.report import markdown
 from tests.support.markdown import HOSTILE, tokens
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "`", "``a`", "a|b", "<b>", "&amp;", "[x](y)", "\\", "#1", "a_b_c"])
 def test_escaped_text_is_shown_unchanged(text: str) -> None:
-    expected = markdown.printable(" ".join(text.split()))
+    expected = printable(" ".join(text.split()))
     for put in (markdown.escaped, markdown.code):
         parsed = tokens(f"It says {put(text)}.")
         assert {t.type for t in parsed} <= {"paragraph_open", "inline", "text", "code_inline", "paragraph_close"}

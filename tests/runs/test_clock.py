@@ -38,6 +38,7 @@ def test_the_run_that_finished_last_is_latest_though_another_has_a_later_date(qu
     for name in ("first", "second"):
         run = Run(tmp_path / name, quick_run.store)
         run.directory.mkdir()
-        run.finish(quick_run.load_stages(), quick_run.load_summary())
+        run.draft.finish(quick_run.load_stages(), quick_run.load_summary())
+        run.draft.publish()
         assert Run.named(tmp_path, "latest", quick_run.store).name == name
         date(run.directory / "summary.json", time.time() + DAY)

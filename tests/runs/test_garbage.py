@@ -75,9 +75,9 @@ def test_gc_keeps_what_an_unfinished_run_has_begun_and_what_is_being_written(cop
     spec = Pipeline.of(small, copy.store.root).wave(0, 64).rollouts
     (copy.directory / "stages.json").write_text("[]")
     make_older(copy.store)
-    copy.note_begun(spec, "rollouts wave 1")
+    copy.draft.note_begun(spec, "rollouts wave 1")
     assert stages_with_garbage(copy) == {"select", "teach", "distill", "evaluate"}
-    (copy.directory / "begun.json").unlink()
+    copy.draft.path("begun.json").unlink()
     with lock.acquire(copy.store.directory(spec.recipe) / "writer.lock", "rollouts", print):
         make_older(copy.store)
         assert "rollouts" not in stages_with_garbage(copy)
@@ -90,7 +90,7 @@ def test_gc_keeps_what_a_run_had_made_before_it_began_again(copy: Run, small: Ru
     for _ in range(2):  # killed at once, twice
         copy.begin(small)
         assert stages_with_garbage(copy) == set()
-    copy.note_begun(Pipeline.of(small, copy.store.root).wave(0, 64).rollouts, "rollouts wave 1")
+    copy.draft.note_begun(Pipeline.of(small, copy.store.root).wave(0, 64).rollouts, "rollouts wave 1")
     assert stages_with_garbage(copy) == set()
 
 
