@@ -35,6 +35,8 @@ OPTIONAL_COLUMNS = ("string match", "pass@k", "vs base", "truncated", "no answer
 """Columns of the results, in the order in which a narrow terminal leaves them out."""
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
 COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
+RARE_OUTCOMES = {"unparsed": "with too few answers", "unverified": "not judged", "too_long": "too long"}
+"""Outcomes of problems that a healthy run does not have, in words."""
 CHECK_WIDTHS = (0, 7, 14)  # columns before the text of a check: indent, status, name
 
 
@@ -127,7 +129,8 @@ def _results_table(rows: list[dict[str, str]], columns: list[str]) -> Table:
 def yield_line(counts: dict[str, Any]) -> str:
     """The yield of a run in one line; `counts` is ``yield`` of summary.json."""
     unverifiable = f"; {counts['bad_gold']:,} left out (unverifiable answer)" if counts["bad_gold"] else ""
+    others = "".join(f", {counts[name]:,} {words}" for name, words in RARE_OUTCOMES.items() if counts[name])
     return (
         f"{counts['problems']:,} problems: {counts['mixed']:,} mixed, {counts['all_correct']:,} all correct, "
-        f"{counts['all_wrong']:,} all wrong; {counts['taught']:,} taught{unverifiable}"
+        f"{counts['all_wrong']:,} all wrong{others}; {counts['taught']:,} taught{unverifiable}"
     )

@@ -36,7 +36,11 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
             run.settle()
             reports.write(run)
             print_summary(run.load_summary(), run.directory)
-        _print_later_try(runs, run)
+            _note_later_run(runs, run)
+        if run.draft.exists():
+            if run.is_finished():
+                print("\nThese are the results of an earlier try; the last one:")
+            _print_unfinished(run.draft)
 
 
 def show(
@@ -62,9 +66,8 @@ def show(
 
         run = Run.found(runs, run_name, open_store(store))
         if not run.is_finished():
-            state = status.state_of(run)
-            note = f"note: run {run.name} is {state.state} ({state.detail}); this is its history so far"
-            print(note, file=sys.stderr)
+            print(f"note: {status.in_words(status.state_of(run))}; this is its history so far", file=sys.stderr)
+        _note_later_run(runs, run)
         print(problem_history.render(load_history(run, problem_id)))
 
 
@@ -92,23 +95,16 @@ def _statuses(summary: dict[str, Any]) -> str:
     return ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
 
 
-def _print_later_try(runs: Path, run: Run) -> None:
-    """Print how far the try is that began after the results of `run`: its own try, or that of the run begun last."""
+def _note_later_run(runs: Path, run: Run) -> None:
+    """Say on stderr that another run began after `run` finished, if it is not finished."""
     from ssb_core.runs import status
     from ssb_core.runs.run import unfinished_runs
 
-    from .console import console
-
-    if run.draft.exists():
-        if run.is_finished():
-            console.print("\nThe results above are kept from an earlier try:")
-        _print_unfinished(run.draft)
-        return
-    others = [r for r in unfinished_runs(runs, run.store) if r.began_after(run)]
+    others = [r for r in unfinished_runs(runs, run.store) if r.name != run.name and r.began_after(run)]
     if others:
         state = status.state_of(others[-1])
-        note = f"note: run {state.name} began later and is {state.state}; see: {_program()} report {state.name}"
-        print(note, file=sys.stderr)
+        how = "failed" if state.state == "failed" else f"is {state.state}"
+        print(f"note: run {state.name} began later and {how}; see: {_program()} report {state.name}", file=sys.stderr)
 
 
 def _print_unfinished(draft: Draft) -> None:
@@ -120,13 +116,14 @@ def _print_unfinished(draft: Draft) -> None:
     from .console import console, yield_line
 
     state, failure, stages = status.state_of(draft), draft.load_failure(), draft.load_stages()
-    console.print(f"run {draft.name} is {state.state}: {state.detail}")
+    if failure and state.state == "failed":
+        console.print(f"run {draft.name} failed in {failure.label}: {printable(failure.message or failure.error)}\n")
+    else:
+        console.print(f"{status.in_words(state)}\n")
     if stages:
         console.print(f"so far   {', '.join(f'{s.label} {s.status}' for s in stages)}")
     if any(s.stage == "select" for s in stages):
         console.print(f"yield    {yield_line(queries.load_yield(draft))}")
-    if failure and state.state == "failed":
-        console.print(f"error    {printable(failure.message or failure.error)}")
     console.print(f"config   {draft.path('config.yaml')}")
     if state.state != "at work":
         console.print("next     run the same command again: what is finished is reused")

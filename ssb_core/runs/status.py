@@ -107,6 +107,13 @@ def _draft(draft: Draft) -> RunStatus:
     return RunStatus(draft.name, state, last.since, f"{last.label}{far}{f'; {holder}' if holder else ''}{kept}")
 
 
+def in_words(state: RunStatus) -> str:
+    """The state as a sentence: ``run x failed in distill: ...``, ``run x is at work: ...``."""
+    if state.state == "failed":
+        return f"run {state.name} failed in {state.detail}"
+    return f"run {state.name} is {state.state}: {state.detail}"
+
+
 def failure_line(failure: Failure) -> str:
     """Where a run failed and why, in one line of printable letters."""
     why = failure.message.strip().splitlines()[:1] or [failure.error]

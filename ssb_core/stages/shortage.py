@@ -77,7 +77,8 @@ def explain(student: Spec, store: Store, taught: int, held_out: int) -> str:
     cause, remedy = _diagnose(shortage, first.rollouts, held_out)
     only = f"; {held_out:,} are held out (distill.held_out)" if held_out else ""
     said = "no trace was taught" if not taught else f"too few traces were taught ({taught:,}{only})"
-    lines = [f"{said}, so there is nothing to train on: {cause}", *_figures(shortage), *shortage.examples.values()]
+    examples = [shortage.examples[kind] for kind in KINDS if kind in shortage.examples]
+    lines = [f"{said}, so there is nothing to train on: {cause}", *_figures(shortage), *examples]
     return "\n  ".join([*lines, f"remedy: {remedy}"])
 
 
@@ -127,14 +128,13 @@ def _short(text: str) -> str:
 
 def _figures(s: Shortage) -> Iterator[str]:
     outcomes = ", ".join(f"{s.outcomes[name]:,} {words}" for name, words in OUTCOMES.items() if s.outcomes[name])
-    yield f"problems: {s.problems:,}, of which {outcomes}"
+    yield f"problems: {s.problems:,} ({outcomes})"
     total = s.kinds.total()
-    yield f"rollouts: {total:,}, of which " + ", ".join(
-        f"{100 * s.kinds[kind] / total:.1f}% {words}" for kind, words in KINDS.items() if s.kinds[kind]
-    )
+    shares = (f"{100 * s.kinds[kind] / total:.1f}% {words}" for kind, words in KINDS.items() if s.kinds[kind])
+    yield f"rollouts: {total:,} ({', '.join(shares)})"
     if s.solutions:
         dropped = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in s.solutions.most_common())
-        yield f"solutions: {s.solutions.total():,}, of which {dropped}"
+        yield f"solutions: {s.solutions.total():,} ({dropped})"
 
 
 def _diagnose(s: Shortage, spec: rollouts.Spec, held_out: int) -> tuple[str, str]:
@@ -163,12 +163,12 @@ def _of_rollouts(reason: str, spec: rollouts.Spec) -> tuple[str, str]:
                 f"rollouts.max_new_tokens (now {cap:,})"
             )
         case "all_correct":
-            return "the model solves most problems every time, so there is no mistake to learn from", (
+            return "every rollout of most problems is correct, which leaves no mistake to learn from", (
                 f"choose harder problems (problems.source), or sample more (rollouts.samples, now {samples}, or "
                 f"rollouts.temperature, now {spec.rollouts.temperature:g})"
             )
         case "all_wrong":
-            return "the model solves most problems never, so there is nothing to teach from", (
+            return "no rollout of most problems is correct", (
                 f"choose easier problems (problems.source) or a better model (model.source), or sample more "
                 f"(rollouts.samples, now {samples}); if wrong answers look right above, see the form of the "
                 "reference answers (problems.form)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections import Counter
@@ -21,9 +22,11 @@ from ssb_core.config.execution import Workers
 from ssb_core.errors import ConfigError, Damaged
 from ssb_core.progress import Progress
 from ssb_core.records import Rollout
+from ssb_core.report import html
 from ssb_core.runs import Run, StageRun
+from ssb_core.runs.entries import Failure
 from ssb_core.runs.pipeline import Pipeline, Step
-from ssb_core.stages import rollouts
+from ssb_core.stages import required, rollouts
 from ssb_core.store import Manifest, Store
 from tests.support.listeners import Recorded
 from tests.support.problem_files import write_problems
@@ -133,6 +136,34 @@ def test_a_file_that_is_damaged_again_and_again_ends_the_run(small: RunConfig, q
             Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), lambda _: nullcontext(damaged), Progress()
         )
     assert steps == ["rollouts"] * 3
+
+
+def test_however_a_later_try_ends_the_finished_files_stay_and_only_an_error_is_a_failure(
+    small: RunConfig, quick_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(quick_run.directory, tmp_path / "run")
+    run, pipeline = Run(tmp_path / "run", quick_run.store), Pipeline.of(small, quick_run.store.root)
+    before = {p.name: p.read_bytes() for p in run.directory.iterdir()}
+
+    def end(error: BaseException, stop: str = "select") -> Failure | None:
+        def ending(step: Step, store: Store, force: bool) -> StageRun:
+            if step.spec.stage == stop:
+                raise error
+            return StageRun.of(step.spec, step.label, required(step.spec, store), 0, 1, 0.0)
+
+        with pytest.raises(type(error)):
+            run_pipeline(run, "p", pipeline, Span(), lambda _: nullcontext(ending), Progress())
+        assert {p.name: p.read_bytes() for p in run.directory.iterdir() if p.is_file()} == before
+        return run.draft.load_failure()
+
+    failure = end(RuntimeError("no memory"))
+    assert failure and (failure.stage, failure.label) == ("select", "select wave 1")
+    assert (failure.error, failure.message) == ("RuntimeError", "no memory")
+    assert [s.stage for s in run.draft.load_stages()] == ["rollouts"] and run.newest() == run.draft
+    assert end(KeyboardInterrupt()) is None and end(BrokenPipeError()) is None
+    monkeypatch.setattr(html, "write", lambda run: 1 / 0)
+    failure = end(ZeroDivisionError(), "never")
+    assert failure and (failure.stage, failure.label) == ("", "summary and report")
 
 
 def test_problems_that_change_during_a_run_are_refused(small: RunConfig, tmp_path: Path) -> None:

@@ -49,7 +49,11 @@ def test_killed_while_it_writes_prefects_and_its_own_files_it_goes_on(served: di
     folder.mkdir()
     distilled = finished(reference).manifests("distill")[0].fingerprint
     before: dict[str, run_files.Stamp] = {}
-    for at in (f"open store/results/distill-{distilled}", "os.rename runs/run/report.html.tmp"):
+    for at in (
+        f"open store/results/distill-{distilled}",
+        "os.rename runs/run/unfinished/report.html.tmp",
+        "os.rename runs/run/finished/report.html",
+    ):
         killed = run_ssb(*COMMAND, env=served | faulty(folder, Fault(at)), cwd=folder)
         assert killed.returncode == -9, killed.stderr
         assert not run_files.made_again(before, run_files.finished_files(folder))
@@ -82,6 +86,8 @@ def test_a_full_disk_under_prefects_results_is_one_message_and_costs_no_work(
     codes = [line for line in done.stdout.splitlines() if line.isdigit()]
     assert codes == ["1", "0"], (done.stdout, done.stderr, first, second)
     assert first.count("error: ") == 1 and "No space left on device (0.0 MB free)" in first, first
-    assert "runs/run/stages.json: " in first and "remedy: free some" in first and "Traceback" not in first, first
+    assert "runs/run/unfinished/stages.json: " in first and "remedy: free some" in first and "Traceback" not in first, (
+        first
+    )
     assert "rollouts wave 1: cached" in second
     assert checksums(kept) == run_files.checksums(reference)

@@ -24,4 +24,4 @@ def test_a_stage_that_refuses_is_one_message_and_finished_stages_have_pages(
     expected = ["ssb-0-plan", "ssb-1-rollouts", "ssb-2-selection", "ssb-3-solution", "ssb-4-signal"]
     assert [k for k in keys if "progress" not in k] == expected  # stages of 10 s and more have progress artifacts
     folder = tmp_path / "runs" / "refused"
-    assert (folder / "stages.json").exists() and not (folder / "summary.json").exists()
+    assert [p.name for p in folder.iterdir()] == ["unfinished"] and (folder / "unfinished" / "stages.json").exists()

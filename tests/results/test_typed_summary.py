@@ -25,6 +25,9 @@ def test_the_fields_of_a_finished_run_are_those_of_the_document(quick_run: Run) 
     assert {name: stage.rows for name, stage in summary.stages.items()} == {
         name: stage["rows"] for name, stage in document["stages"].items()
     }
+    assert asdict(summary.making) == document["making"]
+    assert summary.making.tokens == sum(stage.tokens or 0 for stage in summary.stages.values())
+    assert summary.making.seconds == pytest.approx(sum(s.making_seconds for s in summary.stages.values()), abs=0.1)
     assert summary.stages["select"].tokens is None and summary.stages["teach"].tokens
     assert [asdict(r) for r in summary.rounds] == document["rounds"]
     assert {method: asdict(cost) for method, cost in summary.costs.items()} == document["costs"]

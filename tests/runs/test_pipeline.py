@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ssb_core import stages
-from ssb_core.config import ProblemsConfig, RunConfig, presets
+from ssb_core.config import RunConfig, presets
 from ssb_core.errors import StoreError
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
@@ -35,7 +35,7 @@ def copy(run: Run, target: Path) -> Store:
 def test_a_finished_run_is_all_cached(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
     again = run_stages(small, quick_run.store, tmp_path / "again")
     assert {s["status"] for s in again.load_summary()["stages"].values()} == {"cached"}
-    for key in ("fingerprints", "yield", "signal", "benchmarks", "training"):
+    for key in ("fingerprints", "yield", "signal", "benchmarks", "training", "making"):
         assert again.load_summary()[key] == quick_run.load_summary()[key]
 
 
@@ -87,15 +87,6 @@ def test_a_run_may_stop_early(small: RunConfig, quick_run: Run, tmp_path: Path) 
     part = run_stages(small, quick_run.store, tmp_path / "part", stop="select")
     assert list(part.load_summary()["stages"]) == ["rollouts", "select"]
     assert part.load_summary()["benchmarks"] == part.load_summary()["training"] == part.load_summary()["signal"] == {}
-
-
-def test_nothing_to_distill_is_refused_with_the_remedy(small: RunConfig, tmp_path: Path) -> None:
-    (tmp_path / "hard.jsonl").write_text('{"question": "What is 2 + 2?", "answer": "123456789"}\n')
-    hard = small.model_copy(update={"problems": ProblemsConfig(source=str(tmp_path / "hard.jsonl"))})
-    with pytest.raises(
-        StoreError, match=r"no trace was taught, so there is nothing .* more problems \(problems\.limit\)"
-    ):
-        run_stages(hard, Store(tmp_path / "store"), tmp_path / "run")
 
 
 def test_execution_settings_change_no_fingerprint(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
