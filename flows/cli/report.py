@@ -29,12 +29,16 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
     """
     with clean_errors():
         from ssb_core import report as reports
+        from ssb_core.errors import StoreError
         from ssb_core.runs import Run
 
         run = Run.found(runs, run_name, open_store(store))
         if run.is_finished():
             run.settle()
-            reports.write(run)
+            try:
+                reports.write(run)
+            except StoreError as e:  # e.g. a forced stage was interrupted
+                print(f"note: report.html stays as it was: {e}", file=sys.stderr)
             print_summary(run.load_summary(), run.directory)
             _note_later_run(runs, run)
         if run.draft.exists():

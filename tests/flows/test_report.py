@@ -53,7 +53,7 @@ def test_reports_and_histories_need_neither_the_model_nor_the_engine(quick_run: 
     shutil.copytree(quick_run.directory, run.directory)
     config = yaml.safe_load(run.path("config.yaml").read_text())
     config["model"]["source"] = str(tmp_path / "gone")
-    config["execution"] |= {"engine": "openai", "server": {"url": "http://127.0.0.1:9/v1"}, "device": "cuda:7"}
+    config["execution"] |= {"engine": "openai", "server": {"url": "http://127.0.0.1:9/v1"}, "device": "cuda"}
     run.path("config.yaml").write_text(yaml.safe_dump(config))
     for command, part in ((("report", "mine"), "nano-test"), (("show", "nano-train-0003"), "Rollouts")):
         code, output = ssb(*command, "--runs", str(tmp_path), run=run)
