@@ -67,6 +67,7 @@ class ServerOptions(Frozen):
     url: str = Field(
         "http://127.0.0.1:8000/v1",
         pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$",
+        examples=["http://127.0.0.1:8000/v1"],
         description="URL of the server, up to and including /v1, without a password.",
     )
     model: str | None = Field(None, description="Name of the model on the server; null: its only model.")
@@ -115,12 +116,11 @@ class Workers(Frozen):
 class Execution(Frozen):
     """Device, engine, processes and machines. Nothing here changes results, so nothing here is hashed."""
 
-    device: str = Field(
+    device: Literal["auto", "cpu", "mps", "cuda"] = Field(
         "auto",
-        pattern=r"^(auto|cpu|mps|cuda)$",
         description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES chooses the GPU); auto: a GPU if there is one.",
     )
-    engine: Literal["auto"] | Engine = Field(
+    engine: Literal["auto", Engine] = Field(
         "auto",
         description="Engine that samples: transformers, vllm, or openai (a completions server). auto: vllm if it is "
         "installed and suits the device, else transformers.",
@@ -152,6 +152,7 @@ class Execution(Frozen):
     train_endpoint: str | None = Field(
         None,
         pattern=r"^[^:\s]+:\d+$",
+        examples=["10.0.0.1:29500"],
         description="HOST:PORT of a free port of this machine, to which the other machines of train_nodes connect.",
     )
     train_sharded: bool = Field(

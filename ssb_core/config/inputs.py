@@ -74,6 +74,7 @@ class Benchmark(ProblemsConfig):
     name: str = Field(
         description="Name in tables and in summary.json: lower-case letters, digits and hyphens.",
         pattern=r"^[a-z0-9][a-z0-9-]*$",
+        examples=["math500"],
     )
     split: str = Field("test", description="Split of a hub data set; files have none.")
     few_shot: bool = Field(False, description="Put the worked examples of prompts.few_shot before every question.")

@@ -29,7 +29,7 @@ class Decoding(Frozen):
     seed: int = Field(
         0,
         ge=0,
-        lt=2**32,
+        le=2**32 - 1,
         description="Seed of all draws; every problem and sample gets a random stream of its own from it.",
     )
 
@@ -52,7 +52,7 @@ class SelectConfig(Frozen):
     """Stage select: a pair of one correct and one majority-wrong rollout per problem."""
 
     seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the draw that breaks ties between equally common wrong answers."
+        0, ge=0, le=2**32 - 1, description="Seed of the draw that breaks ties between equally common wrong answers."
     )
 
 
@@ -130,7 +130,7 @@ class DistillConfig(Objective):
     max_grad_norm: float = Field(1.0, gt=0, description="Clip gradients to this norm.")
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
     seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the adapter's initial weights and of the order of traces."
+        0, ge=0, le=2**32 - 1, description="Seed of the adapter's initial weights and of the order of traces."
     )
 
     @model_validator(mode="after")

@@ -22,11 +22,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import yaml
-
-from ..config import RunConfig
+from ..config import RunConfig, commented_yaml
 from ..errors import ConfigError, StoreError
 from ..store import Manifest, Store, atomic_write, delete_temporary, write_json
+from ..suggest import did_you_mean
 
 if TYPE_CHECKING:
     from ..stages import Spec
@@ -109,7 +108,9 @@ class Run:
             name = names[-1]
         if name not in names:
             known = ", ".join(names) or "none yet; start one with `ssb run`"
-            raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
+            raise ConfigError(
+                f"there is no finished run {name!r} in {runs} (finished runs: {known}){did_you_mean(name, names)}"
+            )
         run = cls(runs / name, store)
         if run.load_summary().get("format") != SUMMARY_FORMAT:
             raise ConfigError(
@@ -177,7 +178,7 @@ class Run:
         # These may belong to another configuration.
         for name in ("summary.json", "stages.json", "begun.json", "report.html"):
             (self.directory / name).unlink(missing_ok=True)
-        _write_text(self.directory / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        _write_text(self.directory / "config.yaml", commented_yaml.dump(config))
         self._note_environment(config)
 
     def _note_environment(self, config: RunConfig) -> None:
