@@ -73,7 +73,19 @@ def _comment(field: schema.Schema, required: bool, indent: str) -> Iterator[str]
     )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes text with line breaks or control characters in double quotes, in one line."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 def _plain(value: Any) -> str:
     """A value in one line of YAML."""
-    (line,) = yaml.safe_dump([value], default_flow_style=True, width=sys.maxsize, allow_unicode=True).splitlines()
+    (line,) = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, width=sys.maxsize, allow_unicode=True).split(
+        "\n"
+    )[:-1]
     return line[1:-1]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .frozen import Frozen
+from .frozen import Section
 
 Engine = Literal["transformers", "vllm", "openai"]
 
@@ -27,7 +27,7 @@ class StageName(StrEnum):
     evaluate = "evaluate"
 
 
-class VllmOptions(Frozen):
+class VllmOptions(Section):
     """Options of vLLM. null leaves vLLM's own default."""
 
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs over which the weights of one replica are split.")
@@ -61,7 +61,7 @@ class VllmOptions(Frozen):
         return self.adapters == "merged" or (self.adapters == "auto" and device == "cpu")
 
 
-class ServerOptions(Frozen):
+class ServerOptions(Section):
     """An OpenAI-compatible completions server that serves the model. Its key is read from SSB_SERVER_KEY."""
 
     url: str = Field(
@@ -84,7 +84,7 @@ class ServerOptions(Frozen):
     timeout_seconds: float = Field(600, gt=0, le=1e6, description="Timeout of one request, in seconds.")
 
 
-class Workers(Frozen):
+class Workers(Section):
     """Workers on Ray that share the shards of rollouts, teach and evaluate. By default one process makes them all."""
 
     count: int = Field(
@@ -113,7 +113,7 @@ class Workers(Frozen):
         return self.count > 1 or self.address is not None
 
 
-class Execution(Frozen):
+class Execution(Section):
     """Device, engine, processes and machines. Nothing here changes results, so nothing here is hashed."""
 
     device: Literal["auto", "cpu", "mps", "cuda"] = Field(
@@ -179,7 +179,8 @@ class Execution(Frozen):
     def _check_isolation(self) -> Self:
         if self.stage_timeout_hours and self.isolate == "never":
             raise ValueError(
-                "stage_timeout_hours needs fresh processes, which can be killed: isolate must not be never"
+                "execution.stage_timeout_hours needs fresh processes, which can be killed: execution.isolate must not "
+                "be never"
             )
         return self
 

@@ -42,25 +42,21 @@ def _refusal(error: Any, document: Document) -> str:
     if kind == "missing":
         where = document.place(path[:-1])
         return f"{where}{_dotted(path)}: required, but missing; it is {words.in_words(node)}"
-    if kind == "value_error":
-        return _sentence(document, path, _checked(error))
+    if kind == "value_error" and isinstance(error["input"], dict):
+        return str(error["ctx"]["error"])  # it names the fields that do not fit together
+    if kind == "value_error" and not isinstance(error["input"], bool):
+        return _sentence(document, path, f"{error['ctx']['error']} (it is {given(error['input'])})")
     if loc[-1:] == ("[key]",):
         node = schema.find(loc[:-2])[1]["propertyNames"]
     return _sentence(document, path, _mismatch(error["input"], node))
 
 
 def _sentence(document: Document, path: Sequence[int | str], text: str) -> str:
-    return f"{document.place(path)}{_dotted(path)}: {text}" if path else text
+    return f"{document.place(path)}{_dotted(path)}: {text}"
 
 
 def _dotted(path: Sequence[int | str]) -> str:
     return ".".join(map(str, path))
-
-
-def _checked(error: Any) -> str:
-    """The message of a check of ours; those that concern several fields have their values in it."""
-    message = str(error["ctx"]["error"])
-    return message if isinstance(error["input"], dict) else f"{message} (it is {given(error['input'])})"
 
 
 def _mismatch(value: Any, node: schema.Schema) -> str:
