@@ -59,9 +59,13 @@ def config(
 def presets() -> None:
     """List the configurations that ship with ssb.
 
-    Example:
+    In ssb run and most other commands, --preset chooses one of them, and --set
+    changes single fields of it.
+
+    Examples:
 
       ssb presets
+      ssb config --preset paper
     """
     from ssb_core.config import presets as shipped
 

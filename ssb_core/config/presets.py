@@ -43,6 +43,11 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
     written = document.parse(*_read(preset, file))
     for override in overrides:
         written = document.override(written, override)
+    return validate(written)
+
+
+def validate(written: document.Document) -> RunConfig:
+    """The configuration that a document describes; raises as `load_config`."""
     try:
         return RunConfig.model_validate(written.tree)
     except ValidationError as e:
