@@ -7,7 +7,7 @@
 # make test-vllm   tests what needs vLLM
 # make smollm2 DATA=FOLDER   runs a real language model on word problems; FOLDER holds mawps_singleop.jsonl
 # make nano        builds the embedded model again
-# make reference   writes docs/configuration.md from the settings' descriptions
+# make reference   writes docs/configuration.md and the JSON Schema from the settings' descriptions
 # make picture     writes docs/report.png from the last run in runs/; needs Debian's packages chromium and fonts-inter
 
 PYTHON ?= python3
@@ -77,6 +77,8 @@ smollm2: install
 	SSB_DATA="$(DATA)" $(firstword $(wildcard .venv-vllm/bin/ssb) $(BIN)/ssb) run --preset smollm2
 
 reference: install
+	$(BIN)/python -m ssb_core.config.schema > schema.json.tmp
+	mv schema.json.tmp ssb_core/config/schema.json
 	$(BIN)/python -m ssb_core.config.reference > docs/configuration.md.tmp
 	mv docs/configuration.md.tmp docs/configuration.md
 

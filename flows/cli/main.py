@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from .commands import Commands
 from .compare import compare
+from .config import config, presets
 from .doctor import doctor
 from .export import export
 from .grade import grade
@@ -19,6 +21,7 @@ from .store import gc, status, verify
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
+    "Configure a run": (config, presets),
     "Look at a finished run": (report, show, compare, signal),
     "Use the results": (export, grade),
     "Look after the store": (status, verify, gc),
@@ -27,6 +30,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 
 app = typer.Typer(
     name="ssb",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

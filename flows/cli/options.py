@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssb_core.config.execution import StageName
+from ssb_core.config.presets import preset_names
 
 if TYPE_CHECKING:
     from ssb_core.config import RunConfig
@@ -35,7 +36,10 @@ class PoolTypeName(StrEnum):
 PresetOption = Annotated[
     str | None,
     typer.Option(
-        "--preset", "-p", metavar="NAME", help="Use a configuration that ships with ssb: quickstart, smollm2 or paper."
+        "--preset",
+        "-p",
+        metavar="NAME",
+        help=f"Use a configuration that ships with ssb: {', '.join(preset_names())}. ssb presets describes them.",
     ),
 ]
 ConfigOption = Annotated[

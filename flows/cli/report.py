@@ -48,7 +48,7 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
 
 
 def show(
-    problem_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a problem, for example nano-train-0007.")],
+    problem_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a problem: nano-train-0007, or nano-train-7.")],
     run_name: Annotated[str, typer.Option("--run", "-r", metavar="RUN", help="Name of a run, or 'latest'.")] = "latest",
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),

@@ -16,6 +16,7 @@ from ..runs.pipeline import Pipeline
 from ..runs.plan import plan
 from ..stages import STAGES
 from ..store import Store
+from ..suggest import did_you_mean
 
 
 def run_name(name: str | None, preset: str, config: RunConfig) -> str:
@@ -42,7 +43,9 @@ def refuse_bad_stages(start: str, stop: str, force: Sequence[str]) -> None:
     """
     for stage in (start, stop, *force):
         if stage not in STAGES:
-            raise ConfigError(f"there is no stage {stage!r}; stages are {', '.join(STAGES)}")
+            raise ConfigError(
+                f"there is no stage {stage!r}; stages are {', '.join(STAGES)}{did_you_mean(stage, STAGES)}"
+            )
     if STAGES.index(start) > STAGES.index(stop):
         raise ConfigError(f"--from {start} comes after --to {stop}")
     for stage in force:

@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from ..records import AnswerForm
-from .frozen import Frozen
+from .frozen import Section
 
 
-class ModelConfig(Frozen):
+class ModelConfig(Section):
     """The base model. It is both the student and the hinted teacher."""
 
     source: str = Field(
@@ -27,7 +27,7 @@ class ModelConfig(Frozen):
     )
 
 
-class ProblemsConfig(Frozen):
+class ProblemsConfig(Section):
     """A problem set: its source, the fields with question and answer, and the selection and order of its problems."""
 
     source: str = Field(
@@ -74,6 +74,7 @@ class Benchmark(ProblemsConfig):
     name: str = Field(
         description="Name in tables and in summary.json: lower-case letters, digits and hyphens.",
         pattern=r"^[a-z0-9][a-z0-9-]*$",
+        examples=["math500"],
     )
     split: str = Field("test", description="Split of a hub data set; files have none.")
     few_shot: bool = Field(False, description="Put the worked examples of prompts.few_shot before every question.")
@@ -89,7 +90,7 @@ class Benchmark(ProblemsConfig):
     )
 
 
-class Example(Frozen):
+class Example(Section):
     """A worked example, for a model that does not put its answer in a box by itself."""
 
     question: str = Field(min_length=1, description="The question, as a user would ask it.")
@@ -98,7 +99,7 @@ class Example(Frozen):
     )
 
 
-class PromptsConfig(Frozen):
+class PromptsConfig(Section):
     """Worked examples before the question. Students are trained without them."""
 
     few_shot: tuple[Example, ...] = Field(

@@ -14,11 +14,11 @@ from pydantic import Field, model_validator
 
 from ..errors import ConfigError
 from .execution import Execution
-from .frozen import Frozen
+from .frozen import Section
 from .inputs import Benchmark, ModelConfig, ProblemsConfig, PromptsConfig
 
 
-class Decoding(Frozen):
+class Decoding(Section):
     """The sampling of completions."""
 
     temperature: float = Field(ge=0, description="Sampling temperature; 0: greedy decoding.")
@@ -29,7 +29,7 @@ class Decoding(Frozen):
     seed: int = Field(
         0,
         ge=0,
-        lt=2**32,
+        le=2**32 - 1,
         description="Seed of all draws; every problem and sample gets a random stream of its own from it.",
     )
 
@@ -48,11 +48,11 @@ class RolloutsConfig(Decoding):
     samples: int = Field(4, ge=2, le=10_000, description="Rollouts per problem (K).")
 
 
-class SelectConfig(Frozen):
+class SelectConfig(Section):
     """Stage select: a pair of one correct and one majority-wrong rollout per problem."""
 
     seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the draw that breaks ties between equally common wrong answers."
+        0, ge=0, le=2**32 - 1, description="Seed of the draw that breaks ties between equally common wrong answers."
     )
 
 
@@ -70,7 +70,7 @@ class TeachConfig(Decoding):
     )
 
 
-class Objective(Frozen):
+class Objective(Section):
     """The loss of distillation: ``(1 - a) T^2 D(teacher, student) + a CE`` in nats per token, with a = `cross_entropy`.
 
     The divergence D, at temperature T, is KL(teacher || student) (`forward_kl`; paper, equation 3),
@@ -130,15 +130,17 @@ class DistillConfig(Objective):
     max_grad_norm: float = Field(1.0, gt=0, description="Clip gradients to this norm.")
     save_steps: int = Field(50, ge=1, description="Optimiser steps between checkpoints.")
     seed: int = Field(
-        0, ge=0, lt=2**32, description="Seed of the adapter's initial weights and of the order of traces."
+        0, ge=0, le=2**32 - 1, description="Seed of the adapter's initial weights and of the order of traces."
     )
 
     @model_validator(mode="after")
     def _check_passes(self) -> Self:
         if self.batch_size % self.accumulation:
-            raise ValueError(f"accumulation ({self.accumulation}) must divide batch_size ({self.batch_size})")
+            raise ValueError(
+                f"distill.accumulation ({self.accumulation}) must divide distill.batch_size ({self.batch_size})"
+            )
         if self.patience and not self.held_out:
-            raise ValueError("patience needs held_out traces, whose loss it watches")
+            raise ValueError("distill.patience watches the loss of distill.held_out traces: set that, too")
         return self
 
     @property
@@ -195,7 +197,7 @@ class GrpoConfig(Decoding):
     def _check_passes(self) -> Self:
         if self.prompts_per_step * self.samples % self.accumulation:
             raise ValueError(
-                f"accumulation ({self.accumulation}) must divide the samples of a step "
+                f"grpo.accumulation ({self.accumulation}) must divide the samples of a step "
                 f"({self.prompts_per_step} prompts of {self.samples})"
             )
         return self
@@ -228,12 +230,12 @@ class EvaluateConfig(Decoding):
     def _check_benchmarks(self) -> Self:
         names = [b.name for b in self.benchmarks]
         if len(set(names)) < len(names):
-            raise ValueError(f"benchmark names must be unique, got {names}")
+            raise ValueError(f"evaluate.benchmarks: names must be unique, but they are {', '.join(names)}")
         for b in self.benchmarks:
             if self.decoding(b).temperature == 0 and self.samples_of(b) > 1:
                 raise ValueError(
-                    "greedy decoding repeats the same sample: set samples to 1 or a temperature above 0 "
-                    f"(benchmark {b.name})"
+                    "evaluate.temperature: greedy decoding repeats the same sample: set evaluate.samples to 1 or a "
+                    f"temperature above 0 (benchmark {b.name})"
                 )
         return self
 
@@ -265,7 +267,7 @@ def require_packages(execution: Execution) -> None:
 Baseline = Literal["grpo", "sft", "rft", "ssb-no-wrong"]
 
 
-class RunConfig(Frozen):
+class RunConfig(Section):
     """The configuration of one run of the pipeline."""
 
     model: ModelConfig = Field(description="The base model: both student and hinted teacher.")
@@ -335,7 +337,7 @@ class RunConfig(Frozen):
                         "set both to the same value"
                     )
         if len(set(self.baselines)) < len(self.baselines):
-            raise ValueError(f"baselines must be unique, got {list(self.baselines)}")
+            raise ValueError(f"baselines must be unique, but they are {', '.join(self.baselines)}")
         if self.distill.held_out >= self.target_traces:
             raise ValueError(
                 f"distill.held_out ({self.distill.held_out}) leaves no trace to train on: target_traces is "

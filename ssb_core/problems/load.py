@@ -24,6 +24,7 @@ from ..config import ProblemsConfig
 from ..config.secrets import hub_token, redact
 from ..errors import ConfigError
 from ..records import Problem, Rejection
+from ..suggest import did_you_mean
 from ..verify import extract
 from . import jsonl, nano
 from .problem_set import ProblemSet, Spool, first_positions, text_key
@@ -174,13 +175,19 @@ def _rows(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     exists = os.path.exists(path)  # False for a name that is too long, where pathlib raises
     if path.suffix in FILE_SUFFIXES:
         if not (exists and path.is_file()):
-            problem = "is not a file" if exists else "does not exist"
-            raise ConfigError(f"problem file {path} {problem}; give the path of a .jsonl or .parquet file")
+            problem = "is not a file" if exists else f"does not exist{did_you_mean(path.name, _neighbours(path))}"
+            raise ConfigError(f"problem file {path} {problem}\n  remedy: give the path of a .jsonl or .parquet file")
         yield from _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
     elif exists:
         raise ConfigError(f"{path} is not a problem file; give a .jsonl or .parquet file")
     else:
         yield from _hub(config)
+
+
+def _neighbours(path: Path) -> list[str]:
+    """The names of the problem files in the folder of a file."""
+    folder = path.parent
+    return [p.name for p in folder.iterdir() if p.suffix in FILE_SUFFIXES] if folder.is_dir() else []
 
 
 def _expand(source: str) -> Path:
@@ -225,7 +232,8 @@ def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
         reason = message.splitlines()[0] if message else type(e).__name__
         raise ConfigError(
             f"problem set {config.source!r} (split {config.split!r}) is not a local file, and the hub does not give "
-            f"it: {reason:.200}\n  remedy: check the name and the network, or give a local .jsonl or .parquet file"
+            f"it: {reason:.200}{did_you_mean(config.source, EMBEDDED)}\n"
+            "  remedy: check the name and the network, or give a local .jsonl or .parquet file"
         ) from None
     for number, row in enumerate(rows, start=1):
         yield row, f"{config.source}/{config.split} row {number}"

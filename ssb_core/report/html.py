@@ -9,6 +9,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from .. import problems
 from ..results import hint_effect, queries
 from ..results.problem_history import load_examples, load_flipped
@@ -62,7 +64,7 @@ def _content(run: Run) -> dict[str, Any]:
         "examples": [(history, sections(history)) for history in load_examples(run, EXAMPLES)],
         "flipped": [(history, sections(history)) for history in load_flipped(run)],
         "requests": run.load_stages(),
-        "config": run.path("config.yaml").read_text(encoding="utf-8"),
+        "config": yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),  # the file has comments
         "environment": run.load_environment(),
         "order": STAGES,
     }

@@ -6,7 +6,6 @@ columns of its record: never the captured vectors. `report.problem_history` writ
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from ..config import ProblemsConfig
 from ..errors import ConfigError
 from ..records import Problem, Rejection, Rollout, Sample, Selection, TeacherTrace
 from ..store import Manifest
+from ..suggest import nearest
 from . import queries
 
 if TYPE_CHECKING:
@@ -57,8 +57,11 @@ class ProblemHistory:
 def load_history(run: Run, problem_id: str) -> ProblemHistory:
     """Read the history of one problem, of the training set or of a benchmark.
 
+    The number of an id may be shortened: ``nano-train-7`` is ``nano-train-0007``.
+
     Raises:
-        ConfigError: no problem set of the run has this id; the message names the most similar ids.
+        ConfigError: no problem set of the run has this id, or several problems have this number; the message names the
+            most similar ids.
         StoreError: the store no longer has the run's shards.
     """
     problem, set_name, unverifiable = _find(run, problem_id)
@@ -121,13 +124,27 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     for problem, set_name, unverifiable in _all_problems(sets):
         if problem.id == problem_id:
             return problem, set_name, unverifiable
-    ids = (problem.id for problem, _, _ in _all_problems(sets))
-    similar = (
-        difflib.get_close_matches(problem_id, ids, n=3) or [problems.load_problems(s)[0].id for s in sets.values()][:3]
-    )
+    ids = dict.fromkeys(problem.id for problem, _, _ in _all_problems(sets))
+    meant = [i for i in ids if _same_number(problem_id, i)]
+    if len(meant) == 1:
+        return _find(run, meant[0])
+    similar = meant or nearest(problem_id, ids, n=3) or [problems.load_problems(s)[0].id for s in sets.values()]
     raise ConfigError(
-        f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(similar)}"
+        f"run {run.name} has no problem {problem_id!r}\n  remedy: give one of its ids, like {', '.join(similar[:3])}"
     )
+
+
+def _same_number(given: str, problem_id: str) -> bool:
+    """Whether an id has the name and number that are given; a number alone fits every name."""
+    (name, number), (whole_name, whole_number) = _split_number(given), _split_number(problem_id)
+    return bool(number) and number == whole_number and name in ("", whole_name)
+
+
+def _split_number(problem_id: str) -> tuple[str, str]:
+    """``Nano-train-0007`` is ("nano-train", "7")."""
+    name = problem_id.rstrip("0123456789")
+    number = problem_id[len(name) :]
+    return name.rstrip("-_ #").lower(), number.lstrip("0") or number[-1:]
 
 
 def _all_problems(sets: Mapping[str, ProblemsConfig]) -> Iterator[tuple[Problem, str, Rejection | None]]:

@@ -30,11 +30,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
-from ..config import RunConfig
+from ..config import RunConfig, commented_yaml
 from ..errors import ConfigError, StoreError
 from ..store import Manifest, Store, atomic_write, delete_temporary, fsync, lock, write_json
+from ..suggest import did_you_mean
 from .entries import Begun, Failure, Phase, StageRun
 from .environment import describes_this, environment
 
@@ -73,7 +72,8 @@ class Run:
                     f"ssb report {other.name} says how far it is"
                 )
             known = ", ".join(r.name for r in finished) or "none yet; start one with `ssb run`"
-            raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
+            similar = did_you_mean(name, [r.name for r in finished])
+            raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known}){similar}")
         if run.load_summary().get("format") != SUMMARY_FORMAT:
             raise ConfigError(
                 f"run {run.name} was made by another version of ssb\n"
@@ -238,7 +238,7 @@ class Draft(Run):
             self.load_begun()
         except ConfigError:
             self.path("begun.json").unlink()  # a damaged list is lost
-        _write_text(self.path("config.yaml"), yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        _write_text(self.path("config.yaml"), commented_yaml.dump(config))
         self._note_environment(config)
 
     def _note_environment(self, config: RunConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ssb_core.config import RunConfig, reference
+from ssb_core.config import RunConfig, presets, reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -28,8 +28,9 @@ def test_every_section_and_field_has_a_description() -> None:
 
 def test_values_are_shown_with_their_bounds() -> None:
     page = reference.page()
-    assert "| `samples` | integer ≥ 2 and ≤ 10,000 | `4` |" in page
-    assert "| `limit` | integer ≥ 1, or null | `null` |" in page
-    assert "| `codec` | `hidden`, `topk`, `dense` |" in page
+    assert "| `samples` | an integer from 2 to 10,000 | `4` |" in page
+    assert "| `limit` | an integer of at least 1, or null | `null` |" in page
+    assert "| `codec` | hidden, topk or dense |" in page
+    assert all(f"* `{name}`: {presets.summarize(name)}" in page for name in presets.preset_names())
     assert r"KL(teacher \|\| student)" in page
     assert "## `evaluate.benchmarks[]`" in page

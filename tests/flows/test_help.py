@@ -38,7 +38,7 @@ def test_help_in_a_pipe_fits_80_columns_and_has_an_example(
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80 and "\x1b" not in done.stdout
-    examples = [line.split("|")[0] for line in lines if re.match(r" {3,4}ssb ", line)]
+    examples = [re.split("[|>]", line)[0] for line in lines if re.match(r" {3,4}ssb ", line)]
     assert examples
     for name, *arguments in (shlex.split(example)[1:] for example in examples):
         group: Any = typer.main.get_command(app)

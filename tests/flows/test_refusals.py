@@ -85,3 +85,12 @@ def test_a_process_that_refuses_prints_only_the_message(
 def test_a_run_that_does_not_exist_is_refused(command: list[str], ssb_here: Callable[..., Any], tmp_path: Path) -> None:
     done = ssb_here(*command, cwd=tmp_path)
     assert done.returncode == 2 and "there is no finished run" in done.stderr
+
+
+def test_a_run_name_with_a_slip_is_refused_with_the_one_that_is_meant(
+    ssb_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "first-try").mkdir(parents=True)
+    (tmp_path / "runs" / "first-try" / "summary.json").write_text("{}")
+    done = ssb_here("report", "frist-try", cwd=tmp_path)
+    assert done.returncode == 2 and "did you mean 'first-try'?" in done.stderr

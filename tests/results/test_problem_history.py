@@ -97,3 +97,14 @@ def test_an_unknown_id_is_refused_with_the_nearest_ones(quick_run: Run) -> None:
         load_history(quick_run, "nano-trian-0012")
     with pytest.raises(ConfigError, match=r"remedy: give one of its ids, like nano-train-\d+, nano-test-\d+"):
         load_history(quick_run, "???")
+
+
+@pytest.mark.parametrize("given", ["nano-train-7", "nano-train-007", "NANO-TRAIN-0007", "nano-train 7"])
+def test_the_number_of_an_id_may_be_shortened(given: str, quick_run: Run) -> None:
+    assert load_history(quick_run, given).problem.id == "nano-train-0007"
+
+
+def test_a_number_that_several_problems_have_is_refused_with_their_ids(quick_run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"like nano-train-0007, nano-test-0007$"):
+        load_history(quick_run, "7")
+    assert load_history(quick_run, "63").problem.id == "nano-train-0063", "the benchmark has 48 problems"
