@@ -8,26 +8,13 @@ from typing import TYPE_CHECKING
 from ..config import ProblemsConfig, RunConfig
 
 if TYPE_CHECKING:
-    from ..models import ResolvedModel
+    from ..models import ResolvedModel, Shape
     from ..runs.pipeline import Pipeline
     from ..store import Store
 
 TRAINING = "to learn from"  # the training set's name beside the names of benchmarks, which contain no space
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one number by dtype."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The parts of a model's architecture that decide how much memory and disk it needs.
-
-    `lora_width` sums the inputs and outputs of all layers that get an adapter.
-    """
-
-    parameters: int
-    hidden_size: int
-    vocabulary: int
-    lora_width: int
 
 
 @dataclass(slots=True)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ..results.wording import size
 from .checks import Check, CheckStatus, nearest
-from .context import TRAINING, WIDTHS, DoctorContext, Shape
+from .context import TRAINING, WIDTHS, DoctorContext
 
 if TYPE_CHECKING:
-    from ..models import ResolvedModel
+    from ..models import ResolvedModel, Shape
     from ..runs.disk_estimate import Sizes, StoreEstimate
     from ..runs.pipeline import Pipeline
     from ..store import Store

@@ -19,7 +19,7 @@ from ..errors import ConfigError
 from ..prompts import Messages, tutor_messages
 from ..results.wording import size
 from .checks import Check, nearest
-from .context import WIDTHS, DoctorContext, Shape
+from .context import WIDTHS, DoctorContext
 from .machine import main_memory
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def usable(context: DoctorContext) -> Iterator[Check]:
             replace(pipeline, config=plain, model=readable).check_model(weights=readable is context.model)
         else:
             models.check(readable, "auto", _example(context.config))
-        context.shape = _shape(readable)
+        context.shape = models.shape(readable)
         length = models.context_length(readable)
     message = f"architecture, tokenizer, chat template and end of turn fit; context {length:,} tokens"
     yield Check(
@@ -123,20 +123,6 @@ def _from_hub(model: ResolvedModel, folder: str) -> str:
             model.source, revision=model.revision, cache_dir=folder, allow_patterns=WITHOUT_WEIGHTS, token=hub_token()
         )
     )
-
-
-def _shape(model: ResolvedModel) -> Shape:
-    """The sizes of the architecture, from the model without weights. All its linear layers get an adapter."""
-    import torch
-
-    from .. import models
-
-    empty = models.empty(models.load_config(model))
-    head = empty.get_output_embeddings()
-    adapted = [m for m in empty.modules() if isinstance(m, torch.nn.Linear) and m is not head]
-    width = sum(m.in_features + m.out_features for m in adapted)
-    vocabulary, hidden_size = head.weight.shape
-    return Shape(sum(p.numel() for p in empty.parameters()), hidden_size, vocabulary, width)
 
 
 def memory(context: DoctorContext) -> Iterator[Check]:

@@ -11,12 +11,14 @@ from .device import pick_device
 from .from_pretrained import empty
 from .head import backbone, head_weight, soft_cap
 from .resolve import NANO, ResolvedModel, local, resolve
+from .shape import Shape, is_here, shape
 from .tokenizers import end_of_turn, load_tokenizer, tokenizer_digest
 from .weights import fsdp_modules, load_merged, load_model, tensor_digest
 
 __all__ = (
     "NANO",
     "ResolvedModel",
+    "Shape",
     "backbone",
     "check",
     "check_weights",
@@ -25,6 +27,7 @@ __all__ = (
     "end_of_turn",
     "fsdp_modules",
     "head_weight",
+    "is_here",
     "load_config",
     "load_merged",
     "load_model",
@@ -33,6 +36,7 @@ __all__ = (
     "pick_device",
     "refuse_pickled",
     "resolve",
+    "shape",
     "soft_cap",
     "tensor_digest",
     "tokenizer_digest",

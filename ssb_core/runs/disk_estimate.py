@@ -97,14 +97,15 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
     """
     tokens = lengths or Lengths.caps(config)
     traces = min(_whole_waves(MARGIN * config.target_traces + WAVE_STEP), _whole_waves(sizes.problems), sizes.problems)
-    hinted = 2 * sizes.prompt_bytes + TOKEN * (2 * tokens.rollouts + tokens.teach) + ROW
-    vectors = tokens.teach * _signal(config, sizes)
-    adapter = FLOAT32 * config.distill.lora_rank * sizes.lora_width
+    hinted = hinted_row(sizes.prompt_bytes, tokens)
+    vectors = tokens.teach * signal_bytes(config, sizes.hidden_size, sizes.vocabulary)
+    adapter = adapter_bytes(config, sizes.lora_width)
     completions = config.rollouts.samples * sizes.problems
     shards, graded = _shards(config, sizes.problems), _shards(config, sizes.evaluated, len(config.evaluate.benchmarks))
     students = config.seeds * (1 + len(config.baselines)) + config.rounds - 1
     teachers = config.rounds + ("ssb-no-wrong" in config.baselines)
-    rollouts = 2 * shards + _rows(completions, sizes.prompt_bytes + TOKEN * tokens.rollouts + 2 * ROW)  # and verdicts
+    rollout = sampled_row(tokens.rollouts, sizes.prompt_bytes) + ROW  # and its verdict
+    rollouts = 2 * shards + _rows(completions, rollout)
     return StoreEstimate(
         rollouts=config.rounds * rollouts,
         solutions=teachers * (shards + _rows(traces, hinted)),
@@ -112,21 +113,36 @@ def estimate(config: RunConfig, sizes: Sizes, lengths: Lengths | None = None) ->
         adapter=students * (adapter + ADAPTER_FILES),
         checkpoints=CHECKPOINTS * (STATES * adapter + ADAPTER_FILES),
         training=_rows(min(traces, config.target_traces), hinted + vectors + WIDE_ROW),
-        samples=(1 + students) * (graded + _rows(sizes.answered, TOKEN * tokens.evaluate + ROW)),  # and by the base
+        samples=(1 + students) * (graded + _rows(sizes.answered, sampled_row(tokens.evaluate))),  # and by the base
         model=sizes.converted,
         merged=(config.rounds - 1) * sizes.weights,
     )
 
 
-def _signal(config: RunConfig, sizes: Sizes) -> float:
+def sampled_row(tokens: float, prompt_bytes: int = 0) -> float:
+    """Bytes of one completion of this many tokens, with its prompt."""
+    return prompt_bytes + TOKEN * tokens + ROW
+
+
+def hinted_row(prompt_bytes: int, tokens: Lengths) -> float:
+    """Bytes of one solution, with the prompts of student and teacher."""
+    return 2 * prompt_bytes + TOKEN * (2 * tokens.rollouts + tokens.teach) + ROW
+
+
+def adapter_bytes(config: RunConfig, lora_width: int) -> int:
+    """Bytes of the weights of one adapter."""
+    return FLOAT32 * config.distill.lora_rank * lora_width
+
+
+def signal_bytes(config: RunConfig, hidden_size: int, vocabulary: int) -> float:
     """Bytes of one token's signal."""
     match config.teach.codec:
         case "hidden":
-            return sizes.hidden_size * VALUE[config.model.dtype]
+            return hidden_size * VALUE[config.model.dtype]
         case "topk":
             return config.teach.k * KEPT
         case "dense":
-            return sizes.vocabulary * VALUE["float16"]
+            return vocabulary * VALUE["float16"]
 
 
 def measured(store: Store, identity: str, config: RunConfig) -> Lengths | None:

@@ -7,8 +7,9 @@ which is the same whenever the same configuration runs. So waves are cached like
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from .. import engines, models, problems, prompts
@@ -19,6 +20,9 @@ from ..store import Store
 
 WAVE_STEP = 32  # a wave has a multiple of this many problems; results depend on it, so it is not the shard size
 MARGIN = 1.1  # a wave asks for a little more than the yield says, so that another is rarely needed
+
+CountTaught = Callable[[Sequence[teach.Spec]], int]
+"""The number of traces that requests taught. A plan estimates those of unfinished requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +88,21 @@ class Pipeline:
             models.check_weights(self.model)
         engines.check(c.execution)
 
-    def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Step]:
+    def walk(self, store: Store, stop: str = "evaluate", count_taught: CountTaught | None = None) -> Iterator[Step]:
         """Steps in the order in which they run, up to stage `stop`. The caller finishes each before it takes the next.
 
         A further round begins with the student of the round before. It is the last if it teaches nothing to train on. A
-        run that stops before teach has no yield, so it has only one wave.
+        run that stops before teach has no yield, so it has only one wave. With its own `count_taught`, which estimates
+        the yield of unfinished requests, a caller can look ahead and need not finish any step.
         """
         through = STAGES[: STAGES.index(stop) + 1]
-        waves = yield from self._waves(store, through)
-        if "teach" not in through or (self.merged and _taught(waves, store) <= self.config.distill.held_out):
+        count = count_taught or partial(taught_traces, store)
+        waves = yield from self._waves(count, through)
+        if "teach" not in through or (self.merged and count([w.teach for w in waves]) <= self.config.distill.held_out):
             return
         students: list[Student] = []
         for student in self.students(waves):
-            if student.stage in through and (yield from self._own_teacher(student, students, store)):
+            if student.stage in through and (yield from self._own_teacher(student, students, count)):
                 students.append(student)
                 yield Step(student, f"{student.stage}{self._round}{self._of_seed(student)}")
         if "evaluate" in through:
@@ -107,22 +113,23 @@ class Pipeline:
         if "merge" in through and (first := students[0]).round < self.config.rounds:
             merged = merge.Spec(student=first, execution=self.config.execution)
             yield Step(merged, f"merge{self._round}")
-            yield from replace(self, model=merged.model(store), merged=merged).walk(store, stop)
+            yield from replace(self, model=merged.model(store), merged=merged).walk(store, stop, count_taught)
 
-    def _own_teacher(self, student: Student, before: Sequence[Student], store: Store) -> Generator[Step, None, bool]:
+    def _own_teacher(
+        self, student: Student, before: Sequence[Student], count: CountTaught
+    ) -> Generator[Step, None, bool]:
         """Steps of the teacher that only ssb-no-wrong has, once for all seeds. Returns whether it taught enough."""
         if not isinstance(student, ssb_no_wrong.Spec):
             return True
         if not any(isinstance(s, ssb_no_wrong.Spec) for s in before):
             for number, spec in enumerate(student.teach, 1):
                 yield Step(spec, f"teach wave {number} without the wrong rollout")
-        taught: int = sum(required(t, store).stats.get("taught", 0) for t in student.teach)
-        return taught > self.config.distill.held_out
+        return count(student.teach) > self.config.distill.held_out
 
-    def _waves(self, store: Store, through: Sequence[str]) -> Generator[Step, None, list[WaveSpecs]]:
+    def _waves(self, count: CountTaught, through: Sequence[str]) -> Generator[Step, None, list[WaveSpecs]]:
         """The steps of one wave after the other, as far as `through`. Returns the waves."""
         waves: list[WaveSpecs] = []
-        while (wave := self.next_wave(waves, _taught(waves, store))) is not None:
+        while (wave := self.next_wave(waves, count([w.teach for w in waves]))) is not None:
             waves.append(wave)
             for spec in (wave.rollouts, wave.select, wave.teach):
                 if spec.stage in through:
@@ -209,9 +216,13 @@ class Pipeline:
         ]
 
 
-def _taught(waves: Sequence[WaveSpecs], store: Store) -> int:
-    """Traces that finished waves taught."""
-    return sum(required(w.teach, store).stats.get("taught", 0) for w in waves)
+def taught_traces(store: Store, taught: Sequence[teach.Spec]) -> int:
+    """The number of traces that finished requests taught.
+
+    Raises:
+        StoreError: one of them is not finished.
+    """
+    return sum(required(t, store).stats.get("taught", 0) for t in taught)
 
 
 def _seeded(student: Student, i: int) -> Student:

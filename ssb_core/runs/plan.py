@@ -1,104 +1,92 @@
-"""The plan of a run: which requests are cached, partial, missing, or stale because of which field."""
+"""The plan of a run: which requests are in the store, why the others are not, and what they will take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from itertools import groupby
 
-from ..errors import StoreError
-from ..stages import Spec, evaluate, finished, rollouts, upstreams
-from ..stages.directory import DirectorySpec
-from ..stages.execute import parts
-from ..stages.shards import shard_inputs
+from ..models import Shape
+from ..stages import Spec, lineage, rollouts, select, teach
 from ..store import Store
-from .pipeline import Pipeline
-
-PlanStatus = Literal["cached", "partial", "missing", "stale", "waits"]
+from .amounts import NOTHING, Amounts, about, at_most
+from .forecast import Forecast
+from .pipeline import Pipeline, Step
+from .reasons import PlanStatus, Reasons
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """One request of the plan. `why` gives the reason of the status, if there is more to say."""
+    """One request of the plan. `why` gives the reason of the status, if there is more to say.
+
+    `amounts` is the work that is left. The waves that a run may need after the ones that are known share one row.
+    """
 
     stage: str
     label: str
     status: PlanStatus
     why: str = ""
     round: int = 1
+    amounts: Amounts = NOTHING
 
 
-def plan(pipeline: Pipeline, store: Store) -> list[PlanRow]:
-    """The requests of a run in order, looked up in the store. Nothing is changed there."""
+def plan(
+    pipeline: Pipeline,
+    store: Store,
+    *,
+    load_shape: Callable[[], Shape | None] = lambda: None,
+    stop: str = "evaluate",
+    force: Collection[str] = (),
+) -> list[PlanRow]:
+    """The requests of a run up to stage `stop`, in order, looked up in the store. Nothing is changed there.
+
+    Requests of a stage in `force` have the status ``forced``. `load_shape` is called if the size of something that was
+    never made has to be estimated; without the model's sizes that estimate is left out.
+    """
     with store.looking_once():
-        return _rows(pipeline, store)
+        forecast = Forecast(pipeline, store, load_shape)
+        steps = list(pipeline.walk(store, stop, forecast.count_taught))
+        reasons, rows = Reasons(store, [step.spec for step in steps]), []
+        for later, group in groupby(steps, key=partial(_later_label, forecast)):
+            wave = list(group)
+            made = [_row(step.spec, later or step.label, reasons, forecast, force) for step in wave]
+            rows += [_together(wave, made, forecast)] if later else made
+        return rows
 
 
-def _rows(pipeline: Pipeline, store: Store) -> list[PlanRow]:
-    rows: list[PlanRow] = []
-    try:
-        for step in pipeline.walk(store):
-            rows.append(_row(store, step.spec, step.label))
-    except StoreError:  # the last wave is not taught yet, so the rest is not known
-        if any(row.stage == "distill" for row in rows):
-            rows.append(PlanRow("evaluate", "the rest", "waits", "for the yield", rows[-1].round))
-            return rows
-        rows.append(PlanRow("distill", "distill", "waits", "the number of waves depends on their yield"))
-        rows += [_row(store, s, f"evaluate base on {s.benchmark.name}") for s in pipeline.evaluations(None)]
-        rows += [PlanRow(name, name, "waits", "for the same yield") for name in pipeline.config.baselines]
-        rows.append(PlanRow("evaluate", "evaluate ssb", "waits", "for the student"))
-    return rows
+def _later_label(forecast: Forecast, step: Step) -> str:
+    """The label of the row that a step shares with others, if it belongs to a later wave; empty if it does not."""
+    match step.spec:
+        case rollouts.Spec() as sampled:
+            hint = ""
+        case select.Spec(rollouts=sampled):
+            hint = ""
+        case teach.Spec() as taught:
+            sampled = taught.solutions.select.rollouts
+            hint = "" if taught.solutions.show_wrong else " without the wrong rollout"
+        case _:
+            return ""
+    round_ = f" (round {sampled.round})" if forecast.config.rounds > 1 else ""
+    return f"later waves{hint}{round_}" if sampled.start >= forecast.known_until(sampled.round) else ""
 
 
-def _row(store: Store, spec: Spec, label: str) -> PlanRow:
-    return PlanRow(spec.stage, label, *_status(store, spec), spec.round)
+def _row(spec: Spec, label: str, reasons: Reasons, forecast: Forecast, force: Collection[str]) -> PlanRow:
+    (status, why), found = reasons.of(spec, label)
+    forced = spec.stage in force
+    amounts = forecast.amounts(spec, found, again=forced) if forced or status != "cached" else NOTHING
+    return PlanRow(spec.stage, label, "forced" if forced else status, why, spec.round, amounts)
 
 
-def _status(store: Store, spec: Spec) -> tuple[PlanStatus, str]:
-    if finished(spec, store):
-        return "cached", ""
-    names, stored = _shard_names(spec), store.shard_names(spec.recipe)
-    if finished_shards := sum(name in stored for name in names):
-        why = f"{finished_shards} of {len(names)} shards are there"
-        return "partial", why + (", to be checked" if finished_shards == len(names) else "")
-    if store.directory(spec.recipe).exists():
-        return "missing", "never run on these inputs"
-    changes = _nearest_changes(store, spec) if spec.round == 1 else []  # a later round's model is always another
-    return ("stale", ", ".join(changes)) if changes else ("missing", "never run")
-
-
-def _shard_names(spec: Spec) -> list[str]:
-    """Names of a request's shards. A shard that is made from an upstream shard has the same name."""
-    if isinstance(spec, evaluate.Spec):
-        return [i.name for i in shard_inputs(spec.load_problem_set(), spec.execution.shard_size)]
-    while not isinstance(spec, rollouts.Spec):
-        if isinstance(spec, DirectorySpec):
-            return []  # its result is one directory
-        (spec,) = upstreams(spec)
-    return [i.name for i in shard_inputs(spec.load_wave(), spec.execution.shard_size)]
-
-
-def _nearest_changes(store: Store, spec: Spec) -> list[str]:
-    """The differences, by field, of the recipe from the most similar one that was run here."""
-    new = flatten(spec.recipe.content)
-    differences = []
-    for content in store.recipes(spec.stage):
-        old = flatten(content)
-        if old.get("part") == new.get("part"):
-            differences.append([_change(k, old, new) for k in sorted(old | new) if old.get(k) != new.get(k)])
-    changes = min(differences, key=len, default=[])
-    # The parts of a stage have no row of their own in the plan.
-    return [c for part in parts(spec) for c in _nearest_changes(store, part)] or changes
-
-
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _change(key: str, old: dict[str, Any], new: dict[str, Any]) -> str:
-    if key in ("rollouts", "select", "solutions", "teach", "student"):
-        return f"{key} changed upstream"
-    return f"{key}: {old.get(key)} -> {new.get(key)}"
+def _together(steps: Sequence[Step], rows: Sequence[PlanRow], forecast: Forecast) -> PlanRow:
+    """One row for all later waves."""
+    problems = {(r.start, r.stop) for step in steps for r in lineage(step.spec) if isinstance(r, rollouts.Spec)}
+    n = max(stop for _, stop in problems) - forecast.known_until(rows[0].round)
+    if forecast.taught_per_problem is None:
+        why = f"at most {n:,} more problems, until {forecast.config.target_traces:,} traces are taught"
+        mark = at_most
+    else:
+        why = f"about {n:,} more problems, if {forecast.taught_per_problem:.0%} of them teach a trace"
+        mark = about
+    amounts = sum((row.amounts for row in rows), NOTHING)
+    return PlanRow("teach", rows[0].label, "waits", why, rows[0].round, amounts + Amounts(mark(0), mark(0), mark(0)))
