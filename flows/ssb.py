@@ -7,7 +7,6 @@ run are published as it goes.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +78,12 @@ def ssb(
     ray_workers.refuse_unreachable_server(config.execution)
     run = Run(Path(runs) / name, Store.at(store))
     with run.store.looking_once():
-        pipeline = preflight.refuse_bad_input(config, run.store, Path(runs), from_stage)
+        pipeline = preflight.refuse_bad_input(config, run.store, run.directory, from_stage)
+        get_run_logger().info(preflight.headline(name, config, run.store))
         for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
             get_run_logger().warning(line)
         with storyteller.publishing(run, pipeline, force, to_stage) as teller:
-            span, open_runner = Span(from_stage, to_stage, force), partial(prefect_runner, progress)
-            run_pipeline(run, preset, pipeline, span, open_runner, progress, teller.on_step)
+            span = Span(from_stage, to_stage, force)
+            run_pipeline(run, preset, pipeline, span, prefect_runner, progress, teller.on_step)
             teller.end()
     return run.load_summary()

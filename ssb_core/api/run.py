@@ -16,11 +16,13 @@ from ..progress import PlainProgress, Progress
 from ..report import html
 from ..results.summary import summarise
 from ..runs import Run, StageRun
+from ..runs.outlook import Outlook
 from ..runs.pipeline import Pipeline, Step
-from ..stages import STAGES, Spec, delete, finished
+from ..runs.run_progress import RunProgress
+from ..stages import STAGES, Spec, delete, finished, required
 from ..stages.isolation import StageRunner
 from ..store import Store
-from .preflight import notes, refuse_bad_input, refuse_bad_stages, run_name
+from .preflight import headline, notes, refuse_bad_input, refuse_bad_stages, run_name
 
 REPAIRS = 3
 """A run gives up when the same file of the store turns out to be damaged this many times."""
@@ -28,8 +30,9 @@ REPAIRS = 3
 RunStep = Callable[[Step, Store, bool], StageRun]
 """Runs one step in a store, from scratch if the third argument is True, and returns its entry."""
 
-OpenRunner = Callable[[], AbstractContextManager[RunStep]]
-"""Opens the runner of the steps. Its processes and engines end with the block, before the report is written."""
+OpenRunner = Callable[[Progress], AbstractContextManager[RunStep]]
+"""Opens the runner of the steps, which reports to a listener. Its processes and engines end with the block, before the
+report is written."""
 
 OnStep = Callable[[Sequence[Spec], Sequence[StageRun]], None]
 """A function that is called after each step with all requests so far and their entries."""
@@ -82,12 +85,13 @@ def run(
     refuse_bad_stages(start, stop, list(force))
     result = Run(directory, store)
     with store.looking_once():
-        pipeline = refuse_bad_input(config, store, directory.parent, start)
+        pipeline = refuse_bad_input(config, store, directory, start)
+        progress.note(headline(directory.name, config, store))
         for line in notes(config, str(directory / "report.html"), stop):
             progress.note(line)
         if config.execution.workers.used:
             progress.note("execution.workers are started by `ssb run` only; here one process makes all shards")
-        open_runner = partial(run_here, progress, time.time())
+        open_runner = partial(run_here, began=time.time())
         run_pipeline(result, preset, pipeline, Span(start, stop, force), open_runner, progress)
     return result
 
@@ -132,8 +136,9 @@ def run_pipeline(
     damaged: Counter[str] = Counter()
     while True:
         try:
-            with open_runner() as run_step:
-                specs, stage_runs = _walk(run, pipeline, span, run_step, progress, on_step, done)
+            told = RunProgress(progress, Outlook(pipeline, run.store, span.stop, span.force))
+            with open_runner(told) as run_step:
+                specs, stage_runs = _walk(run, pipeline, span, run_step, told, on_step, done)
             seconds = time.monotonic() - started
             run.finish(stage_runs, summarise(run.name, preset, run.store, specs, stage_runs, seconds))
             html.write(run)
@@ -151,7 +156,7 @@ def _walk(
     pipeline: Pipeline,
     span: Span,
     run_step: RunStep,
-    progress: Progress,
+    progress: RunProgress,
     on_step: OnStep,
     done: dict[tuple[str, str], StageRun],
 ) -> tuple[list[Spec], list[StageRun]]:
@@ -162,7 +167,9 @@ def _walk(
         spec = step.spec
         _refuse_early(step, run.store, span.start)
         run.note_begun(spec, step.label)
+        progress.begin_step(step)
         happened = run_step(step, run.store, spec.stage in span.force)
+        progress.end_step(happened, required(spec, run.store).stats.get("taught", 0))
         if happened.status == "cached":
             progress.note(f"{step.label}: cached")
         key = step.label, happened.fingerprint

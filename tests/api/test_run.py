@@ -114,7 +114,7 @@ def test_a_file_that_another_process_found_damaged_is_made_again(
                 list(Store(store.root).tables(sampled))
             return here(step, store, force)
 
-        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), lambda: nullcontext(damaging), progress)
+        run_pipeline(run, "quickstart", pipeline, Span(stop="teach"), lambda _: nullcontext(damaging), progress)
     assert steps == ["rollouts", "select", "rollouts", "select", "teach"]
     assert statuses(run) == {"rollouts": "resumed", "select": "cached", "teach": "cached"}
     assert run.store.path(sampled, sampled.files[0]).read_bytes() == whole
@@ -130,7 +130,7 @@ def test_a_file_that_is_damaged_again_and_again_ends_the_run(small: RunConfig, q
     pipeline = Pipeline.of(small, quick_run.store.root)
     with pytest.raises(Damaged):
         run_pipeline(
-            Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), lambda: nullcontext(damaged), Progress()
+            Run(tmp_path / "x", quick_run.store), "p", pipeline, Span(), lambda _: nullcontext(damaged), Progress()
         )
     assert steps == ["rollouts"] * 3
 
@@ -180,7 +180,7 @@ def test_every_step_reports_all_requests_so_far(small: RunConfig, quick_run: Run
         seen.append(([s.stage for s in specs], [s.status for s in stage_runs]))
 
     run, pipeline = Run(tmp_path / "x", quick_run.store), Pipeline.of(small, quick_run.store.root)
-    open_runner = partial(run_here, Progress(), time.time())
+    open_runner = partial(run_here, began=time.time())
     run_pipeline(run, "p", pipeline, Span(stop="select"), open_runner, Progress(), on_step)
     assert seen == [(["rollouts"], ["cached"]), (["rollouts", "select"], ["cached", "cached"])]
     assert isinstance(next(pipeline.walk(run.store)).spec, rollouts.Spec)
