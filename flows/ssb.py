@@ -78,7 +78,8 @@ def ssb(
     ray_workers.refuse_unreachable_server(config.execution)
     run = Run(Path(runs) / name, Store.at(store))
     with run.store.looking_once():
-        pipeline = preflight.refuse_bad_input(config, run.store, Path(runs), from_stage)
+        pipeline = preflight.refuse_bad_input(config, run.store, run.directory, from_stage)
+        get_run_logger().info(preflight.headline(name, config, run.store))
         for line in preflight.notes(config, str(run.directory / "report.html"), to_stage):
             get_run_logger().warning(line)
         with storyteller.publishing(run, pipeline, force, to_stage) as teller:

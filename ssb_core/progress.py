@@ -30,6 +30,9 @@ class Progress:
         """Nothing happens for now; `text` says why. It is called again and again while that lasts."""
         self.note(text)
 
+    def estimate(self, seconds: float) -> None:
+        """The whole run takes about so many more seconds. It is called often, and not before there is an estimate."""
+
 
 def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
@@ -41,6 +44,7 @@ class PlainProgress(Progress):
 
     write: Callable[[str], None] = _print
     every: float = 10.0
+    seconds: float | None = None  # that the whole run takes, as it was last estimated
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.label, self.total, self.unit, self.before, self.done = label, total, unit, done, done
@@ -49,7 +53,11 @@ class PlainProgress(Progress):
     def advance(self, n: int = 1) -> None:
         self.done += n
         if time.monotonic() - self.written >= self.every:
-            self._write(rate_and_eta(self.done - self.before, self.total - self.done, self._elapsed(), self.unit))
+            line = rate_and_eta(self.done - self.before, self.total - self.done, self._elapsed(), self.unit)
+            self._write(line if self.seconds is None else f"{line}; the run takes about {roughly(self.seconds)} more")
+
+    def estimate(self, seconds: float) -> None:
+        self.seconds = seconds
 
     def end(self) -> None:
         if self.done > self.before:
@@ -133,4 +141,20 @@ def replay(event: Mapping[str, Any], progress: Progress) -> None:
 def rate_and_eta(done: int, left: int, seconds: float, unit: str) -> str:
     """For example ``12.5 samples/s, 0:01:20 left``."""
     rate = done / seconds
-    return f"{rate:.1f} {unit}/s, {timedelta(seconds=round(left / rate))} left" if rate else "waiting"
+    return f"{rate:.1f} {unit}/s, {clock(left / rate)} left" if rate else "waiting"
+
+
+def clock(seconds: float) -> str:
+    """For example ``0:01:20``."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def roughly(seconds: float) -> str:
+    """A time without false precision: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{max(10, round(seconds, -1)):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(round(minutes, -1), 60)
+    return f"{hours} h {rest} min" if hours < 10 and rest else f"{round(minutes / 60)} h"

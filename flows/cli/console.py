@@ -1,29 +1,20 @@
-"""Terminal output of the commands: progress bars, and the plan, checks and results as tables."""
+"""Terminal output of the commands: the plan, checks and results as tables."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
 from rich.table import Table
 from rich.text import Text
 
 from ssb_core.progress import Progress
+
+from . import bars
 
 if TYPE_CHECKING:
     from ssb_core.doctor import Check
@@ -40,48 +31,9 @@ RARE_OUTCOMES = {"unparsed": "with too few answers", "unverified": "not judged",
 CHECK_WIDTHS = (0, 7, 14)  # columns before the text of a check: indent, status, name
 
 
-class RateColumn(ProgressColumn):
-    """Units per second, of the work that this process did itself."""
-
-    def render(self, task: Bar) -> Text:
-        seconds, done = task.finished_time or task.elapsed, task.completed - task.fields["before"]
-        return Text(f"{done / seconds:,.1f}/s" if seconds and done else "", style="dim")
-
-
-class BarProgress(Progress):
-    """Shows one bar for each phase, with rate and time left. Finished bars stay visible."""
-
-    def __init__(self, bars: Bars) -> None:
-        self.bars = bars
-
-    def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
-        self.bar = self.bars.add_task(label, total=total, completed=done, unit=unit, before=done)
-
-    def advance(self, n: int = 1) -> None:
-        self.bars.advance(self.bar, n)
-
-    def note(self, text: str) -> None:
-        self.bars.console.print(text, style="dim")
-
-
-@contextmanager
-def progress(fallback: Progress) -> Iterator[Progress]:
+def progress(fallback: Progress) -> AbstractContextManager[Progress]:
     """Show bars if stderr is a terminal, and else use `fallback`."""
-    if not sys.stderr.isatty():
-        yield fallback
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        RateColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=stderr) as bars:
-        yield BarProgress(bars)
+    return bars.progress(stderr, fallback)
 
 
 def plan_table(rows: list[PlanRow]) -> Table:

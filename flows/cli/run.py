@@ -66,7 +66,9 @@ def run(
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
         called = preset_name(preset, config)
         directory = runs / preflight.run_name(name, called, settings)
-        preflight.refuse_bad_input(settings, open_store(store), runs, from_stage)
+        opened = open_store(store)
+        preflight.refuse_bad_input(settings, opened, directory, from_stage)
+        _print_notes([preflight.headline(directory.name, settings, opened)])
         _print_notes(preflight.notes(settings, str(directory / "report.html"), to_stage))
         summary = _run_flow(
             from_stage=from_stage,

@@ -6,16 +6,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .. import problems
+from .. import engines, problems
 from ..config import ProblemsConfig, RunConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, StoreError, Unreachable
 from ..evaluation import benchmarks
+from ..models import pick_device
 from ..records import Rejection
 from ..results import wording
 from ..runs.pipeline import Pipeline
 from ..runs.plan import plan
 from ..stages import STAGES
-from ..store import Store
+from ..store import Store, obstacle_to_writing
 from ..suggest import did_you_mean
 
 
@@ -53,16 +54,38 @@ def refuse_bad_stages(start: str, stop: str, force: Sequence[str]) -> None:
             raise ConfigError(f"--force {stage} is outside of --from {start} --to {stop}")
 
 
-def refuse_bad_input(config: RunConfig, store: Store, runs: Path, start: str) -> Pipeline:
-    """The pipeline of the run, if it can run.
+def headline(name: str, config: RunConfig, store: Store) -> str:
+    """The first line of a run: its name, model, device, engine and store."""
+    execution = config.execution
+    auto = execution.engine == "auto"
+    device = pick_device("auto") if execution.device == "auto" else execution.device
+    engine = engines.choose(execution).engine if auto else execution.engine
+    return f"run {name}: model {config.model.source}, device {device}, engine {engine}, store {store}"
+
+
+def refuse_unwritable(store: Store, directory: Path) -> None:
+    """Refuse a store, or a folder of a run, in which no file can be created. Nothing is left there.
+
+    Raises:
+        ConfigError: a file is in the way, permissions or credentials are missing, or the disk is read-only.
+    """
+    try:
+        store.check()
+    except Unreachable:
+        raise  # it may answer the next time
+    except StoreError as e:
+        raise ConfigError(f"--store: {e}") from None
+    if obstacle := obstacle_to_writing(directory):
+        raise ConfigError(f"--runs: {obstacle}\n  remedy: choose another folder with --runs DIR")
+
+
+def refuse_bad_input(config: RunConfig, store: Store, directory: Path, start: str) -> Pipeline:
+    """The pipeline of the run with the folder `directory`, if it can run.
 
     Raises:
         ConfigError: bad folders or data, --from without the stages before it, or a model that cannot do the rest.
     """
-    for path in (store.root, runs):
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
-    store.check()
+    refuse_unwritable(store, directory)
     pipeline = Pipeline.of(config, store.root)
     missing = [row for row in plan(pipeline, store) if row.status != "cached"]
     for row in missing:

@@ -17,11 +17,13 @@ from ..report import html
 from ..results.summary import summarise
 from ..runs import Draft, Run, StageRun
 from ..runs.noted_progress import NotedProgress
+from ..runs.outlook import Outlook
 from ..runs.pipeline import Pipeline, Step
-from ..stages import STAGES, Spec, delete, finished
+from ..runs.run_progress import RunProgress
+from ..stages import STAGES, Spec, delete, finished, required
 from ..stages.isolation import StageRunner
 from ..store import Store
-from .preflight import notes, refuse_bad_input, refuse_bad_stages, run_name
+from .preflight import headline, notes, refuse_bad_input, refuse_bad_stages, run_name
 
 REPAIRS = 3
 """A run gives up when the same file of the store turns out to be damaged this many times."""
@@ -84,7 +86,8 @@ def run(
     refuse_bad_stages(start, stop, list(force))
     result = Run(directory, store)
     with store.looking_once():
-        pipeline = refuse_bad_input(config, store, directory.parent, start)
+        pipeline = refuse_bad_input(config, store, directory, start)
+        progress.note(headline(directory.name, config, store))
         for line in notes(config, str(directory / "report.html"), stop):
             progress.note(line)
         if config.execution.workers.used:
@@ -162,8 +165,10 @@ class _Walk:
         damaged: Counter[str] = Counter()
         while True:
             try:
-                with open_runner(self.progress) as run_step:
-                    specs, stage_runs = self._run_steps(run_step)
+                outlook = Outlook(self.pipeline, draft.store, self.span.stop, self.span.force)
+                told = RunProgress(self.progress, outlook)
+                with open_runner(told) as run_step:
+                    specs, stage_runs = self._run_steps(run_step, told)
                 self.stage, self.label = "", "summary and report"
                 seconds = time.monotonic() - started
                 draft.finish(stage_runs, summarise(draft.name, preset, draft.store, specs, stage_runs, seconds))
@@ -177,7 +182,7 @@ class _Walk:
                 draft.store.look_again()
                 self.progress.note(f"{e.what}: set aside, and made again now")
 
-    def _run_steps(self, run_step: RunStep) -> tuple[list[Spec], list[StageRun]]:
+    def _run_steps(self, run_step: RunStep, progress: RunProgress) -> tuple[list[Spec], list[StageRun]]:
         """Run every step; returns the requests and what happened to each. `done` keeps the latter across walks."""
         specs: list[Spec] = []
         stage_runs: list[StageRun] = []
@@ -185,9 +190,11 @@ class _Walk:
             spec, self.stage, self.label = step.spec, step.spec.stage, step.label
             _refuse_early(step, self.draft.store, self.span.start)
             self.draft.note_begun(spec, step.label)
+            progress.begin_step(step)
             happened = run_step(step, self.draft.store, spec.stage in self.span.force)
+            progress.end_step(happened, required(spec, self.draft.store).stats.get("taught", 0))
             if happened.status == "cached":
-                self.progress.note(f"{step.label}: cached")
+                progress.note(f"{step.label}: cached")
             key = step.label, happened.fingerprint
             if happened.status != "cached" or key not in self.done:
                 self.done[key] = happened

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..results.wording import size
+from ..store import obstacle_to_writing
 from .checks import Check, CheckStatus, nearest
 from .context import TRAINING, WIDTHS, DoctorContext
 
@@ -30,17 +29,11 @@ def directory(store: Store) -> Iterator[Check]:
         yield Check("store", "ok", f"{store.remote.url} can be read; its cache on this machine follows")
     root = store.root.absolute()
     existing = nearest(root)
+    if obstacle := obstacle_to_writing(root):
+        yield Check("store", "problem", obstacle, "make it writable, or choose another with --store DIR")
+        return
     where = f"{root}" + ("" if existing == root else " (to be created)")
-    free = shutil.disk_usage(existing).free
-    if not existing.is_dir():
-        yield Check(
-            "store", "problem", f"{existing} is a file; results need a directory", "choose another with --store DIR"
-        )
-    elif not os.access(existing, os.W_OK | os.X_OK):
-        remedy = f"chmod u+w {shlex.quote(str(existing))}, or choose another with --store DIR"
-        yield Check("store", "problem", f"this user cannot write to {existing}", remedy)
-    else:
-        yield Check("store", "ok", f"{where}, {size(free)} free")
+    yield Check("store", "ok", f"{where}, {size(shutil.disk_usage(existing).free)} free")
 
 
 def space(context: DoctorContext) -> Iterator[Check]:

@@ -41,6 +41,9 @@ class NotedProgress(Progress):
     def wait(self, text: str) -> None:
         self.listener.wait(text)
 
+    def estimate(self, seconds: float) -> None:
+        self.listener.estimate(seconds)
+
     def _note(self) -> None:
         if self.phase:
             self.noted = time.monotonic()

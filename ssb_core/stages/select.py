@@ -105,9 +105,9 @@ def pairs(
     ]
 
 
-def count_pairs(selected: pa.Table) -> int:
-    """The number of pairs in one shard."""
-    return int(selected["dropped"].null_count)
+def count_kept(rows: pa.Table) -> int:
+    """The number of rows of one shard that are not dropped: its pairs, or its taught solutions."""
+    return int(rows["dropped"].null_count)
 
 
 def count(table: pa.Table) -> dict[str, int]:

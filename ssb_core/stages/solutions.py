@@ -128,7 +128,7 @@ def plan_shards(spec: Solutions, store: Store, runtime: Runtime) -> ShardPlan:
         return select.pairs(selections, store.records(sampled, rollouts_of[item.upstream], Rollout), item.problems)
 
     def count_pairs(item: Input) -> int:
-        return select.count_pairs(store.table(selected, item.upstream, ["dropped"])) if item.upstream else 0
+        return select.count_kept(store.table(selected, item.upstream, ["dropped"])) if item.upstream else 0
 
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         with (

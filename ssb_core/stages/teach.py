@@ -83,6 +83,9 @@ def plan_shards(spec: Spec | Solutions, store: Store, runtime: Runtime) -> Shard
     written = required(spec.solutions, store)
     inputs = downstream_inputs(written, store, spec.solutions.select.rollouts.load_wave())
 
+    def count_taught(item: Input) -> int:
+        return select.count_kept(store.table(written, item.upstream, ["dropped"])) if item.upstream else 0
+
     def make(missing: Iterable[Input]) -> Iterator[tuple[Input, pa.Table]]:
         from ..signal import shards
 
@@ -93,7 +96,7 @@ def plan_shards(spec: Spec | Solutions, store: Store, runtime: Runtime) -> Shard
             assert item.upstream
             traces = store.records(written, item.upstream, TeacherTrace)
             yield item, shards.signal_table(model, tokenizer, metadata, traces, spec.execution.capture_tokens)
-            runtime.progress.advance(len(item.problems))
+            runtime.progress.advance(sum(t.dropped is None for t in traces))
 
     columns = ["dropped", "completion_ids"]
-    return ShardPlan(inputs, make, "capture", "problems", lambda i: len(i.problems), columns, solutions.count)
+    return ShardPlan(inputs, make, "capture", "solutions", count_taught, columns, solutions.count)

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,18 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def obstacle_to_writing(folder: Path) -> str | None:
+    """Why no file can be created in a folder, which need not exist yet; None if one can. Nothing is left behind."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
+    if not existing.is_dir():
+        return f"{existing} is a {'broken link' if existing.is_symlink() else 'file'}; results need a directory"
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as e:
+        return f"this user cannot write to {existing} ({e.strerror or e})"
+    return None
 
 
 def delete_temporary(folder: Path, only_writer: bool = False, subfolders: bool = True) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import StoreError
 from .backend import Backend
-from .files import set_aside, sha256_file
+from .files import obstacle_to_writing, set_aside, sha256_file
 from .manifest import ListedFile
 
 
@@ -22,7 +23,6 @@ class Local(Backend):
     set_aside = staticmethod(set_aside)
 
     # The directory is where all machines find the files, so there is nothing to copy and nothing to confirm.
-    def check_writable(self) -> None: ...
     def confirm_lock(self, folder: Path) -> None: ...
     def upload(self, paths: Sequence[Path]) -> None: ...
     def upload_missing(self, paths: Sequence[Path]) -> None: ...
@@ -34,6 +34,17 @@ class Local(Backend):
     def refresh_recipe(self, folder: Path) -> None: ...
     def drop_copies(self, paths: Sequence[Path]) -> None: ...
     def delete_matching(self, folder: Path, pattern: str) -> None: ...
+
+    def check_writable(self) -> None:
+        """Try to create files where the store's files are, or will be.
+
+        Raises:
+            StoreError: that is not possible.
+        """
+        folders = [p for p in self.root.iterdir() if p.is_dir()] if self.root.is_dir() else []
+        for folder in (self.root, *folders):  # another user may have made a part of the store
+            if obstacle := obstacle_to_writing(folder):
+                raise StoreError(f"{obstacle}\n  remedy: make it writable, or choose another place with --store")
 
     def lock(self, folder: Path, label: str, on_wait: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
         """Nothing more to hold: the kernel's lock, which `Store.exclusive` takes, is enough on one machine."""
