@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import heapq
 from bisect import bisect
 from operator import itemgetter
@@ -13,10 +12,13 @@ import yaml
 
 from .. import problems
 from ..results import hint_effect, queries
+from ..results.adapter import load_adapter
 from ..results.problem_history import load_examples, load_flipped
 from ..results.wording import ANSWER_FORMS, percent
 from ..signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ..stages import STAGES
+from . import header
+from .charts import svg
 from .charts.draw import draw_charts
 from .problem_history import REASONS, sections
 from .render import render, write_page
@@ -48,9 +50,16 @@ def _content(run: Run) -> dict[str, Any]:
     """The values that the template shows."""
     summary = run.load_summary()
     config = queries.load_config(run)
-    images = {name: base64.b64encode(png).decode() for name, png in draw_charts(run).items()}
+    adapter = load_adapter(run)
     return {
         "summary": summary,
+        "model": header.model_name(config),
+        "problem_set": header.problem_set_name(config.problems),
+        "finished": header.finished_at(run),
+        "command": header.command(run),
+        "adapter": adapter,
+        "loading_code": header.loading_code(adapter) if adapter else "",
+        "is_nano": config.model.source == "nano",
         "headline": verdict_in_words(summary),
         "results": results_table(summary),
         "breakdown": breakdown(summary),
@@ -60,7 +69,7 @@ def _content(run: Run) -> dict[str, Any]:
         "unverifiable": problems.rejections(config.problems),
         "unverifiable_of": {b.name: problems.rejections(b) for b in config.evaluate.benchmarks},
         "hint": heat_map(hint_effect.load_annotated_solution(run)),
-        "images": images,
+        "charts": {name: (chart, svg(chart, name)) for name, chart in draw_charts(run).items()},
         "examples": [(history, sections(history)) for history in load_examples(run, EXAMPLES)],
         "flipped": [(history, sections(history)) for history in load_flipped(run)],
         "requests": run.load_stages(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -11,6 +10,7 @@ from ..errors import ConfigError
 from ..results import queries
 from ..runs import Run
 from ..runs.run import finished_runs
+from .header import finished_at
 from .tables import results_table
 
 EARLIER = 30  # rows
@@ -53,11 +53,10 @@ def _other_runs(run: Run) -> Iterator[Run]:
 
 def _places(run: Run) -> Iterator[Place]:
     config = queries.load_config(run)
-    finished = time.gmtime(run.path("summary.json").stat().st_mtime)
     about = {
         "base": PurePath(config.model.source).name,
         "data": PurePath(config.problems.source).name,
-        "when (UTC)": time.strftime("%Y-%m-%d %H:%M", finished),
+        "when (UTC)": finished_at(run),
     }
     for name, benchmark in run.load_summary()["benchmarks"].items():
         for row in results_table({"benchmarks": {name: benchmark}}):

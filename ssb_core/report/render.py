@@ -24,11 +24,17 @@ def render(template: str, content: dict[str, Any]) -> str:
     )
     environment.filters |= {"duration": duration, "problem_count": problem_count, "decoding": decoding}
     environment.filters |= {
+        "anchor": anchor,
         "words": lambda name: name.replace("_", " "),
         "share": lambda x: "" if x is None else f"{percent(x)}%",
         "mean": lambda x: "" if x is None else f"{x:,.1f}",
     }
     return environment.get_template(template).render(content)
+
+
+def anchor(text: str) -> str:
+    """`text` as the id of an element, which has no blanks. A link to it is ``#`` and the id, encoded as in a URL."""
+    return "_".join(text.split())
 
 
 def write_page(path: Path, html: str) -> None:

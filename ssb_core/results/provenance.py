@@ -35,7 +35,7 @@ class Provenance:
             ConfigError: the model is not on this machine, or its files have changed since the run.
         """
         config = queries.load_config(run)
-        recorded = _recorded_model(run)
+        recorded = recorded_model(run)
         model = models.resolve(_pinned(config.model, str(recorded["identity"])), run.store.root)
         if model.recipe != recorded:
             raise ConfigError(
@@ -118,7 +118,7 @@ def _changed(source: str, run: Run) -> ConfigError:
     )
 
 
-def _recorded_model(run: Run) -> dict[str, Any]:
+def recorded_model(run: Run) -> dict[str, Any]:
     """Identity and dtype of the model, from the recipe of the run's rollouts."""
     contents = {Recipe("rollouts", content).hash: content for content in run.store.recipes("rollouts")}
     first = run.manifests("rollouts")[0]

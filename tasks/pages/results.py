@@ -17,23 +17,23 @@ CHARTS = ("rounds", "costs", "votes", "lengths")
 """The charts of the report that show results, besides that of accuracy."""
 
 
-def page(benchmarks: dict[str, Any], pictures: Mapping[str, bytes]) -> Page | None:
+def page(benchmarks: dict[str, Any], drawn: Mapping[str, charts.Chart]) -> Page | None:
     """The results so far: verdict, table with intervals, and charts. None if nothing is evaluated yet.
 
     Args:
         benchmarks: The part ``benchmarks`` of summary.json.
-        pictures: The charts of `CHARTS` by name, as PNG files; a missing one is left out.
+        drawn: The charts of `CHARTS` by name; a missing one is left out.
     """
-    figure = charts.draw_accuracy(benchmarks)
-    if not figure:
+    accuracy = charts.draw_accuracy(benchmarks)
+    if not accuracy:
         return None
     verdict = report.verdict_in_words({"benchmarks": benchmarks}).splitlines()
     rows = report.results_table({"benchmarks": benchmarks})
     other_columns = [column for column in rows[0] if column not in MAIN_COLUMNS]
     parts = ["# Results", *map(escaped, verdict), table(_cells(rows, MAIN_COLUMNS))]
-    parts += [picture("accuracy", charts.png(figure)), "## Beside accuracy"]
+    parts += [picture("accuracy", charts.png(accuracy)), "## Beside accuracy"]
     parts += [table(_cells(rows, (*MAIN_COLUMNS[:2], *other_columns)))]
-    parts += [picture(name, pictures[name]) for name in CHARTS if name in pictures]
+    parts += [picture(name, charts.png(drawn[name])) for name in CHARTS if name in drawn]
     return Page("ssb-6-results", _description(rows), "\n\n".join(parts))
 
 

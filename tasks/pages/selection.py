@@ -19,8 +19,8 @@ def page(run: Run) -> Page:
     total = steps[0].kept
     kept = ", ".join(f"{s.kept:,} {s.name} ({percent(s.kept / total if total else 0)}%)" for s in steps[1:])
     parts = ["# Selection", table(_step_rows(steps))]
-    if figure := charts.draw_funnel(run):
-        parts.append(picture("yield", charts.png(figure)))
+    if chart := charts.draw_funnel(run):
+        parts.append(picture("yield", charts.png(chart)))
     histories = load_examples(run, PAIRS, "select")
     parts += [f"## A pair: {code(history.problem.id)}\n\n{pair(history)}" for history in histories]
     return Page("ssb-2-selection", f"{total:,} problems, {kept}", "\n\n".join(parts))

@@ -11,10 +11,10 @@ from ..artifacts import Page
 
 def page(run: Run) -> Page | None:
     """The result of the training in words, and its curves. None if there is no training log."""
-    figure = charts.draw_training(run)
-    if not figure:
+    chart = charts.draw_training(run)
+    if not chart:
         return None
-    body = f"# Training\n\n{picture('training curves', charts.png(figure))}"
+    body = f"# Training\n\n{picture('training curves', charts.png(chart))}"
     return Page("ssb-5-training", _description(run), body)
 
 

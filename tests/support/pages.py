@@ -14,6 +14,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
         self.rows: list[list[str]] = []
+        self.in_cell = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -24,8 +25,13 @@ class Page(HTMLParser):
             self.rows.append([])
         elif tag in ("td", "th"):
             self.rows[-1].append("")
+            self.in_cell = True
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
-        if self.rows and self.rows[-1] and self.lasttag in ("td", "th", "code"):
-            self.rows[-1][-1] += data.strip()
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th"):
+            self.rows[-1][-1], self.in_cell = self.rows[-1][-1].strip(), False

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...results.wording import full_name
-from .canvas import INK, SOFT, blank, colour, dress
+from .accuracy import interval_cells
+from .canvas import SOFT, Chart, blank, colour, dress, legend_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from ...runs import Run
 
@@ -17,22 +17,27 @@ if TYPE_CHECKING:
 COSTS = {"tokens": "tokens sampled for it", "seconds": "seconds to make it"}
 
 
-def draw_costs(run: Run) -> Figure | None:
+def draw_costs(run: Run) -> Chart | None:
     """Accuracy on the first benchmark against the cost of each method; None without baselines."""
     summary = run.load_summary()
-    if len(summary["costs"]) < 2 or not summary["benchmarks"]:
+    costs = summary["costs"]
+    if len(costs) < 2 or not summary["benchmarks"]:
         return None
     name, benchmark = next(iter(summary["benchmarks"].items()))
-    figure = blank(3.4)
-    title = f"Accuracy on {full_name(name, benchmark)}, with 95% intervals, against cost"
-    figure.suptitle(title, x=0.01, ha="left", color=INK, size=11)
+    scores = benchmark["models"]
+    figure = blank(3.2)
     panels = figure.subplots(1, len(COSTS), sharey=True)
     for axes, (unit, words) in zip(panels, COSTS.items(), strict=True):
-        dress(axes, "", xlabel=words, ylabel="% correct" if unit == "tokens" else "")
-        _points(axes, benchmark["models"], {m: c[unit] for m, c in summary["costs"].items()})
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(labels))
-    return figure
+        dress(axes, xlabel=words, ylabel="% correct" if unit == "tokens" else "")
+        _points(axes, scores, {m: c[unit] for m, c in costs.items()})
+    legend_below(figure, panels[0])
+    title = f"Accuracy on {full_name(name, benchmark)}, with 95% intervals, against cost"
+    rows = [
+        {"method": m, "tokens": f"{c['tokens']:,}", "seconds": f"{c['seconds']:,.1f}"} | interval_cells(scores[m])
+        for m, c in costs.items()
+        if m in scores
+    ]
+    return Chart(title, "Points: accuracy of every method against its sampled tokens and its time", figure, rows)
 
 
 def _points(axes: Axes, scores: dict[str, dict[str, Any]], spent: dict[str, float]) -> None:

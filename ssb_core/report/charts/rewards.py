@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .canvas import blank, curve, dress, png
+from .canvas import INK, Chart, blank, curve, dress, png
 
 
 def draw_rewards(log: Sequence[dict[str, Any]]) -> bytes:
@@ -15,9 +15,10 @@ def draw_rewards(log: Sequence[dict[str, Any]]) -> bytes:
     """
     figure = blank(4.2)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    dress(upper, "GRPO: mean reward (share of correct answers)")
+    dress(upper)
     curve(upper, log, "reward")
-    upper.legend(frameon=False, loc="best")
+    upper.legend(frameon=False, labelcolor=INK, loc="best")
     dress(lower, "Tokens per completion", xlabel="optimiser step")
     curve(lower, log, "mean_length")
-    return png(figure)
+    title = "GRPO: mean reward (share of correct answers)"
+    return png(Chart(title, "Curves: mean reward and completion length by optimiser step", figure))
