@@ -6,10 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 import ssb_core
+from ssb_core.records import BenchmarkScore, PairedDifference
+from ssb_core.results import NamedDifference
 from tests.support.processes import ROOT
 
 PAGE = (ROOT / "docs" / "python-api.md").read_text()
@@ -62,3 +65,12 @@ def test_every_name_of_the_page_is_public() -> None:
     tables = set(re.findall(r"^\| `(\w+)(?:\(.*?\))?` \|", PAGE, re.MULTILINE))
     calls = {name for name in tables if name[0].isupper() or name.startswith(("load_", "plan"))}
     assert calls <= set(ssb_core.__all__)
+
+
+def test_every_field_that_the_page_names_exists() -> None:
+    (section,) = re.findall(r"^## Read the results\n(.*?)`runs/", PAGE, re.MULTILINE | re.DOTALL)
+    scores, differences = section.split("`summary.differences`")
+    records = ((scores, (BenchmarkScore,)), (differences, (NamedDifference, PairedDifference)))
+    for text, kinds in records:
+        named = set(re.findall(r"`([a-z_0-9]+)`", text))
+        assert len(named) >= 5 and named <= {f.name for kind in kinds for f in fields(kind)}
