@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def finished_at(run: Run) -> str:
     """The time at which the run was finished, for example ``2026-03-01 14:05``, in UTC."""
-    moment = (run.directory / "summary.json").stat().st_mtime
+    moment = run.path("summary.json").stat().st_mtime
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+import ssb_core
 from ssb_core.config import RunConfig
 from ssb_core.errors import StoreError
 from ssb_core.runs import Run
@@ -34,6 +35,7 @@ def test_a_failed_run_is_reported_and_shown_as_far_as_it_went(quick_run: Run, sm
     assert f"{counted['problems']} problems: {counted['mixed']} mixed" in output and "report.html" not in output
     code, output = ssb("show", "nano-train-0003", "--runs", str(tmp_path), run=run)
     assert code == 0 and output.startswith("nano-train-0003, training problem") and "Rollouts" in output
+    assert ssb_core.show(run, "nano-train-0003") + "\n" == output
 
 
 def test_results_of_an_earlier_try_are_reported_with_the_failure_of_the_last(
