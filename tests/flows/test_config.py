@@ -48,7 +48,7 @@ def test_the_presets_are_listed_with_a_line_each_that_fits_80_columns(ssb_here: 
     lines = ssb_here("presets", cwd=tmp_path).stdout.splitlines()
     for line, name in zip(lines, presets.preset_names(), strict=False):
         assert line.split()[0] == name and line.endswith(presets.summarize(name)) and len(line) <= 80
-    assert ", ".join(presets.preset_names()) in " ".join(ssb_here("run", "--help", cwd=tmp_path).stdout.split())
+    assert [n for n in presets.preset_names() if n not in ssb_here("run", "--help", cwd=tmp_path).stdout] == []
 
 
 @pytest.mark.parametrize(
