@@ -9,6 +9,7 @@ import typer
 
 from .compare import compare
 from .doctor import doctor
+from .evaluate import evaluate
 from .export import export
 from .grade import grade
 from .prefect import deploy, parameters, serve_local
@@ -20,7 +21,7 @@ from .store import gc, status, verify
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
     "Look at a finished run": (report, show, compare, signal),
-    "Use the results": (export, grade),
+    "Use the results": (evaluate, export, grade),
     "Look after the store": (status, verify, gc),
     "Run on a Prefect server": (serve_local, deploy, parameters),
 }

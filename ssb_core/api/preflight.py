@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import problems
@@ -50,16 +50,26 @@ def refuse_bad_stages(start: str, stop: str, force: Sequence[str]) -> None:
             raise ConfigError(f"--force {stage} is outside of --from {start} --to {stop}")
 
 
+def refuse_bad_folders(store: Store, runs: Path) -> None:
+    """Refuse a store or a folder of runs that cannot hold results.
+
+    Raises:
+        ConfigError: one of them is a file.
+        StoreError: the store is not one, or cannot be written to.
+    """
+    for path in (store.root, runs):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
+    store.check()
+
+
 def refuse_bad_input(config: RunConfig, store: Store, runs: Path, start: str) -> Pipeline:
     """The pipeline of the run, if it can run.
 
     Raises:
         ConfigError: bad folders or data, --from without the stages before it, or a model that cannot do the rest.
     """
-    for path in (store.root, runs):
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"{path} is a file; results need a directory (--store, --runs)")
-    store.check()
+    refuse_bad_folders(store, runs)
     pipeline = Pipeline.of(config, store.root)
     missing = [row for row in plan(pipeline, store) if row.status != "cached"]
     for row in missing:
@@ -80,13 +90,18 @@ def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str
     """
     limited = config.evaluate.limited_benchmarks() if stop == "evaluate" else ()
     sets: dict[str, ProblemsConfig] = {config.problems.source: config.problems}
-    for name, problem_set in (sets | {f"benchmark {b.name}": b for b in limited}).items():
-        if rejections := problems.rejections(problem_set):
-            yield f"note: {_unverifiable(name, rejections, where)}"
+    yield from unverifiable_notes(sets | {f"benchmark {b.name}": b for b in limited}, where)
     for b in limited:
         overlap = {"overlap": benchmarks.contaminated_ids(config.problems, b)}
         if warning := wording.contamination_warning(b.name, overlap):
             yield f"warning: {warning} The whole list: {where}"
+
+
+def unverifiable_notes(sets: Mapping[str, ProblemsConfig], where: str) -> Iterator[str]:
+    """A line for every problem set, by its name, that has unverifiable problems."""
+    for name, problem_set in sets.items():
+        if rejections := problems.rejections(problem_set):
+            yield f"note: {_unverifiable(name, rejections, where)}"
 
 
 def _unverifiable(name: str, rejections: Sequence[Rejection], where: str) -> str:

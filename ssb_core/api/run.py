@@ -16,7 +16,7 @@ from ..progress import PlainProgress, Progress
 from ..report import html
 from ..results.summary import summarise
 from ..runs import Run, StageRun
-from ..runs.pipeline import Pipeline, Step
+from ..runs.pipeline import Step, Walk
 from ..stages import STAGES, Spec, delete, finished
 from ..stages.isolation import StageRunner
 from ..store import Store
@@ -111,7 +111,7 @@ def run_here(progress: Progress, began: float) -> Iterator[RunStep]:
 def run_pipeline(
     run: Run,
     preset: str,
-    pipeline: Pipeline,
+    pipeline: Walk,
     span: Span,
     open_runner: OpenRunner,
     progress: Progress,
@@ -148,7 +148,7 @@ def run_pipeline(
 
 def _walk(
     run: Run,
-    pipeline: Pipeline,
+    pipeline: Walk,
     span: Span,
     run_step: RunStep,
     progress: Progress,

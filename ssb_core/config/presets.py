@@ -52,6 +52,15 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
         raise ConfigError(f"{source} is not valid YAML: {e!s:.1000}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{source} must be a mapping of sections (model, problems, ...)")
+    return build(tree, source, overrides)
+
+
+def build(tree: dict[str, Any], source: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Validate a configuration given as a tree, with overrides on top. Messages call it `source`.
+
+    Raises:
+        ConfigError: a field is unknown or has a wrong value.
+    """
     for override in overrides:
         _override(tree, override)
     try:

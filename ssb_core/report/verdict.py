@@ -29,6 +29,8 @@ def verdict_in_words(summary: dict[str, Any]) -> str:
     compared = {name: b for name, b in benchmarks.items() if "ssb-base" in b["paired"]}
     if not compared:
         names = ", ".join(full_name(name, b) for name, b in benchmarks.items())
+        if not any("base" in b["models"] for b in benchmarks.values()):
+            return f"Only a student was evaluated, on {names}; `ssb compare` sets it beside a base."
         return f"Only the base was evaluated, on {names}; there is no student to compare with."
     return "\n".join(_headline(name, b) for name, b in compared.items())
 
