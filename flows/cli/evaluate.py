@@ -131,8 +131,10 @@ def _describe(evaluation: Evaluation) -> str:
 
     lines = [f"model    {evaluation.config.model.source} ({evaluation.model.dtype})"]
     if evaluation.adapter:
+        base = evaluation.adapter.base
         known = "; it is a student of a run here, so samples are shared" if evaluation.student else ""
-        lines.append(f"adapter  {evaluation.adapter.directory}{known}")
+        other = f"; it names {base:.100} as its base" if base and base != evaluation.model.source else ""
+        lines.append(f"adapter  {evaluation.adapter.directory}{known}{other}")
     for spec in evaluation.specs():
         problems = f"{len(spec.load_problem_set()):,} problems, {spec.samples} sample{'s' * (spec.samples > 1)} each"
         lines.append(f"on       {spec.benchmark.name}: {problems}, {decoding(spec.decoding.recipe)}")

@@ -82,9 +82,11 @@ def check_adapter(adapter: Adapter, model: ResolvedModel) -> None:
     stored = _stored_shapes(Path(adapter.directory))
     expected = _expected_shapes(adapter, model)
     for name in sorted(expected.keys() | {n for n in stored if "lora_" in n}):
-        if stored.get(name) != expected.get(name):
-            ours, theirs = (list(shapes[name]) if name in shapes else "nothing" for shapes in (expected, stored))
-            raise _misfit(adapter, model, f"{name} has {theirs}, and the model needs {ours}")
+        ours, theirs = expected.get(name), stored.get(name)
+        if ours is None or theirs is None:
+            raise _misfit(adapter, model, f"it {'has' if theirs else 'lacks'} weights for {name}")
+        if ours != theirs:
+            raise _misfit(adapter, model, f"{name} has the shape {list(theirs)}, and the model needs {list(ours)}")
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -159,6 +161,7 @@ def _expected_shapes(adapter: Adapter, model: ResolvedModel) -> dict[str, tuple[
     try:
         settings: Any = LoraConfig.from_pretrained(adapter.directory)
         settings.init_lora_weights = True  # others compute the start of a training from the base's weights
+        settings.base_model_name_or_path = None  # else peft warns that it is another
         adapted: Any = get_peft_model(bare, settings, low_cpu_mem_usage=True)
         state = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     except (ValueError, TypeError, KeyError, AttributeError) as e:

@@ -45,6 +45,8 @@ class Side:
     def describe(self) -> str:
         """For example ``student of Qwen/Qwen2.5-3B-Instruct``."""
         source = queries.load_config(self.run).model.source
+        if self.model == "adapter":
+            return f"adapter {self.run.load_summary()['adapter']['directory']} on {source}"
         return source if self.model == "base" else f"{'student' if self.model == 'ssb' else self.model} of {source}"
 
 

@@ -50,7 +50,14 @@ def summarise(
         "engines": _engines(store, specs),
         "seconds": round(seconds, 2),
         "versions": versions(),
+        **_adapter(specs),
     }
+
+
+def _adapter(specs: Sequence[Spec]) -> dict[str, Any]:
+    """The user's own adapter, if that was evaluated."""
+    adapters = (s.adapter for s in specs if isinstance(s, evaluate.Spec) and s.adapter)
+    return {"adapter": {"directory": a.directory, "identity": a.identity} for a in adapters}
 
 
 def _fingerprint(ran: Sequence[StageRun]) -> str:

@@ -98,7 +98,7 @@ class Run:
 
     @classmethod
     def named(cls, runs: Path, name: str, store: Store) -> Run:
-        """The run called `name`; ``latest`` is the one that finished last.
+        """The run called `name`; ``latest`` is the one that finished last, evaluations left aside if there are others.
 
         Raises:
             ConfigError: there is no such run (the message lists the finished ones), or another version made it.
@@ -106,7 +106,7 @@ class Run:
         finished = sorted(runs.glob("*/summary.json"), key=lambda p: p.stat().st_mtime)
         names = [p.parent.name for p in finished]
         if name == "latest" and names:
-            name = names[-1]
+            name = next((n for n in reversed(names) if not cls(runs / n, store).only_evaluates()), names[-1])
         if name not in names:
             known = ", ".join(names) or "none yet; start one with `ssb run`"
             raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known})")
@@ -125,6 +125,13 @@ class Run:
     def load_summary(self) -> dict[str, Any]:
         """The content of summary.json, which only a finished run has."""
         return self._read("summary.json", dict)
+
+    def only_evaluates(self) -> bool:
+        """Whether this is the folder of an evaluation without a pipeline, as `ssb evaluate` writes it."""
+        try:
+            return [*self.load_summary()["stages"]] == ["evaluate"]
+        except (ConfigError, KeyError, TypeError):
+            return False
 
     def load_stages(self) -> list[StageRun]:
         """The finished requests, in the order in which they ran."""

@@ -22,7 +22,8 @@ def draw_lengths(run: Run) -> Figure | None:
     first = [e for e in evaluations if e.benchmark == evaluations[0].benchmark]
     if not first:
         return None
-    lengths = {e.model: queries.load_lengths(run, e.manifest) for e in first if e.model in ("base", "ssb")}
+    shown = [e for e in first if e.model in ("base", "ssb")] or first  # an evaluation may have an adapter alone
+    lengths = {e.model: queries.load_lengths(run, e.manifest) for e in shown}
     every = np.concatenate(list(lengths.values()))
     width = -(-int(np.ptp(every) + 1) // 40)  # in whole tokens, because otherwise counts alternate between bins
     edges = (np.arange(every.min(), every.max() + width + 1, width) - 0.5).tolist()
