@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .chat import chat
 from .compare import compare
 from .doctor import doctor
 from .evaluate import evaluate
@@ -21,7 +22,7 @@ from .store import gc, status, verify
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
     "Look at a finished run": (report, show, compare, signal),
-    "Use the results": (evaluate, export, grade),
+    "Use the results": (evaluate, chat, export, grade),
     "Look after the store": (status, verify, gc),
     "Run on a Prefect server": (serve_local, deploy, parameters),
 }

@@ -22,6 +22,9 @@ Named = str | Benchmark | Mapping[str, Any]
 NO_TRAINING = {"source": "nano-train"}
 """The problem set in the configuration of an evaluation. It is required there, and never used."""
 
+_EXAMPLE = "'{name: mine, source: mine.jsonl, form: exact}'"
+_OWN = f"or define your own: --benchmarks {_EXAMPLE}"
+
 
 def preset_benchmarks() -> dict[str, str]:
     """The names of the benchmarks of all presets, each with its preset."""
@@ -72,9 +75,6 @@ def _find(text: Named, given: RunConfig | None, overrides: Sequence[str]) -> tup
     return _of_preset(preset, name, overrides)
 
 
-_OWN = "or define your own: --benchmarks '{name: mine, source: mine.jsonl, form: exact}'"
-
-
 def _of_preset(preset: str, name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A benchmark with the decoding that its preset has for it, written into its own fields."""
     decoding = [o for o in overrides if o.startswith("evaluate.") and not o.startswith("evaluate.benchmarks")]
@@ -89,9 +89,9 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
     except presets.YAML_ERRORS as e:
-        raise ConfigError(f"--benchmarks {text:.200}: it is not valid YAML ({e!s:.200})\n  remedy: {_OWN}") from None
+        raise ConfigError(f"--benchmarks {text:.200}: it is not valid YAML ({e!s:.200})\n  remedy: write it as {_EXAMPLE}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"--benchmarks {text:.200}: it is not a mapping\n  remedy: {_OWN}")
+        raise ConfigError(f"--benchmarks {text:.200}: it is not a mapping\n  remedy: write it as {_EXAMPLE}")
     return tree
 
 

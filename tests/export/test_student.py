@@ -22,6 +22,7 @@ from ssb_core.export import MARKER, Kind, cards, export, student
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.results.provenance import Provenance
+from ssb_core.results.student import find_adapter
 from ssb_core.runs import Run
 from tests.support.cards import card, code
 from tests.support.runs import copied
@@ -53,7 +54,7 @@ def nano_problems(quick_run: Run) -> tuple[Problem, ...]:
 def ours(quick_run: Run, nano_problems: tuple[Problem, ...]) -> list[str]:
     """Greedy answers of the run's own student through our own engine."""
     provenance = Provenance.load(quick_run)
-    adapter = student.find(quick_run).weights.parent
+    adapter = find_adapter(quick_run).weights.parent
     with open_sampler(provenance.model, provenance.config.execution, adapter) as sampler:
         requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in nano_problems]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
@@ -136,7 +137,7 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
     for dtype in ("float32", "bfloat16"):
         (tmp_path / dtype).mkdir()
         other = replace(provenance, model=provenance.model.model_copy(update={"dtype": dtype}))
-        student.write_merged(other, student.find(quick_run), tmp_path / dtype)
+        student.write_merged(other, find_adapter(quick_run), tmp_path / dtype)
         made[dtype] = load_file(tmp_path / dtype / "model.safetensors")
     base = load_file(models.NANO / "model.safetensors")
     assert made["float32"].keys() == made["bfloat16"].keys() == base.keys()
@@ -150,7 +151,7 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
 
 def test_damaged_weights_are_never_exported(quick_run: Run, tmp_path: Path) -> None:
     run = copied(quick_run, tmp_path)
-    weights = student.find(run).weights
+    weights = find_adapter(run).weights
     spoilt = bytearray(weights.read_bytes())
     spoilt[-1] ^= 1
     weights.write_bytes(spoilt)
