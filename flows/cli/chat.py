@@ -68,8 +68,7 @@ def chat(
         opened = Chat.open(run, {name: value for name, value in options.items() if value is not None}, few_shot)
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         print(_describe(run, opened, interactive), file=sys.stderr)
-        for line in _lines(interactive):
-            _answer(opened, line, interactive)
+        (_converse if interactive else _answer_pipe)(opened)
 
 
 def _describe(run: Run, opened: Chat, interactive: bool) -> str:
@@ -89,17 +88,22 @@ def _describe(run: Run, opened: Chat, interactive: bool) -> str:
     return "\n".join(lines)
 
 
-def _lines(interactive: bool) -> Iterator[str]:
-    """The questions: from the terminal, where Ctrl-C discards the line, or from a pipe."""
-    if not interactive:
-        yield from (line.strip() for line in sys.stdin if line.strip())
-        return
+def _answer_pipe(opened: Chat) -> None:
+    """Answer every line of standard input."""
+    for line in sys.stdin:
+        if line.strip():
+            _answer(opened, line.strip(), interactive=False)
+            print(flush=True)
+
+
+def _converse(opened: Chat) -> None:
+    """Answer what is typed, until Ctrl-D. Ctrl-C discards a line, or ends an answer."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  it gives `input` a history
     while True:
         try:
             if line := input(f"\n{PROMPT}").strip():
-                yield line
+                _answer(opened, line, interactive=True)
         except EOFError:
             print()
             return
@@ -126,8 +130,6 @@ def _answer(opened: Chat, line: str, interactive: bool) -> None:
         console.print("\n(ended by Ctrl-C)")
     for note in _notes(opened, question, answers):
         console.print(note, soft_wrap=True)
-    if not interactive:
-        console.print()
 
 
 def _one_by_one(answers: tuple[Answer, ...]) -> None:
