@@ -77,11 +77,13 @@ def _describe(run: Run, opened: Chat, interactive: bool) -> str:
 
     engines = {e for e in run.load_summary()["engines"].get("evaluate", ()) if not e.startswith("transformers")}
     sampled = f"; the run sampled with {', '.join(sorted(engines))}" if engines else ""
-    examples = f"{count(len(opened.few_shot), 'worked example')} and the question" if opened.few_shot else "the question"
+    examples = (
+        f"{count(len(opened.few_shot), 'worked example')} and the question" if opened.few_shot else "the question"
+    )
     lines = [
         f"models   {queries.load_config(run).model.source} and its student of run {run.name}, with transformers on "
         f"{opened.sampler.device}{sampled}",
-        f"prompt   {examples}; {decoding(opened.decoding.recipe)}",
+        f"prompt   {examples}the question; {decoding(opened.decoding.recipe)}",
     ]
     if interactive:
         lines.append("Type a question, or the id of a problem of the run. Ctrl-C ends an answer, Ctrl-D the chat.")

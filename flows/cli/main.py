@@ -16,12 +16,13 @@ from .grade import grade
 from .prefect import deploy, parameters, serve_local
 from .report import report, show
 from .run import plan, run
+from .runs import runs
 from .signal import signal
 from .store import gc, status, verify
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
-    "Look at a finished run": (report, show, compare, signal),
+    "Look at a finished run": (runs, report, show, compare, signal),
     "Use the results": (evaluate, chat, export, grade),
     "Look after the store": (status, verify, gc),
     "Run on a Prefect server": (serve_local, deploy, parameters),

@@ -1,7 +1,7 @@
 """Evaluation of a model without a pipeline: any base, merged student or adapter, on any benchmarks.
 
-Samples are shared with runs: an evaluation of a run's base with the run's settings is the same request, and so is one of
-a run's student, which is recognised by the content of its adapter.
+Samples are shared with runs: an evaluation of a run's base with the run's settings is the same request. So is one of a
+run's student, which is recognised by the content of its adapter.
 """
 
 from __future__ import annotations

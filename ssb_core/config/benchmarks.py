@@ -1,7 +1,7 @@
 """Benchmarks by name: those of the presets, those of a given configuration, and definitions of the user's own.
 
-    math500                                              a benchmark of a preset, with the decoding of that preset
-    {name: mine, source: mine.jsonl, form: exact}        a definition, in the words of evaluate.benchmarks
+math500                                              a benchmark of a preset, with the decoding of that preset
+{name: mine, source: mine.jsonl, form: exact}        a definition, in the words of evaluate.benchmarks
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ NO_TRAINING = {"source": "nano-train"}
 """The problem set in the configuration of an evaluation. It is required there, and never used."""
 
 _EXAMPLE = "'{name: mine, source: mine.jsonl, form: exact}'"
+_WRITE = f"write it as {_EXAMPLE}"
 _OWN = f"or define your own: --benchmarks {_EXAMPLE}"
 
 
@@ -89,9 +90,11 @@ def _parse(text: str) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(text)
     except presets.YAML_ERRORS as e:
-        raise ConfigError(f"--benchmarks {text:.200}: it is not valid YAML ({e!s:.200})\n  remedy: write it as {_EXAMPLE}") from None
+        raise ConfigError(
+            f"--benchmarks {text:.200}: it is not valid YAML ({e!s:.200})\n  remedy: write it as {_EXAMPLE}"
+        ) from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"--benchmarks {text:.200}: it is not a mapping\n  remedy: write it as {_EXAMPLE}")
+        raise ConfigError(f"--benchmarks {text:.200}: it is not a mapping\n  remedy: {_WRITE}")
     return tree
 
 

@@ -45,7 +45,9 @@ class Adapter(Frozen):
             ConfigError: a file is missing or not whole, or it is not a LoRA adapter in safetensors.
         """
         if not directory.is_dir():
-            raise ConfigError(f"adapter {directory} is not a directory\n  remedy: give one with {ADAPTER_CONFIG} and {ADAPTER}")
+            raise ConfigError(
+                f"adapter {directory} is not a directory\n  remedy: give one with {ADAPTER_CONFIG} and {ADAPTER}"
+            )
         config, weights = _read_config(directory), _weights_digest(directory)
         base, revision = (config.get(name) for name in ABOUT_BASE)
         return cls(
@@ -95,8 +97,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"adapter {directory} has no {ADAPTER_CONFIG}\n  remedy: give the directory that save_pretrained of peft wrote, "
-            "or that `ssb export --adapter` did"
+            f"adapter {directory} has no {ADAPTER_CONFIG}\n  remedy: give a directory that save_pretrained of peft "
+            "wrote, or `ssb export --adapter`"
         ) from None
     except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(f"{path} cannot be read ({e!s:.100})\n  remedy: write the adapter again") from None

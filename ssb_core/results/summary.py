@@ -56,8 +56,8 @@ def summarise(
 
 def _adapter(specs: Sequence[Spec]) -> dict[str, Any]:
     """The user's own adapter, if that was evaluated."""
-    adapters = (s.adapter for s in specs if isinstance(s, evaluate.Spec) and s.adapter)
-    return {"adapter": {"directory": a.directory, "identity": a.identity} for a in adapters}
+    used = next((s.adapter for s in specs if isinstance(s, evaluate.Spec) and s.adapter), None)
+    return {"adapter": {"directory": used.directory, "identity": used.identity}} if used else {}
 
 
 def _fingerprint(ran: Sequence[StageRun]) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Spec(BaseSpec):
-    """Samples of `model` on one benchmark: alone, with the adapter of `student`, or with an `adapter` of the user's own.
+    """Samples of `model` on one benchmark: alone, with the adapter of `student`, or with the user's own `adapter`.
 
     `problems_digest` names the content of the benchmark's problems.
     """
