@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import ssb_core
 from ssb_core import models, problems, prompts, verify
-from ssb_core.config import Decoding
+from ssb_core.config import Decoding, RunConfig
 from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import StoreError
 from ssb_core.export import MARKER, Kind, cards, export, student
@@ -147,6 +148,15 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
     for name, exact in made["float32"].items():
         assert torch.equal(exact.bfloat16(), made["bfloat16"][name]), name
     assert json.loads((tmp_path / "bfloat16" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_the_merged_student_has_the_numbers_of_the_runs_own_evaluation(
+    exports: dict[Kind, Path], quick_run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    folders = {"store": tmp_path / "store", "directory": tmp_path / "runs" / "merged"}
+    merged = ssb_core.evaluate(str(exports["merged"]), config=small, progress=Progress(), **folders)
+    theirs, ours = (r.load_summary()["benchmarks"]["nano-test"]["models"] for r in (merged, quick_run))
+    assert theirs["base"] == ours["ssb"]
 
 
 def test_damaged_weights_are_never_exported(quick_run: Run, tmp_path: Path) -> None:
