@@ -83,7 +83,7 @@ def fitting_table(listed: Sequence[ListedRun]) -> tuple[Table, list[str]]:
     fields = {name for run in listed for name in run.fields}
     unlimited = console.options.update(max_width=sys.maxsize)
     shown = [name for name in rows[0] if name not in fields and name not in TIMES]
-    left_out = []
+    left_out: list[str] = []
     for name in rows[0]:  # in this order, each column that still has room
         if name not in shown:
             wider = [n for n in rows[0] if n in shown or n == name]
