@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .api.evaluate import evaluate
     from .api.history import problem_history, show
     from .api.load import load_config, load_preset
     from .api.plan import plan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .verify import Verifier
 
 _HOMES = {
+    "api.evaluate": ("evaluate",),
     "api.history": ("problem_history", "show"),
     "api.load": ("load_config", "load_preset"),
     "api.plan": ("plan",),
@@ -74,6 +76,7 @@ __all__ = (
     "Unreachable",
     "Verdict",
     "Verifier",
+    "evaluate",
     "load_config",
     "load_preset",
     "plan",

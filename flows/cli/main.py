@@ -7,23 +7,26 @@ from typing import Annotated
 
 import typer
 
+from .chat import chat
 from .commands import Commands
 from .compare import compare
 from .config import config, presets
 from .doctor import doctor
+from .evaluate import evaluate
 from .export import export
 from .grade import grade
 from .prefect import deploy, parameters, serve_local
 from .report import report, show
 from .run import plan, run
+from .runs import runs
 from .signal import signal
 from .store import gc, status, verify
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
     "Configure a run": (config, presets),
-    "Look at a finished run": (report, show, compare, signal),
-    "Use the results": (export, grade),
+    "Look at a finished run": (runs, report, show, compare, signal),
+    "Use the results": (evaluate, chat, export, grade),
     "Look after the store": (status, verify, gc),
     "Run on a Prefect server": (serve_local, deploy, parameters),
 }

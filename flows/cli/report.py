@@ -82,7 +82,8 @@ def print_summary(summary: dict[str, Any], directory: Path) -> None:
 
     from .console import console, results_table, yield_line
 
-    console.print(yield_line(summary["yield"]))
+    if summary["yield"]["problems"]:
+        console.print(yield_line(summary["yield"]))
     if summary["benchmarks"]:
         console.print(results_table(reports.results_table(summary)))
         console.print(reports.verdict_in_words(summary))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import engines, problems
@@ -106,13 +106,18 @@ def notes(config: RunConfig, where: str, stop: str = "evaluate") -> Iterator[str
     """
     limited = config.evaluate.limited_benchmarks() if stop == "evaluate" else ()
     sets: dict[str, ProblemsConfig] = {config.problems.source: config.problems}
-    for name, problem_set in (sets | {f"benchmark {b.name}": b for b in limited}).items():
-        if rejections := problems.rejections(problem_set):
-            yield f"note: {_unverifiable(name, rejections, where)}"
+    yield from unverifiable_notes(sets | {f"benchmark {b.name}": b for b in limited}, where)
     for b in limited:
         overlap = {"overlap": benchmarks.contaminated_ids(config.problems, b)}
         if warning := wording.contamination_warning(b.name, overlap):
             yield f"warning: {warning} The whole list: {where}"
+
+
+def unverifiable_notes(sets: Mapping[str, ProblemsConfig], where: str) -> Iterator[str]:
+    """A line for every problem set, by its name, that has unverifiable problems."""
+    for name, problem_set in sets.items():
+        if rejections := problems.rejections(problem_set):
+            yield f"note: {_unverifiable(name, rejections, where)}"
 
 
 def _unverifiable(name: str, rejections: Sequence[Rejection], where: str) -> str:

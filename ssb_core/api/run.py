@@ -18,7 +18,7 @@ from ..results.summary import summarise
 from ..runs import Draft, Run, StageRun
 from ..runs.noted_progress import NotedProgress
 from ..runs.outlook import Outlook
-from ..runs.pipeline import Pipeline, Step
+from ..runs.pipeline import Pipeline, Step, Walk
 from ..runs.run_progress import RunProgress
 from ..stages import STAGES, Spec, delete, finished, required
 from ..stages.isolation import StageRunner
@@ -116,7 +116,7 @@ def run_here(progress: Progress, began: float) -> Iterator[RunStep]:
 def run_pipeline(
     run: Run,
     preset: str,
-    pipeline: Pipeline,
+    pipeline: Walk,
     span: Span,
     open_runner: OpenRunner,
     progress: Progress,
@@ -148,7 +148,7 @@ class _Walk:
     """The walk through the steps of a run. `stage` and `label` name the step that it is at."""
 
     draft: Draft
-    pipeline: Pipeline
+    pipeline: Walk
     span: Span
     progress: Progress
     on_step: OnStep
@@ -165,8 +165,7 @@ class _Walk:
         damaged: Counter[str] = Counter()
         while True:
             try:
-                outlook = Outlook(self.pipeline, draft.store, self.span.stop, self.span.force)
-                told = RunProgress(self.progress, outlook)
+                told = RunProgress(self.progress, self._outlook())
                 with open_runner(told) as run_step:
                     specs, stage_runs = self._run_steps(run_step, told)
                 self.stage, self.label = "", "summary and report"
@@ -181,6 +180,12 @@ class _Walk:
                     raise
                 draft.store.look_again()
                 self.progress.note(f"{e.what}: set aside, and made again now")
+
+    def _outlook(self) -> Outlook | None:
+        """The estimate for the whole run; an evaluation alone has none, because its phases have their own."""
+        if not isinstance(self.pipeline, Pipeline):
+            return None
+        return Outlook(self.pipeline, self.draft.store, self.span.stop, self.span.force)
 
     def _run_steps(self, run_step: RunStep, progress: RunProgress) -> tuple[list[Spec], list[StageRun]]:
         """Run every step; returns the requests and what happened to each. `done` keeps the latter across walks."""

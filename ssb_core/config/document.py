@@ -59,14 +59,14 @@ class Document:
 
     name: str
     tree: dict[str, Any]
-    root: yaml.Node
+    root: yaml.Node | None = None  # None: there is no text
     changed: tuple[Keys, ...] = ()
 
     def place(self, path: Sequence[int | str]) -> str:
         """The place where a field was written, to stand before its name: ``--set `` or ``line 7, ``."""
         if any(tuple(path[: len(changed)]) == changed for changed in self.changed):
             return "--set "
-        return f"line {_line(self.root, path)}, " if path else ""
+        return f"line {_line(self.root, path)}, " if path and self.root else ""
 
 
 class _Loader(yaml.SafeLoader):
@@ -139,7 +139,7 @@ def parse(name: str, text: str) -> Document:
     Raises:
         ConfigError: it is not valid YAML, or not a mapping of sections.
     """
-    root, tree = _load(name, text)
+    root, tree = load(name, text)
     if root is None:
         raise ConfigError(f"{name} is empty\n  remedy: ssb config prints a whole configuration to start from")
     if not isinstance(tree, dict):
@@ -164,7 +164,7 @@ def override(document: Document, text: str) -> Document:
     if known != path:
         raise ConfigError(f"--set {dotted:.200}: {words.unknown_field(path)}\n  remedy: ssb config prints every field")
     try:
-        tree = _replace(document.tree, path, _load(f"--set {text:.200}", value)[1])
+        tree = _replace(document.tree, path, load(f"--set {text:.200}", value)[1])
     except LookupError as e:
         raise ConfigError(f"--set {dotted:.200}: {e.args[0]}") from None
     return replace(document, tree=tree, changed=(*document.changed, path))
@@ -186,7 +186,7 @@ def _replace(tree: Any, path: Keys, value: Any, above: str = "") -> Any:
     raise LookupError(f"{above} is {_kind(tree)}, which has no field {key}")
 
 
-def _load(name: str, text: str) -> tuple[yaml.Node | None, Any]:
+def load(name: str, text: str) -> tuple[yaml.Node | None, Any]:
     """The node and the value of a YAML text.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -40,7 +41,19 @@ def load_config(preset: str | None = None, file: Path | None = None, overrides: 
         ConfigError: the preset or file does not exist, the YAML is not valid, or a field is unknown or has a wrong
             value. The message names the file, its line, the field and the values that the field accepts.
     """
-    written = document.parse(*_read(preset, file))
+    return _overridden(document.parse(*_read(preset, file)), overrides)
+
+
+def build(tree: dict[str, Any], source: str, overrides: Iterable[str] = ()) -> RunConfig:
+    """Validate a configuration given as a tree, with overrides on top. Messages call it `source`.
+
+    Raises:
+        ConfigError: a field is unknown or has a wrong value.
+    """
+    return _overridden(document.Document(source, tree), overrides)
+
+
+def _overridden(written: document.Document, overrides: Iterable[str]) -> RunConfig:
     for override in overrides:
         written = document.override(written, override)
     return validate(written)

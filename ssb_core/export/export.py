@@ -17,6 +17,7 @@ from typing import Literal
 
 from ..errors import ConfigError, StoreError
 from ..results.provenance import Provenance
+from ..results.student import find_adapter
 from ..runs import Run
 from ..store.lock import exclusive
 from . import cards, dataset, student
@@ -60,7 +61,7 @@ def _makers(provenance: Provenance, targets: Mapping[Kind, Path], signal: bool) 
     """The functions that make each kind. Raises a ConfigError for a kind that the run cannot provide."""
     makers: dict[Kind, Maker] = {}
     if "adapter" in targets or "merged" in targets:
-        adapter = student.find(provenance.run)
+        adapter = find_adapter(provenance.run)
         makers |= {"adapter": lambda p, d: student.write_adapter(p, adapter, d)}
         makers |= {"merged": lambda p, d: student.write_merged(p, adapter, d)}
     if "dataset" in targets:

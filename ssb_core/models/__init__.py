@@ -5,8 +5,9 @@ on disk. `local` is the directory or hub id that libraries read; it converts a G
 weights are loaded, and no code that a model brings along is run.
 """
 
+from .adapter import ADAPTER_CONFIG, Adapter, check_adapter
 from .check import check, check_weights, refuse_pickled
-from .config import context_length, load_config
+from .config import context_length, load_config, stored_dtype
 from .device import pick_device
 from .from_pretrained import empty
 from .head import backbone, head_weight, soft_cap
@@ -16,11 +17,14 @@ from .tokenizers import end_of_turn, load_tokenizer, tokenizer_digest
 from .weights import fsdp_modules, load_merged, load_model, tensor_digest
 
 __all__ = (
+    "ADAPTER_CONFIG",
     "NANO",
+    "Adapter",
     "ResolvedModel",
     "Shape",
     "backbone",
     "check",
+    "check_adapter",
     "check_weights",
     "context_length",
     "empty",
@@ -38,6 +42,7 @@ __all__ = (
     "resolve",
     "shape",
     "soft_cap",
+    "stored_dtype",
     "tensor_digest",
     "tokenizer_digest",
 )

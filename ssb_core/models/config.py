@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from ..config import ModelConfig
 from ..config.secrets import hub_token, redact
 from ..errors import ConfigError
 from . import hub
@@ -16,6 +17,14 @@ def load_config(model: ResolvedModel) -> Any:
     from transformers import AutoConfig
 
     return load(AutoConfig.from_pretrained, local(model), revision=model.revision, token=hub_token())
+
+
+def stored_dtype(model: ResolvedModel) -> str | None:
+    """The number type that the model's config.json names for its weights; None for a GGUF file, or if it names none."""
+    if model.gguf is not None:
+        return None
+    name = str(getattr(load_config(model), "dtype", None)).removeprefix("torch.")
+    return name if name in get_args(ModelConfig.model_fields["dtype"].annotation) else None
 
 
 def context_length(model: ResolvedModel) -> int:

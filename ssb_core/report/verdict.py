@@ -21,7 +21,7 @@ from ..results.wording import (
 def verdict_in_words(summary: dict[str, Any]) -> str:
     """Whether the student differs from its base, and how much of that is notation; one line for each benchmark.
 
-    `summary` is the content of summary.json. Only its part `benchmarks` is read.
+    `summary` is the content of summary.json. Only its parts `benchmarks` and `adapter` are read.
     """
     benchmarks = summary["benchmarks"]
     if not benchmarks:
@@ -29,6 +29,9 @@ def verdict_in_words(summary: dict[str, Any]) -> str:
     compared = {name: b for name, b in benchmarks.items() if "ssb-base" in b["paired"]}
     if not compared:
         names = ", ".join(full_name(name, b) for name, b in benchmarks.items())
+        if not any("base" in b["models"] for b in benchmarks.values()):
+            evaluated = "an adapter" if "adapter" in summary else "a student"
+            return f"Only {evaluated} was evaluated, on {names}; `ssb compare` sets it beside a base."
         return f"Only the base was evaluated, on {names}; there is no student to compare with."
     return "\n".join(_headline(name, b) for name, b in compared.items())
 

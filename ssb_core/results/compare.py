@@ -45,6 +45,8 @@ class Side:
     def describe(self) -> str:
         """For example ``student of Qwen/Qwen2.5-3B-Instruct``."""
         source = queries.load_config(self.run).model.source
+        if self.model == "adapter":
+            return f"adapter {self.run.load_summary()['adapter']['directory']} on {source}"
         return source if self.model == "base" else f"{'student' if self.model == 'ssb' else self.model} of {source}"
 
 
@@ -133,7 +135,9 @@ class Comparison:
 
 
 def load_side(runs: Path, text: str, model: str | None, store: Store) -> Side:
-    """The side that ``RUN`` or ``RUN:MODEL`` names. ``RUN`` means `model`, or by default the student, else the base.
+    """The side that ``RUN`` or ``RUN:MODEL`` names.
+
+    ``RUN`` means `model`, or by default the student, else the base, else the only model of an evaluation.
 
     Raises:
         ConfigError: there is no such run, it is not finished, it evaluated nothing, or it has no such model.
@@ -146,7 +150,7 @@ def load_side(runs: Path, text: str, model: str | None, store: Store) -> Side:
             f"run {run.name} evaluated no model, so there is nothing to compare\n"
             f"  remedy: ssb run --config {run.directory / 'config.yaml'} --name {run.name}"
         )
-    chosen = named_model or model or ("ssb" if "ssb" in models else "base")
+    chosen = named_model or model or next((m for m in ("ssb", "base") if m in models), models[0])
     if chosen not in models:
         raise ConfigError(f"run {run.name} evaluated no model {chosen!r}\n  remedy: give one of: {', '.join(models)}")
     return Side(run, chosen)

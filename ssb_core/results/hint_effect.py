@@ -195,6 +195,8 @@ def load_taught(run: Run) -> list[Manifest]:
     if manifests:
         return manifests
     stages = run.load_summary()["stages"]
+    if run.only_evaluates():
+        raise ConfigError(f"run {run.name} is an evaluation, which captures no signal\n  remedy: name another run")
     if "teach" in stages:
         raise ConfigError(
             f"run {run.name} taught no trace, so there is no signal\n  remedy: `ssb report {run.name}` counts why "

@@ -121,8 +121,12 @@ def _changed(source: str, run: Run) -> ConfigError:
 def recorded_model(run: Run) -> dict[str, Any]:
     """Identity and dtype of the model, from the recipe of the run's rollouts."""
     contents = {Recipe("rollouts", content).hash: content for content in run.store.recipes("rollouts")}
-    first = run.manifests("rollouts")[0]
-    return dict(contents[first.recipe]["model"])
+    if not (sampled := run.manifests("rollouts")):
+        raise ConfigError(
+            f"run {run.name} is an evaluation, which has no rollouts and no student of its own\n"
+            "  remedy: name a run of the pipeline; `ssb runs` lists them"
+        )
+    return dict(contents[sampled[0].recipe]["model"])
 
 
 def _pinned(config: ModelConfig, identity: str) -> ModelConfig:

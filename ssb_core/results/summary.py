@@ -52,12 +52,19 @@ def summarise(
         "seconds": round(seconds, 2),
         "making": asdict(_sum_up(stages.values())),
         "versions": versions(),
+        **_adapter(specs),
     }
 
 
 def _sum_up(stages: Iterable[dict[str, Any]]) -> Making:
     seconds, tokens = ([stage.get(name, 0) for stage in stages] for name in ("making_seconds", "tokens"))
     return Making(round(sum(seconds), 2), sum(tokens))
+
+
+def _adapter(specs: Sequence[Spec]) -> dict[str, Any]:
+    """The user's own adapter, if that was evaluated."""
+    used = next((s.adapter for s in specs if isinstance(s, evaluate.Spec) and s.adapter), None)
+    return {"adapter": {"directory": used.directory, "identity": used.identity}} if used else {}
 
 
 def _fingerprint(ran: Sequence[StageRun]) -> str:

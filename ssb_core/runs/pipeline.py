@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from .. import engines, models, problems, prompts
 from ..config import RunConfig, require_packages
@@ -31,6 +32,19 @@ class Step:
 
     spec: Spec
     label: str
+
+
+class Walk(Protocol):
+    """Steps that follow from a configuration: those of a whole pipeline, or of an evaluation alone."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration, which the run's folder holds."""
+        ...
+
+    def walk(self, store: Store, stop: str = "evaluate") -> Iterator[Step]:
+        """Steps in the order in which they run. The caller finishes each before it takes the next."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +94,7 @@ class Pipeline:
         caps["teach.max_new_tokens"] = (first, c.teach.max_new_tokens)
         if "grpo" in c.baselines:
             caps["grpo.max_new_tokens"] = (first, c.grpo.max_new_tokens)
-        for spec in self.evaluations(None):
-            messages = prompts.tutor_messages(spec.load_problem_set()[0].question, spec.few_shot)
-            caps[f"evaluate.max_new_tokens (on {spec.benchmark.name})"] = (messages, spec.decoding.max_new_tokens)
-        models.check(self.model, c.execution.device, caps)
+        models.check(self.model, c.execution.device, caps | evaluation_caps(self.evaluations(None)))
         if weights:
             models.check_weights(self.model)
         engines.check(c.execution)
@@ -200,20 +211,42 @@ class Pipeline:
         Raises:
             ConfigError: a benchmark cannot be read.
         """
-        c = self.config
-        return [
-            evaluate.Spec(
-                model=self.model,
-                student=student,
-                benchmark=b,
-                problems_digest=problems.load_problems(b).content_digest(),
-                decoding=c.evaluate.decoding(b),
-                samples=c.evaluate.samples_of(b),
-                few_shot=c.prompts.few_shot if b.few_shot else (),
-                execution=c.execution,
-            )
-            for b in c.evaluate.limited_benchmarks()
-        ]
+        return evaluations(self.config, self.model, student)
+
+
+def evaluations(
+    config: RunConfig, model: models.ResolvedModel, student: Student | None, adapter: models.Adapter | None = None
+) -> list[evaluate.Spec]:
+    """One request for each benchmark of a configuration, of `model` alone or with the weights of a student or adapter.
+
+    Raises:
+        ConfigError: a benchmark cannot be read.
+    """
+    return [
+        evaluate.Spec(
+            model=model,
+            student=student,
+            adapter=adapter,
+            benchmark=b,
+            problems_digest=problems.load_problems(b).content_digest(),
+            decoding=config.evaluate.decoding(b),
+            samples=config.evaluate.samples_of(b),
+            few_shot=config.prompts.few_shot if b.few_shot else (),
+            execution=config.execution,
+        )
+        for b in config.evaluate.limited_benchmarks()
+    ]
+
+
+def evaluation_caps(specs: Sequence[evaluate.Spec]) -> dict[str, tuple[prompts.Messages, int]]:
+    """For each token cap of evaluations its field, the first prompt, and the cap, as `models.check` takes them."""
+    return {
+        f"evaluate.max_new_tokens (on {s.benchmark.name})": (
+            prompts.tutor_messages(s.load_problem_set()[0].question, s.few_shot),
+            s.decoding.max_new_tokens,
+        )
+        for s in specs
+    }
 
 
 def taught_traces(store: Store, taught: Sequence[teach.Spec]) -> int:

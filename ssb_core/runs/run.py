@@ -58,7 +58,7 @@ class Run:
 
     @classmethod
     def named(cls, runs: Path, name: str, store: Store) -> Run:
-        """The finished run called `name`; ``latest`` is the one that finished last.
+        """The finished run called `name`. ``latest`` is the last one, evaluations left aside if there are others.
 
         Raises:
             ConfigError: there is no such run (the message lists the finished ones), or another version made it.
@@ -129,6 +129,13 @@ class Run:
     def load_summary(self) -> dict[str, Any]:
         """The content of summary.json, which only a finished run has."""
         return self._read("summary.json", dict)
+
+    def only_evaluates(self) -> bool:
+        """Whether this is the folder of an evaluation without a pipeline, as `ssb evaluate` writes it."""
+        try:
+            return [*self.load_summary()["stages"]] == ["evaluate"]
+        except (ConfigError, KeyError, TypeError):
+            return False
 
     def load_stages(self) -> list[StageRun]:
         """The finished requests, in the order in which they ran."""
@@ -336,9 +343,11 @@ def _finished_at(run: Run) -> float:
 
 
 def _pick(runs: list[Run], name: str) -> Run | None:
-    """The run of this name, or the last one for ``latest``."""
+    """The run of this name; for ``latest`` the last one, evaluations left aside if there are others."""
     by_name = {run.name: run for run in runs}
-    return by_name.get(name) or (runs[-1] if runs and name == "latest" else None)
+    if name in by_name or name != "latest":
+        return by_name.get(name)
+    return next((run for run in reversed(runs) if not run.only_evaluates()), runs[-1] if runs else None)
 
 
 def _write_text(path: Path, text: str) -> None:

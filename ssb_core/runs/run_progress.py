@@ -15,7 +15,8 @@ EVERY = 1.0  # seconds between estimates
 class RunProgress(Progress):
     """Passes every call to `listener`. Labels of phases tell waves, rounds and seeds apart, as labels of steps do."""
 
-    def __init__(self, listener: Progress, outlook: Outlook) -> None:
+    def __init__(self, listener: Progress, outlook: Outlook | None) -> None:
+        """Without an `outlook` there is no estimate for the whole run."""
         self.listener, self.outlook = listener, outlook
         self.stage = self.label = ""
         self.kind: Kind = ("", "")
@@ -26,13 +27,16 @@ class RunProgress(Progress):
 
     def begin_step(self, step: Step) -> None:
         """A step of the run begins."""
-        self.stage, self.label, self.kind = step.spec.stage, step.label, self.outlook.begin(step)
+        self.stage, self.label = step.spec.stage, step.label
+        if self.outlook:
+            self.kind = self.outlook.begin(step)
         self.done = self.total = self.before = self.units = 0
         self.began = time.monotonic()
 
     def end_step(self, happened: StageRun, taught: int = 0) -> None:
         """The step has ended; `taught` is the number of traces that it taught."""
-        self.outlook.end(self.kind, happened, taught)
+        if self.outlook:
+            self.outlook.end(self.kind, happened, taught)
 
     def begin(self, label: str, total: int, unit: str, done: int = 0) -> None:
         self.total, self.before, self.done, self.phase_began = total, done, done, time.monotonic()
@@ -62,7 +66,7 @@ class RunProgress(Progress):
     def _estimate(self) -> None:
         """Tell the listener how long the run takes, if the last time is a while ago."""
         now = time.monotonic()
-        if now - self.estimated < EVERY:
+        if self.outlook is None or now - self.estimated < EVERY:
             return
         made = self.done - self.before
         self.units = max(self.units, made)  # the phases of one step have the same units

@@ -1,4 +1,4 @@
-"""Stage evaluate: one model, base or student, on one benchmark. Every sample is kept.
+"""Stage evaluate: one model, with or without an adapter, on one benchmark. Every sample is kept.
 
 Each (model, benchmark) is a request of its own, so the samples of the base model are made once for all runs.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from .. import prompts, verify
 from ..config import Benchmark, Decoding, Example
 from ..engines import K, Sampler, SampleRequest, requests_for
-from ..models import ResolvedModel
+from ..models import Adapter, ResolvedModel
 from ..problems import ProblemSet, load_unchanged
 from ..progress import Progress
 from ..records import NO_VOTE, Problem, Sample, Verdict
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Spec(BaseSpec):
-    """Samples of `model`, with the adapter of `student` if one is given, on one benchmark.
+    """Samples of `model` on one benchmark: alone, with the adapter of `student`, or with the user's own `adapter`.
 
     `problems_digest` names the content of the benchmark's problems.
     """
@@ -42,6 +43,7 @@ class Spec(BaseSpec):
     can_fan_out: ClassVar[bool] = True
     model: ResolvedModel
     student: Student | None
+    adapter: Adapter | None = None
     benchmark: Benchmark
     problems_digest: str
     decoding: Decoding
@@ -50,9 +52,12 @@ class Spec(BaseSpec):
 
     @property
     def model_name(self) -> str:
-        """The name in tables: ``base``, or the method that trained the student, with its round after the first."""
+        """The name in tables: ``base``, ``adapter``, or the method that trained the student.
+
+        The student of a later round has its round behind it.
+        """
         if self.student is None:
-            return "base"
+            return "adapter" if self.adapter else "base"
         return self.student.method + (f"-round-{self.round}" if self.round > 1 else "")
 
     @property
@@ -68,10 +73,26 @@ class Spec(BaseSpec):
         """
         return load_unchanged(self.benchmark, self.problems_digest)
 
+    @property
+    def adapter_identity(self) -> str | None:
+        """The identity of the weights on top of the model; None if there are none."""
+        return self.student.fingerprint if self.student else self.adapter.identity if self.adapter else None
+
+    def load_adapter(self, store: Store) -> Path | None:
+        """The directory of the adapter on top of the model, checked; None if there is none.
+
+        Raises:
+            StoreError: the student is not finished, or is damaged.
+            ConfigError: the user's adapter has changed since the request was made.
+        """
+        if self.student:
+            return self.student.load_adapter(store)
+        return self.adapter.load() if self.adapter else None
+
     def recipe_content(self) -> dict[str, Any]:
         return {
             "model": self.model.recipe,
-            "student": self.student.fingerprint if self.student else None,
+            "student": self.adapter_identity,
             "prompt": digest(prompts.tutor_messages("", self.few_shot)),
             "verify": {**verify.versions(), "form": self.benchmark.completion_form},
             "decoding": self.decoding.recipe,
@@ -83,7 +104,7 @@ class Spec(BaseSpec):
 
     @property
     def engine_key(self) -> str:
-        return f"{self.model.identity}+{self.student.fingerprint}" if self.student else self.model.identity
+        return f"{self.model.identity}+{self.adapter_identity}" if self.adapter_identity else self.model.identity
 
 
 def answer(
@@ -132,7 +153,7 @@ def count(table: pa.Table) -> dict[str, int]:
 def plan_shards(spec: Spec, store: Store, runtime: Runtime) -> ShardPlan:
     """Shards of graded samples."""
     progress = runtime.progress
-    adapter = spec.student.load_adapter(store) if spec.student else None
+    adapter = spec.load_adapter(store)
     trained = weights(required(spec.student, store)) if spec.student else None
     inputs = shard_inputs(spec.load_problem_set(), spec.execution.shard_size, trained)
 

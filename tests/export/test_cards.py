@@ -17,6 +17,7 @@ from ssb_core.export import MARKER, Kind, cards, export, student
 from ssb_core.report.tables import results_table
 from ssb_core.report.verdict import verdict_in_words
 from ssb_core.results.provenance import Provenance
+from ssb_core.results.student import find_adapter
 from ssb_core.runs import Run
 from tests.support.cards import card, code, tables
 from tests.support.runs import copied, run_stages
@@ -69,7 +70,7 @@ def test_a_base_from_the_hub_is_named_with_its_commit(
     monkeypatch.setattr(models, "load_tokenizer", lambda _: tokenizer)
     monkeypatch.setattr("ssb_core.models.generation.end_of_turn", lambda *_: (2,))
     monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
-    cards.write(student.write_adapter(on_hub, student.find(on_hub.run), tmp_path), on_hub, tmp_path)
+    cards.write(student.write_adapter(on_hub, find_adapter(on_hub.run), tmp_path), on_hub, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "Qwen/Qwen2.5-3B-Instruct"
     assert config["revision"] == on_hub.model.revision
@@ -88,7 +89,7 @@ def test_a_template_that_writes_the_date_gets_the_day_of_the_run(
     monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
     tokenizer = models.load_tokenizer(nano)
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
-    context = {"tokenizer": tokenizer, "lora": student.find(on_hub.run).config, "stops": [2]}
+    context = {"tokenizer": tokenizer, "lora": find_adapter(on_hub.run).config, "stops": [2]}
     body = cards.render(cards.Card(kind, context), on_hub)
     assert "26 Jul 2024\n<|im_start|>system" in body
     for block in code(body):
@@ -112,7 +113,7 @@ def test_a_16_bit_merged_card_says_that_its_numbers_are_unrounded(
     on_hub: Provenance, nano: models.ResolvedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Provenance, "load_training_problems", lambda _: ())
-    context = {"tokenizer": models.load_tokenizer(nano), "lora": student.find(on_hub.run).config, "stops": [2]}
+    context = {"tokenizer": models.load_tokenizer(nano), "lora": find_adapter(on_hub.run).config, "stops": [2]}
     bodies = {kind: cards.render(cards.Card(kind, context), on_hub) for kind in ("adapter", "merged")}
     assert "merged in float32 and the sum was rounded to bfloat16" in bodies["merged"]
     assert "numbers above were measured on the student before that rounding" in bodies["merged"]

@@ -14,14 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import ssb_core
 from ssb_core import models, problems, prompts, verify
-from ssb_core.config import Decoding
+from ssb_core.config import Decoding, RunConfig
 from ssb_core.engines import SampleRequest, open_sampler
 from ssb_core.errors import StoreError
 from ssb_core.export import MARKER, Kind, cards, export, student
 from ssb_core.progress import Progress
 from ssb_core.records import Problem
 from ssb_core.results.provenance import Provenance
+from ssb_core.results.student import find_adapter
 from ssb_core.runs import Run
 from tests.support.cards import card, code
 from tests.support.runs import copied
@@ -53,7 +55,7 @@ def nano_problems(quick_run: Run) -> tuple[Problem, ...]:
 def ours(quick_run: Run, nano_problems: tuple[Problem, ...]) -> list[str]:
     """Greedy answers of the run's own student through our own engine."""
     provenance = Provenance.load(quick_run)
-    adapter = student.find(quick_run).weights.parent
+    adapter = find_adapter(quick_run).weights.parent
     with open_sampler(provenance.model, provenance.config.execution, adapter) as sampler:
         requests = [SampleRequest(sampler.encode(prompts.tutor_messages(p.question)), 0) for p in nano_problems]
         ((_, completions),) = sampler.sample([("all", requests)], GREEDY, Progress())
@@ -136,7 +138,7 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
     for dtype in ("float32", "bfloat16"):
         (tmp_path / dtype).mkdir()
         other = replace(provenance, model=provenance.model.model_copy(update={"dtype": dtype}))
-        student.write_merged(other, student.find(quick_run), tmp_path / dtype)
+        student.write_merged(other, find_adapter(quick_run), tmp_path / dtype)
         made[dtype] = load_file(tmp_path / dtype / "model.safetensors")
     base = load_file(models.NANO / "model.safetensors")
     assert made["float32"].keys() == made["bfloat16"].keys() == base.keys()
@@ -148,9 +150,18 @@ def test_merged_weights_are_rounded_once(quick_run: Run, tmp_path: Path) -> None
     assert json.loads((tmp_path / "bfloat16" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+def test_the_merged_student_has_the_numbers_of_the_runs_own_evaluation(
+    exports: dict[Kind, Path], quick_run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    folders = {"store": tmp_path / "store", "directory": tmp_path / "runs" / "merged"}
+    merged = ssb_core.evaluate(str(exports["merged"]), config=small, progress=Progress(), **folders)
+    theirs, ours = (r.load_summary()["benchmarks"]["nano-test"]["models"] for r in (merged, quick_run))
+    assert theirs["base"] == ours["ssb"]
+
+
 def test_damaged_weights_are_never_exported(quick_run: Run, tmp_path: Path) -> None:
     run = copied(quick_run, tmp_path)
-    weights = student.find(run).weights
+    weights = find_adapter(run).weights
     spoilt = bytearray(weights.read_bytes())
     spoilt[-1] ^= 1
     weights.write_bytes(spoilt)

@@ -14,7 +14,8 @@ from ssb_core import models, problems, prompts
 from ssb_core.config import Decoding, ProblemsConfig
 from ssb_core.config.execution import Execution
 from ssb_core.engines import SampleRequest, open_sampler
-from ssb_core.export import Kind, cards, export, student
+from ssb_core.export import Kind, cards, export
+from ssb_core.results.student import find_adapter
 from ssb_core.runs import Run
 from tests.support.cards import card, code
 from tests.support.sampling import sampled
@@ -43,7 +44,7 @@ def chats() -> list[prompts.Messages]:
 def ours(nano: models.ResolvedModel, quick_run: Run, chats: list[prompts.Messages]) -> list[str]:
     """Greedy answers of the run's student through transformers."""
     execution = Execution(engine="transformers", device="cpu")
-    with open_sampler(nano, execution, student.find(quick_run).weights.parent) as sampler:
+    with open_sampler(nano, execution, find_adapter(quick_run).weights.parent) as sampler:
         requests = [SampleRequest(sampler.encode(turns), 0) for turns in chats]
         return [c.text for c in sampled(sampler, requests, GREEDY)]
 

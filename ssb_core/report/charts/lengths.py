@@ -23,7 +23,8 @@ def draw_lengths(run: Run) -> Chart | None:
     first = [e for e in evaluations if e.benchmark == evaluations[0].benchmark]
     if not first:
         return None
-    lengths = {e.model: queries.load_lengths(run, e.manifest) for e in first if e.model in ("base", "ssb")}
+    shown = [e for e in first if e.model in ("base", "ssb")] or first  # an evaluation may have an adapter alone
+    lengths = {e.model: queries.load_lengths(run, e.manifest) for e in shown}
     edges, shares = _shares(lengths)
     figure = blank(2.7)
     axes = axes_of(figure, xlabel="tokens", ylabel="% of samples")
