@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from . import presets
+from . import document, presets
 from .inputs import Benchmark
 from .settings import Decoding, RunConfig
 

@@ -31,7 +31,7 @@ def verdict_in_words(summary: dict[str, Any]) -> str:
         names = ", ".join(full_name(name, b) for name, b in benchmarks.items())
         if not any("base" in b["models"] for b in benchmarks.values()):
             evaluated = "an adapter" if "adapter" in summary else "a student"
-            return f"Only {evaluated} was evaluated, on {names}; `ssb compare` sets it beside a base."
+            return f"Only {evaluated} was evaluated, on {names}; there is no base to compare with."
         return f"Only the base was evaluated, on {names}; there is no student to compare with."
     return "\n".join(_headline(name, b) for name, b in compared.items())
 
