@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import RunConfig, commented_yaml
+from ..config.secrets import hide_passwords, redact
 from ..errors import ConfigError, StoreError
 from ..store import Manifest, Store, atomic_write, delete_temporary, fsync, lock, write_json
 from ..suggest import did_you_mean
@@ -300,7 +301,7 @@ class Draft(Run):
 
     def note_failure(self, stage: str, label: str, error: Exception) -> None:
         """Note the error that ends the try, and where it happened."""
-        failure = Failure(stage, label, type(error).__name__, str(error), time.time())
+        failure = Failure(stage, label, type(error).__name__, hide_passwords(redact(str(error))), time.time())
         with contextlib.suppress(OSError):  # the error itself matters more
             write_json(self.path("failed.json"), asdict(failure))
 

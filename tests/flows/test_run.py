@@ -52,7 +52,7 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     result = summary(folder)
     assert set(result) == {
         "format", "run", "preset", "fingerprints", "stages", "yield", "signal", "training", "rounds", "costs",
-        "benchmarks", "engines", "seconds", "versions",
+        "benchmarks", "engines", "seconds", "making", "versions",
     }  # fmt: skip
     assert set(result["yield"]) == {
         "problems", "all_correct", "all_wrong", "mixed", "taught", "unparsed", "unverified", "too_long", "truncated",
@@ -60,7 +60,10 @@ def test_the_summary_has_the_promised_names(folder: Path) -> None:
     }  # fmt: skip
     assert set(result["signal"]) == {"codec", "tokens", "bytes_per_token", "max_kl_error"}
     assert set(result["training"]) == {"steps", "first_loss", "last_loss", "tokens_per_second"}
-    assert set(result["stages"]["teach"]) == {"status", "seconds", "shards", "shards_reused", "rows", "tokens"}
+    assert set(result["stages"]["teach"]) == {
+        "status", "seconds", "making_seconds", "shards", "shards_reused", "rows", "tokens",
+    }  # fmt: skip
+    assert set(result["making"]) == {"seconds", "tokens"}
     bench = result["benchmarks"]["nano-test"]
     assert set(bench) == {
         "n", "samples", "bad_gold", "models", "paired", "partial", "of", "content", "source", "subset", "split", "form",

@@ -50,7 +50,7 @@ def test_status_reports_runs_and_stages_from_the_disk(copy: Run, small: RunConfi
     again.note_failure("teach", "teach wave 1", RuntimeError(""))
     states = {r.name: r for r in status.runs(runs, copy.store)}
     assert states["quick"].detail == "teach wave 1: RuntimeError; its earlier results are kept"
-    assert not begun._lock.exists()
+    assert not (begun.directory / "run.lock").exists()
 
 
 def test_status_needs_nothing_heavy() -> None:
