@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
-    {"records", "errors", "progress"},
+    {"records", "errors", "progress", "openmp"},
     {"config", "store", "verify"},
     {"problems", "prompts"},
     {"models"},
