@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import openmp as openmp  # first of all: what it sets has to precede torch
+
 if TYPE_CHECKING:
     from .api.evaluate import evaluate
     from .api.history import problem_history, show

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
-    {"records", "errors", "progress", "suggest"},
+    {"records", "errors", "progress", "suggest", "openmp"},
     {"config", "store", "verify"},
     {"problems", "prompts"},
     {"models"},

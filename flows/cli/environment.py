@@ -6,9 +6,7 @@ import os
 
 
 def set_defaults() -> None:
-    """Set what suits a terminal, unless the user has set it. Call this before torch or Prefect is imported."""
-    # Threads that spin while they wait make a run many times slower as soon as another process wants the core.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    """Set what suits a terminal, unless the user has set it. Call this before Prefect is imported."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # we print each error once, ourselves
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "90")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -2,62 +2,54 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
-
-class Terminated(KeyboardInterrupt):
-    """The process got SIGTERM. It ends a command as Ctrl-C does."""
+from . import interruption
 
 
 @contextmanager
 def clean_errors(
     interrupted: str = "interrupted; finished shards are kept, and the same command continues from there",
+    grace: float = interruption.GRACE,
 ) -> Iterator[None]:
     """Print an error that the user can fix as one message, without a traceback, and exit.
 
-    The exit code is 2 for wrong input, 1 for other errors, 130 after Ctrl-C and 143 after SIGTERM. After an
-    interruption the message is `interrupted`.
+    The exit code is 2 for wrong input, 1 for other errors, 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP.
+    After one of these signals the message is `interrupted`, whatever error the clean-up ends with, and the process
+    ends within `grace` seconds.
     """
+    with interruption.handling() as signals:
+        try:
+            with signals.cleaning_up(interrupted, grace):
+                yield
+        except KeyboardInterrupt:
+            signals.tell()
+            raise typer.Exit(signals.code) from None
+        except BaseException as e:
+            if signals.number is None:
+                if (code := _report(e)) is None:
+                    raise
+                raise typer.Exit(code) from None
+        if signals.number is not None:
+            signals.tell()
+            raise typer.Exit(signals.code)
+
+
+def _report(error: BaseException) -> int | None:
+    """Print the message of an error that the user can fix, and return the exit code. None for other errors."""
     from ssb_core.errors import ConfigError, SSBError, refused
 
-    try:
-        with _raise_on_sigterm():
-            yield
-    except SSBError as e:
-        print(f"error: {e}", file=sys.stderr)
-        raise typer.Exit(2 if isinstance(e, ConfigError) else 1) from None
-    except BrokenPipeError:
-        raise  # the reader of our output has closed the pipe; the program ends without a message
-    except OSError as e:
-        name = e.filename if isinstance(e.filename, str) else ""
-        message = refused(e, Path(name or ".")) or f"{name or 'the operating system'}: {e.strerror or e}"
+    if isinstance(error, SSBError):
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):  # nobody would read about a closed pipe
+        name = error.filename if isinstance(error.filename, str) else ""
+        message = refused(error, Path(name or ".")) or f"{name or 'the operating system'}: {error.strerror or error}"
         print(f"error: {message}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt as e:
-        print(interrupted, file=sys.stderr)
-        raise typer.Exit(143 if isinstance(e, Terminated) else 130) from None
-
-
-@contextmanager
-def _raise_on_sigterm() -> Iterator[None]:
-    """Raise `Terminated` in the block on SIGTERM. While a flow runs, Prefect handles the signal and passes it on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+        return 1
+    return None

@@ -1,4 +1,4 @@
-"""The console script ``ssb``: all commands, grouped as ``ssb --help`` shows them."""
+"""All commands of ``ssb``, grouped as ``ssb --help`` shows them."""
 
 from __future__ import annotations
 
@@ -67,12 +67,3 @@ def ssb(
 
     Every command explains itself: ssb COMMAND --help
     """
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -55,7 +55,9 @@ def serve_local(
     """
     from ..server import serve_local as local_server
 
-    with clean_errors("stopped; runs continue from their last shard when they are started again"):
+    with clean_errors(
+        "stopped; runs continue from their last shard when they are started again", 4 * local_server.GRACE
+    ):
         try:
             local_server.serve(home, host, port, _print_line)
         except local_server.ProcessEnded as e:

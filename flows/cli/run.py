@@ -98,7 +98,7 @@ def plan(
 
       ssb plan --preset quickstart --set rollouts.samples=8
     """
-    with clean_errors():
+    with clean_errors("interrupted"):
         from ssb_core.api import preflight
         from ssb_core.runs import plan as plans
         from ssb_core.runs.pipeline import Pipeline

@@ -23,7 +23,7 @@ import httpx
 from ssb_core.errors import ConfigError
 from ssb_core.store.lock import exclusive
 
-from ..cli.errors import Terminated
+from ..cli import interruption
 from .deploy import deploy, pools
 from .home import HOME
 
@@ -37,7 +37,6 @@ PREFECT = (sys.executable, "-m", "prefect")
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "GOMP_SPINCOUNT": "1000",  # as in flows/cli/environment.py
     # Concurrency slots that are kept in memory would never be freed after the server dies.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; the automation for dead runs relies on it
@@ -188,24 +187,14 @@ def _lock(logs: Path) -> Iterator[None]:
 
 @contextmanager
 def _stop_at_end(processes: Processes) -> Iterator[None]:
-    """End the processes after the block. SIGTERM and a closed terminal interrupt the block as Ctrl-C does."""
-
-    def interrupt(number: int, _: object) -> None:
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores SIGHUP
-        signal.signal(signal.SIGHUP, interrupt)
+    """End the processes after the block. No signal interrupts that."""
     # A background job of a shell ignores SIGINT, and so would its children; but workers stop runs with SIGINT.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGTERM))
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # no signal may interrupt the clean-up
-            signal.signal(number, signal.SIG_IGN)
+        interruption.ignore()
         processes.stop()
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _logs(env: Mapping[str, str]) -> Path:

@@ -1,30 +1,43 @@
-"""Prefect's temporary server ends with the run that it was started for, even if the run is killed.
+"""Prefect's temporary server ends with the run that it was started for, even if the run is killed, and not before.
 
-Prefect stops the server when Python exits. A killed process (SIGKILL, no memory left, a closed terminal) never gets
-there. So a shell watches each server: it reads from a pipe that only this process holds open, and kills the server when
-the kernel closes the pipe.
+Prefect stops the server when Python exits. A killed process (SIGKILL, no memory left) never gets there. So a shell
+watches each server: it reads from a pipe that only this process holds open, and kills the server when the kernel closes
+the pipe.
+
+Server and shell have sessions of their own. Ctrl-C, a closed terminal and `timeout` send their signal to the whole
+process group of a command, and a run needs the server to the last, to report how it ended.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from typing import Any
 
+import prefect
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import get_current_settings
 
 WATCH = "read -r _; kill -9 $0 2>/dev/null"
+TEMPORARY = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 class Watched(SubprocessASGIServer):
     """A temporary server with such a shell. Prefect keeps one server per process: make this one before Prefect does."""
 
     def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-        server = super()._run_uvicorn_command()
+        """Start the server as the base class does, but in a session of its own, which that one cannot be told."""
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        serve = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent)]
+        serve += ["--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(self.port)]
+        serve += ["--log-level", "error", "--lifespan", "on"]
+        server = subprocess.Popen(serve, env={**os.environ, **TEMPORARY, **settings}, start_new_session=True)
         self.watch = subprocess.Popen(
             ["/bin/sh", "-c", WATCH, str(server.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that Ctrl-C in a terminal does not reach the shell
+            start_new_session=True,
         )
         return server

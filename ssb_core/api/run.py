@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from .. import openmp
 from ..config import RunConfig
 from ..errors import ConfigError, Damaged
+from ..models import pick_device
 from ..progress import PlainProgress, Progress
 from ..report import html
 from ..results.summary import summarise
@@ -92,6 +94,8 @@ def run(
             progress.note(line)
         if config.execution.workers.used:
             progress.note("execution.workers are started by `ssb run` only; here one process makes all shards")
+        if pick_device(config.execution.device) == "cpu" and (late := openmp.warning()):
+            progress.note(f"note: {late}")
         open_runner = partial(run_here, began=time.time())
         run_pipeline(result, preset, pipeline, Span(start, stop, force), open_runner, progress)
     return result

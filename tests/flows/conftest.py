@@ -26,7 +26,7 @@ def ssb_here(
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", ["ssb", *arguments])
         with pytest.raises(SystemExit) as ended:
-            main.main()
+            main.app()
         return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())  # type: ignore[arg-type]
 
     return run
