@@ -17,7 +17,7 @@ TICKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The `n` answers on which `agree` samples agree: the `share` of them that is right, and its 95% interval, in percent."""
+    """The `n` answers on which `agree` samples agree. `share` of them is right; all shares are in percent."""
 
     agree: int
     n: int
