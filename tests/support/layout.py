@@ -1,4 +1,4 @@
-"""JavaScript that measures a page in a browser: what is outside the window, what is clipped, and what is hard to read."""
+"""JavaScript that measures a page in a browser: what is outside the window, clipped, hidden, or hard to read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OUTSIDE = """() => [...document.body.querySelectorAll('*')].filter(e => {
 
 SCROLLING = """() => [document.scrollingElement, ...document.body.querySelectorAll('*')].filter(e =>
   e.scrollWidth > e.clientWidth + 1 && e.clientWidth && getComputedStyle(e).overflowX !== 'visible'
-).map(e => `${e.tagName}.${e.getAttribute('class')} ${e.scrollWidth} > ${e.clientWidth} ${e.querySelector('[id]')?.id}`)"""
+).map(e => `${e.tagName}.${e.getAttribute('class')} ${e.scrollWidth} > ${e.clientWidth}`)"""
 """Elements that a reader would have to scroll from left to right."""
 
 CLIPPED = """() => [...document.querySelectorAll('td, th')].filter(cell =>
