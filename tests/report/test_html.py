@@ -110,7 +110,7 @@ def test_every_link_of_the_html_leads_to_one_place_of_it(html: str) -> None:
     links = [unquote(a["href"] or "") for _, a in tags if "href" in a]
     assert max(ids.values()) == 1 and all(link[0] == "#" and link[1:] in ids for link in links)
     anchors = {a["id"] for tag, a in tags if tag == "section"}
-    assert len(anchors) == html.count("<h2>") == 10 and {f"#{anchor}" for anchor in anchors} <= set(links)
+    assert len(anchors) == html.count("<h2>") == 9 and {f"#{anchor}" for anchor in anchors} <= set(links)
 
 
 def test_the_top_says_what_the_run_was_made_from_and_how_to_use_it(quick_run: Run, html: str) -> None:
