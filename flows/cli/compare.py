@@ -106,7 +106,7 @@ def _parts(comparison: Comparison, top: int) -> Iterator[Table | str]:
         yield _paired_table(comparison, compared)
         yield comparison_in_words(compared, comparison.first, comparison.second)
         yield from _notes(compared.notes)
-        for title, flips in (("Better", compared.improved), ("Worse", compared.worsened)):
+        for title, flips in (("Worse", compared.worsened), ("Better", compared.improved)):
             if flips and top:
                 listed = _how_many(top, flips)
                 yield f"\n{title} in {comparison.second.label}: {listed}, each with its most common answer"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from ..results.compare import Comparison, Flip
+from .. import problems
+from ..results.compare import BenchmarkComparison, Comparison, Flip
+from ..results.wording import count
+from .header import is_nano
 from .problem_history import describe_completion
 from .render import render, write_page
 from .tables import comparison_table
@@ -25,29 +29,46 @@ def write(comparison: Comparison, path: Path) -> None:
 
 
 def page(comparison: Comparison) -> str:
-    """The whole page."""
-    first, second = comparison.first, comparison.second
-    benchmarks = first.load_benchmarks(), second.load_benchmarks()
+    """The whole page. Of each benchmark it shows the problems on which the second side is worse first."""
+    parts = [_benchmark(comparison, c) for c in comparison.benchmarks]
     return render(
         TEMPLATE,
         {
-            "first": first,
-            "second": second,
+            "first": comparison.first,
+            "second": comparison.second,
             "notes_on_both": comparison.notes,
-            "benchmarks": [
-                {
-                    "comparison": c,
-                    "verdict": comparison_in_words(c, first, second),
-                    "rows": comparison_table(c, first, second),
-                    "described": [b[c.benchmark] for b in benchmarks],
-                    "flips": ((f"Better in {second.label}", c.improved), (f"Worse in {second.label}", c.worsened)),
-                }
-                for c in comparison.benchmarks
-            ],
+            "benchmarks": parts,
+            "sections": [entry for part in parts for entry in _entries(part)],
             "describe_completion": describe_completion,
             "change": change,
         },
     )
+
+
+def _benchmark(comparison: Comparison, c: BenchmarkComparison) -> dict[str, Any]:
+    """The values that the template shows of one benchmark."""
+    first, second = comparison.first, comparison.second
+    worse, better = count(len(c.worsened), "problem"), count(len(c.improved), "problem")
+    described = [side.load_benchmarks()[c.benchmark] for side in (first, second)]
+    return {
+        "comparison": c,
+        "count": f"{c.benchmark}: {second.label} is worse on {worse} and better on {better}.",
+        "verdict": comparison_in_words(c, first, second),
+        "rows": comparison_table(c, first, second),
+        "described": described,
+        "is_nano": described[0]["source"] in problems.EMBEDDED and any(map(is_nano, (first.run, second.run))),
+        "flips": (
+            ("worse", f"Worse in {second.label}: {worse}", c.worsened),
+            ("better", f"Better in {second.label}: {better}", c.improved),
+        ),
+    }
+
+
+def _entries(part: dict[str, Any]) -> list[tuple[str, str, bool]]:
+    """The entries of one benchmark in the table of contents: anchor, title, and whether there is anything."""
+    name = part["comparison"].benchmark
+    flips = [(f"{anchor}:{name}", f"{len(of):,} {anchor}", bool(of)) for anchor, _, of in part["flips"]]
+    return [(name, name, True), *flips]
 
 
 def change(flip: Flip) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import problems
 from ..config import ProblemsConfig, RunConfig
+from ..results import queries
 from ..results.adapter import TrainedAdapter
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def finished_at(run: Run) -> str:
 def model_name(config: RunConfig) -> str:
     """``Qwen/Qwen2.5-3B-Instruct, bfloat16``."""
     return f"{config.model.source}, {config.model.dtype}"
+
+
+def is_nano(run: Run) -> bool:
+    """Whether the base is the embedded model, whose texts need an explanation."""
+    return queries.load_config(run).model.source == "nano"
 
 
 def problem_set_name(config: ProblemsConfig) -> str:

@@ -59,7 +59,7 @@ def _content(run: Run) -> dict[str, Any]:
         "command": header.command(run),
         "adapter": adapter,
         "loading_code": header.loading_code(adapter) if adapter else "",
-        "is_nano": config.model.source == "nano",
+        "is_nano": header.is_nano(run) and config.problems.source in problems.EMBEDDED,
         "headline": verdict_in_words(summary),
         "results": results_table(summary),
         "breakdown": breakdown(summary),

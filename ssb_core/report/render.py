@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from ..results.wording import decoding, duration, percent, problem_count
 from ..store import atomic_write
 
+PARTS = re.compile(r"(?<=,) | (?=\()")  # the blanks of a cell at which it may begin a new line
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -25,6 +27,7 @@ def render(template: str, content: dict[str, Any]) -> str:
     environment.filters |= {"duration": duration, "problem_count": problem_count, "decoding": decoding}
     environment.filters |= {
         "anchor": anchor,
+        "parts": lambda cell: PARTS.split(cell),
         "words": lambda name: name.replace("_", " "),
         "share": lambda x: "" if x is None else f"{percent(x)}%",
         "mean": lambda x: "" if x is None else f"{x:,.1f}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 from ssb_core.report import compare_html
 from ssb_core.report.tables import comparison_table
@@ -38,5 +39,14 @@ def test_the_page_has_both_texts_of_every_flip_side_by_side_as_text(quick_run: R
     words = "".join(page.text)
     assert all(f.first.problem.question in words and f.first.problem.id in words for f in flips)
     cells = comparison_table(benchmark, *sides(run))
+    counts = len(benchmark.worsened), len(benchmark.improved)
+    assert f"is worse on {counts[0]} problem" in words and f" better on {counts[1]} problem" in words
+    places = [words.index(f"{kind} in quick:ssb: ") for kind in ("Worse", "Better")]
+    assert places == sorted(places)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    links = [unquote(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"]
+    assert len(ids) == len(set(ids)) and set(links) <= set(ids)
+    wanted = [f"problem:nano-test/{f.first.problem.id}" for f in flips]
+    assert {"nano-test", "worse:nano-test", "better:nano-test", *wanted} == set(links)
     assert page.tables["paired-nano-test"] == [list(cells[0]), *(list(row.values()) for row in cells)]
     assert comparison_in_words(benchmark, *sides(run)) in words

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pytest
+import torch
 
 from ssb_core import report
 from ssb_core.config import Benchmark, ProblemsConfig, RunConfig
 from ssb_core.records import Rejection
+from ssb_core.report import header
 from ssb_core.report import html as html_report
 from ssb_core.report.problem_history import render
 from ssb_core.report.verdict import verdict_in_words
 from ssb_core.results import hint_effect, queries
+from ssb_core.results.adapter import TrainedAdapter, load_adapter
 from ssb_core.results.problem_history import load_flipped, load_history
 from ssb_core.runs import Run
 from ssb_core.signal.marks import AnnotatedSolution, Shift, TokenEffect
@@ -92,11 +98,42 @@ def test_what_models_wrote_is_shown_as_text(quick_run: Run, tmp_path: Path) -> N
 
 
 def test_the_html_needs_nothing_from_outside(html: str) -> None:
-    sources = [a["src"] or "" for tag, a in Page(html).tags if tag == "img"]
-    assert len(sources) == 5 and all(s.startswith("data:image/png;base64,") for s in sources)
-    assert not re.search(
-        r"(href|url\(|@import|https?://)", html.replace("data:image/png;base64,", "").replace(DEFAULT_URL, "")
-    )
+    tags = Page(html).tags
+    assert sum(tag == "svg" for tag, _ in tags) == 5
+    assert not any(name in ("src", "srcset", "xlink:href") for _, attributes in tags for name in attributes)
+    assert not re.search(r"(url\((?!#)|@import|https?://)", html.replace(DEFAULT_URL, ""))
+
+
+def test_every_link_of_the_html_leads_to_one_place_of_it(html: str) -> None:
+    tags = Page(html).tags
+    ids = Counter(a["id"] for _, a in tags if "id" in a)
+    links = [unquote(a["href"] or "") for _, a in tags if "href" in a]
+    assert max(ids.values()) == 1 and all(link[0] == "#" and link[1:] in ids for link in links)
+    anchors = {a["id"] for tag, a in tags if tag == "section"}
+    assert len(anchors) == html.count("<h2>") == 9 and {f"#{anchor}" for anchor in anchors} <= set(links)
+
+
+def test_the_top_says_what_the_run_was_made_from_and_how_to_use_it(quick_run: Run, html: str) -> None:
+    words = "".join(Page(html).text)
+    adapter = load_adapter(quick_run)
+    assert adapter and str(adapter.directory) in words and header.finished_at(quick_run) in words
+    assert "nano, float32" in words and "nano-train" in words and "These problems are synthetic" in words
+    assert shlex.split(header.command(quick_run)) == [
+        *("ssb", "run", "--config", str(quick_run.directory / "config.yaml"), "--name", quick_run.name),
+        *("--runs", str(quick_run.directory.parent), "--store", str(quick_run.store.root)),
+    ]
+    code, made = header.loading_code(adapter), dict[str, Any]()
+    assert code in words and header.command(quick_run) in words
+    exec(code, made)  # as a reader does who copies it
+    assert {type(made["student"]).__name__, made["model"].dtype} == {"PeftModelForCausalLM", torch.float32}
+    assert "lora_" in "".join(made["student"].state_dict())
+
+
+def test_a_base_on_the_hub_is_loaded_at_the_commit_of_the_run() -> None:
+    adapter = TrainedAdapter(Path("/it's/adapter"), "Qwen/Qwen2.5-3B", "abc123", "bfloat16")
+    code = header.loading_code(adapter)
+    compile(code, "page", "exec")
+    assert code.count("revision='abc123'") == 2 and 'from_pretrained(model, "/it\'s/adapter")' in code
 
 
 @pytest.mark.parametrize("stop", ["rollouts", "select", "teach", "distill"])

@@ -19,7 +19,12 @@ LARGEST = 200_000  # bytes
 CHROMIUM = "/usr/bin/chromium"
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run"]  # root may start it, and no GPU is needed
 FONT = "body { font-family: Inter, sans-serif !important; }"
-SIZE = {"width": 1080, "height": 900}
+SIZE = {"width": 1120, "height": 900}
+HOME = "/home/you/ssb"
+RENAME = """([from, to]) => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(from, to);
+}"""
 SCALES = (2.0, 1.5, 1.0)  # pixels for each CSS pixel, the sharpest first
 COLOURS = 64
 
@@ -33,12 +38,13 @@ def latest(runs: Path) -> Path:
 
 
 def photograph(report: Path, scale: float) -> bytes:
-    """The report from its top to the end of its first chart, as a PNG."""
+    """The report from its top to the end of its first chart, as a PNG. Its paths are those of nobody's machine."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = browser.new_page(viewport=SIZE, device_scale_factor=scale, color_scheme="light")  # type: ignore[arg-type]
         page.goto(report.resolve().as_uri())
         page.add_style_tag(content=FONT)
+        page.evaluate(RENAME, [str(report.resolve().parents[2]), HOME])
         chart = page.locator("figure").first.bounding_box()
         assert chart, "the report has no chart"
         clip = {"x": 0, "y": 0, "width": SIZE["width"], "height": chart["y"] + chart["height"] + 16}

@@ -71,7 +71,7 @@ def _bars(axes: Axes, scores: dict[float, dict[str, Any]], width: float, colour:
         [max(0.0, h - x) for h, x in zip(heights, low, strict=True)],
         [max(0.0, x - h) for h, x in zip(heights, high, strict=True)],
     ]
-    style = {"ecolor": INK, "elinewidth": 1.2, "capsize": 4}
+    style = {"color": INK, "ecolor": INK, "elinewidth": 1.2, "capsize": 4}
     axes.bar(list(scores), heights, width * 0.92, yerr=whiskers, color=colour, label=label, error_kw=style)
     size = 10 if width > 0.15 else 8
     for at, height, top in zip(scores, heights, high, strict=True):

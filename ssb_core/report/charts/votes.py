@@ -17,7 +17,7 @@ TICKS = 16
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The `n` answers on which `agree` samples agree: the percentage of right ones (`share`), and its 95% interval."""
+    """The `n` answers on which `agree` samples agree. `share` of them is right; all shares are in percent."""
 
     agree: int
     n: int
