@@ -81,7 +81,8 @@ def _field(spec: Spec, key: str, field: str, changed: list[str], recipes: Recipe
         return f"{name}.form"
     if field == "prompts.few_shot":
         return field if spec.few_shot and not _prompted_before(spec, recipes) else f"{name}.few_shot"
-    return f"{name}.{leaf}" if field.startswith("evaluate.") and getattr(spec.benchmark, leaf) is not None else field
+    own = field.startswith("evaluate.") and getattr(spec.benchmark, leaf, None) is not None
+    return f"{name}.{leaf}" if own else field
 
 
 def _sampled(spec: Spec) -> rollouts.Spec:

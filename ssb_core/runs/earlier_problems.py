@@ -18,7 +18,6 @@ from ..store import UNREADABLE, Recipe, Sidecar, Store
 
 SIDECARS = 64  # of a recipe that are read, spread over all
 WHOLE_SET = {"skip": 0, "limit": None, "distinct": False, "shuffle_seed": None}
-SELECTION = "skip, limit, distinct, shuffle_seed"
 
 
 class EarlierProblems:
@@ -44,18 +43,19 @@ class EarlierProblems:
         """The status of a request whose recipe has shards of other problems of the same set, and the reason."""
         shards, field = self._shards(recipe.stage, recipe.hash), problems_field(spec)
         if not shards:
-            return "missing", "never run on these problems"
-        problems = _problems(spec)
+            return "missing", f"never run on these problems ({field})"
+        problems, selection = _problems(spec), f"{field}: skip, limit, distinct, shuffle_seed"
+        selection += "; evaluate.limit" if isinstance(spec, evaluate.Spec) else ""
         ids = {p.id for p in problems}
         if not any(i in ids for shard in shards for i in shard):
-            return "missing", f"never run on these problems; the store has others of this set ({field}: {SELECTION})"
+            return "missing", f"never run on these problems; the store has others of this set ({selection})"
         own = {tuple(p.id for p in chunk) for chunk in problems.chunks(spec.execution.shard_size)}
         if own.intersection(shards):
             return (
                 "stale",
                 f"the problems have other questions or answers now ({field}: source, question, answer, form)",
             )
-        return "stale", f"the problems are selected or sharded otherwise ({field}: {SELECTION}; execution.shard_size)"
+        return "stale", f"the problems are selected or sharded otherwise ({selection}; execution.shard_size)"
 
     def _read(self, stage: str, recipe: str) -> Sequence[tuple[str, ...]]:
         """The problem ids of some shards of a recipe."""

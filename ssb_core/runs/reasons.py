@@ -111,11 +111,9 @@ class Reasons:
     def _is_other_kind(self, spec: Spec, recipe: Recipe) -> bool:
         """Whether the recipe is for another kind of student or of hint."""
         if isinstance(spec, evaluate.Spec):
-            trained, student = (
-                recipe.content.get("student") is not None,
-                self.recipes.student(recipe.content.get("student")),
-            )
-            if (student and student.stage) != (spec.student and spec.student.stage) or (trained and not student):
+            name = recipe.content.get("student")
+            student = self.recipes.student(name)
+            if (student and student.stage) != (spec.student and spec.student.stage) or (name and not student):
                 return True
         return is_for_other_hint(spec, self.recipes.values(recipe))
 
