@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import environment
-from .errors import Terminated, clean_errors
+from .errors import clean_errors
+from .interruption import Interrupted, handling
 from .options import RunArgument, RunsOption, StoreOption, open_store
 
 if TYPE_CHECKING:
@@ -68,7 +69,11 @@ def chat(
         opened = Chat.open(run, {name: value for name, value in options.items() if value is not None}, few_shot)
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         print(_describe(run, opened, interactive), file=sys.stderr)
-        (_converse if interactive else _answer_pipe)(opened)
+        if interactive:
+            with handling() as signals, signals.leave_ctrl_c():
+                _converse(opened)
+        else:
+            _answer_pipe(opened)
 
 
 def _describe(run: Run, opened: Chat, interactive: bool) -> str:
@@ -83,7 +88,7 @@ def _describe(run: Run, opened: Chat, interactive: bool) -> str:
     lines = [
         f"models   {queries.load_config(run).model.source} and its student of run {run.name}, with transformers on "
         f"{opened.sampler.device}{sampled}",
-        f"prompt   {examples}the question; {decoding(opened.decoding.recipe)}",
+        f"prompt   {examples}; {decoding(opened.decoding.recipe)}",
     ]
     if interactive:
         lines.append("Type a question, or the id of a problem of the run. Ctrl-C ends an answer, Ctrl-D the chat.")
@@ -110,7 +115,7 @@ def _converse(opened: Chat) -> None:
             print()
             return
         except KeyboardInterrupt as e:
-            if isinstance(e, Terminated):
+            if isinstance(e, Interrupted):
                 raise
             print("\nCtrl-D ends the chat.")
 
@@ -127,7 +132,7 @@ def _answer(opened: Chat, line: str, interactive: bool) -> None:
     try:
         (_side_by_side if console.is_terminal and console.width >= WIDE else _one_by_one)(answers)
     except KeyboardInterrupt as e:
-        if isinstance(e, Terminated) or not interactive:
+        if isinstance(e, Interrupted) or not interactive:
             raise
         console.print("\n(ended by Ctrl-C)")
     for note in _notes(opened, question, answers):

@@ -36,7 +36,7 @@ class Interruption:
         self.number: int | None = None
         self.message = "interrupted"
         self.grace = GRACE
-        self.raised = self.told = self.cleans_up = False
+        self.raised = self.told = self.cleans_up = self.leaves_ctrl_c = False
         self.owner = os.getpid()
 
     def __call__(self, number: int, _: object) -> None:
@@ -66,6 +66,17 @@ class Interruption:
         finally:
             self.cleans_up = False
 
+    @contextmanager
+    def leave_ctrl_c(self) -> Iterator[None]:
+        """Leave Ctrl-C to the block, where it raises KeyboardInterrupt as often as it is pressed."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.leaves_ctrl_c = True
+        try:
+            yield
+        finally:
+            self.leaves_ctrl_c = False
+            signal.signal(signal.SIGINT, before)
+
     def tell(self) -> None:
         """Print the message, once."""
         if not self.told:
@@ -94,7 +105,7 @@ class Interruption:
         threading.Thread(target=self._end_late, args=(reading,), daemon=True).start()
 
     def _end_late(self, reading: int) -> None:
-        while (number := os.read(reading, 1)[0]) not in SIGNALS:
+        while (number := os.read(reading, 1)[0]) not in SIGNALS or (self.leaves_ctrl_c and number == signal.SIGINT):
             pass
         self.number = self.number or number
         time.sleep(self.grace)

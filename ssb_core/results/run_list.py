@@ -13,6 +13,7 @@ from ..config import RunConfig
 from ..config.settings import EvaluateConfig
 from ..errors import ConfigError
 from ..runs import SUMMARY_FORMAT, Run, status
+from ..runs.recipes import flatten
 from ..store import UNREADABLE, Store
 from . import queries
 
@@ -102,14 +103,6 @@ def _evaluated(config: EvaluateConfig) -> dict[str, Any]:
     decoding = {name: list(dict.fromkeys(values[name] for values in used)) for name in used[0]}
     others = {b.name: b.model_dump(mode="json", exclude={*decoding, "name"}) for b in benchmarks}
     return {name: v[0] if len(v) == 1 else v for name, v in decoding.items()} | {"benchmarks": others}
-
-
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def differing(runs: Iterable[ListedRun]) -> list[str]:

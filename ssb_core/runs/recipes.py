@@ -6,7 +6,7 @@ value by value, over everything that decides their rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -113,7 +113,7 @@ class Recipes:
                 continue
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one mapping by dotted path."""
     flat: dict[str, Any] = {}
     for key, value in content.items():

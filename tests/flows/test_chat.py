@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flows.cli import chat as cli
 from flows.cli import console
-from flows.cli.errors import Terminated
+from flows.cli.interruption import Interrupted
 from ssb_core.api.chat import Answer, Chat
 from ssb_core.config import Decoding, presets
 from ssb_core.records import Completion
@@ -98,8 +98,8 @@ def test_ctrl_c_ends_an_answer_and_keeps_what_was_written(wide: io.StringIO) -> 
     assert wide.getvalue().rstrip().endswith("(ended by Ctrl-C)") and wide.getvalue().count("begun") >= 2
     with pytest.raises(KeyboardInterrupt):
         cli._answer(Scripted("begun", error=KeyboardInterrupt()), "?", interactive=False)
-    with pytest.raises(Terminated):
-        cli._answer(Scripted("begun", error=Terminated()), "?", interactive=True)
+    with pytest.raises(Interrupted):
+        cli._answer(Scripted("begun", error=Interrupted()), "?", interactive=True)
 
 
 def test_ctrl_c_discards_a_line_and_ctrl_d_ends_the_chat(
