@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 USES: dict[Kind, str] = {
     "adapter": 'PeftModel.from_pretrained(base, "{0}")',
-    "merged": 'AutoModelForCausalLM.from_pretrained("{0}"), or `vllm serve {0}`',
+    "merged": 'AutoModelForCausalLM.from_pretrained("{0}"), or `vllm serve {0}` on NVIDIA',
     "dataset": 'load_dataset("parquet", data_files="{0}/data/*.parquet")',
 }
 

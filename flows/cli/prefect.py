@@ -41,11 +41,18 @@ def serve_local(
             help="Address of the server. Everyone who can reach it controls it: see PREFECT_SERVER_API_AUTH_STRING.",
         ),
     ] = "127.0.0.1",
+    runs_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, metavar="N", help="Port of the reports of the runs. By default: the one after --port."
+        ),
+    ] = None,
 ) -> None:
     """Start a Prefect server with its UI on this machine, with work pools, deployments, and a worker for each GPU.
 
-    Ctrl-C stops everything. Start it again at any time: it continues with the
-    same database, pools and runs.
+    It also serves the reports in the folder runs, read-only, so that the pages
+    of the UI can link to them. Ctrl-C stops everything. Start it again at any
+    time: it continues with the same database, pools and runs.
 
     Example, with the second and third line in another terminal:
 
@@ -59,7 +66,7 @@ def serve_local(
         "stopped; runs continue from their last shard when they are started again", 4 * local_server.GRACE
     ):
         try:
-            local_server.serve(home, host, port, _print_line)
+            local_server.serve(home, host, port, runs_port, _print_line)
         except local_server.ProcessEnded as e:
             print(f"error: {e}", file=sys.stderr)
             raise typer.Exit(1) from None

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 HOME = "SSB_HOME"
+RUNS = "runs"  # the folder of the runs below it, unless a run names another
 
 
 def enter_home() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Run a Prefect server with pools, automations, deployments and workers, all on this machine.
 
-The server and each worker are child processes, each with a session and a log file of its own. Ctrl-C or SIGTERM ends
+A thread of this process serves the reports of the runs (`runs_server`). The server and each worker are child processes, each with a session and a log file of its own. Ctrl-C or SIGTERM ends
 them all, workers first, so that running flows can still report their end. The next start uses the same database.
 """
 
@@ -22,10 +22,12 @@ import httpx
 
 from ssb_core.errors import ConfigError
 from ssb_core.store.lock import exclusive
+from tasks.pages.report import RUNS_URL
 
 from ..cli import interruption
+from . import runs_server
 from .deploy import deploy, pools
-from .home import HOME
+from .home import HOME, RUNS
 
 START_TIMEOUT = 90  # seconds in which the server has to answer
 SHORT_LIVED = 15  # seconds; a worker that ends sooner counts as broken, and is not started again
@@ -103,22 +105,24 @@ def _kill_group(leader: subprocess.Popen[bytes]) -> None:
     leader.wait()
 
 
-def serve(home: Path, host: str, port: int, report: Callable[[str], None]) -> None:
+def serve(home: Path, host: str, port: int, runs_port: int | None, report: Callable[[str], None]) -> None:
     """Serve until interrupted, with `home` as the working folder of all runs. `report` gets a line for each step.
+
+    The reports of the runs are served at `runs_port`, by default the one after `port`.
 
     Raises:
         ConfigError: another program uses the port, or the server refuses a deployment.
         ProcessEnded: the server or a worker ended by itself.
     """
     home.mkdir(parents=True, exist_ok=True)
-    url = f"http://{host}:{port}"
-    env = environment(home.resolve(), url)
+    url, runs_port = f"http://{host}:{port}", runs_port or port + 1
+    env = environment(home.resolve(), url, f"http://{host}:{runs_port}")
     processes = Processes(_logs(env))
-    with _lock(processes.logs), _stop_at_end(processes):
+    with _lock(processes.logs), _serving_runs(env, host, runs_port), _stop_at_end(processes):
         if _answers(url):
             report(f"server       {url} answers already; it is used, and left running")
         else:
-            _refuse_used_port(host, port)
+            _refuse_used_port(host, port, "--port")
             report("server       starting")
             command = [*PREFECT, "server", "start", "--host", host, "--port", str(port)]
             processes.start(SERVER, command, env)
@@ -128,18 +132,20 @@ def serve(home: Path, host: str, port: int, report: Callable[[str], None]) -> No
         for name, command, visible in workers(devices):
             processes.start(name, command, env | visible)
         report(f"workers      {', '.join(n for n in processes.running if n != SERVER)}; logs in {processes.logs}")
+        report(f"reports      {env[RUNS_URL]}: the runs in {home / RUNS}, read-only")
         report(next_steps(url, home))
         while True:
             processes.restart_ended(report)
             time.sleep(1)
 
 
-def environment(home: Path, url: str) -> dict[str, str]:
+def environment(home: Path, url: str, runs_url: str) -> dict[str, str]:
     """The environment variables of server and workers. Those that the user has set are kept."""
     from prefect.settings import get_current_settings
 
     own = {"PREFECT_HOME": str(get_current_settings().home), "PREFECT_API_URL": f"{url}/api", HOME: str(home)}
-    return SETTINGS | {"PREFECT_SERVER_UI_API_URL": f"{url}/api"} | dict(os.environ) | own
+    defaults = {"PREFECT_SERVER_UI_API_URL": f"{url}/api", RUNS_URL: runs_url}
+    return SETTINGS | defaults | dict(os.environ) | own
 
 
 def workers(devices: list[str]) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -210,14 +216,23 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _refuse_used_port(host: str, port: int) -> None:
+@contextmanager
+def _serving_runs(env: Mapping[str, str], host: str, port: int) -> Iterator[None]:
+    """Serve the reports of the runs within the block, with the password of the Prefect server."""
+    _refuse_used_port(host, port, "--runs-port")
+    with runs_server.serving(Path(env[HOME], RUNS), host, port, env.get("PREFECT_SERVER_API_AUTH_STRING")):
+        yield
+
+
+def _refuse_used_port(host: str, port: int, option: str) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as e:
+        except (OSError, OverflowError) as e:
             raise ConfigError(
-                f"--port {port} on {host} cannot be used ({e.strerror})\n  remedy: choose another with --port N"
+                f"{option} {port} on {host} cannot be used ({getattr(e, 'strerror', None) or e})\n"
+                f"  remedy: choose another with {option} N"
             ) from None
 
 

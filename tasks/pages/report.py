@@ -1,4 +1,8 @@
-"""The artifact page ``ssb-7-report``: the paths of the run's files, and the time of each stage."""
+"""The artifact page ``ssb-7-report``: the run's files, and the time of each stage."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
 
 from ssb_core.report.markdown import code, escaped, table
 from ssb_core.results.wording import duration
@@ -7,8 +11,12 @@ from ssb_core.runs import Run
 from ..artifacts import Page
 
 
+RUNS_URL = "SSB_RUNS_URL"
+"""The environment variable with the address at which the folder ``runs`` of SSB_HOME is served, if it is."""
+
+
 def page(run: Run) -> Page:
-    """The paths of the run's files, and a table of its stages. A browser opens no file from the UI."""
+    """A link to the report or its path, the paths of the run's files, and a table of its stages."""
     directory, store = run.directory.absolute(), run.store.root.absolute()
     files = {
         "The report, one self-contained file": directory / "report.html",
@@ -23,15 +31,20 @@ def page(run: Run) -> Page:
         "and in the earlier ones whose results it uses."
     )
     body = (
-        f"# Report\n\nOn the machine of the run:\n\n{lines}\n\nA browser there opens {code(report_uri(run))}; "
-        f"a page of this UI cannot link to it.\n\n## Time of each stage\n\n{cost}\n\n{table(_stages(run))}"
+        f"# Report\n\n{_way_to_report(run)}\n\nFiles on the machine of the run:\n\n{lines}\n\n"
+        f"## Time of each stage\n\n{cost}\n\n{table(_stages(run))}"
     )
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 
 
-def report_uri(run: Run) -> str:
-    """The ``file://`` URI of report.html."""
-    return (run.directory.absolute() / "report.html").as_uri()
+def _way_to_report(run: Run) -> str:
+    """A link, if a server has the folder of the run; else the address of the file, which this UI cannot link to."""
+    url, home = os.environ.get(RUNS_URL), os.environ.get("SSB_HOME")
+    if url and home and run.directory.parent.resolve() == Path(home, "runs").resolve():
+        address = f"{url.rstrip('/')}/{quote(run.name, safe='')}"
+        return f"**[Open the report]({address}/report.html)** · [its numbers]({address}/summary.json)"
+    file = (run.directory.absolute() / "report.html").as_uri()
+    return f"A browser on the machine of the run opens {code(file)}; a page of this UI cannot link to it."
 
 
 def _stages(run: Run) -> list[dict[str, str]]:

@@ -124,7 +124,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Served]:
     home, log, port = folder / "home", folder / "serve-local.log", free_port()
     env = alone(folder / "prefect") | {"OMP_NUM_THREADS": "1"} | environment
     with log.open("w") as out:
-        command = [*SSB, "serve-local", "--home", str(home), "--port", str(port)]
+        command = [*SSB, "serve-local", "--home", str(home), "--port", str(port), "--runs-port", str(free_port())]
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out, text=True, start_new_session=True)
     served = Served(process, home, env | {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}, log)
     try:
