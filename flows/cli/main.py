@@ -11,9 +11,10 @@ from .compare import compare
 from .doctor import doctor
 from .export import export
 from .grade import grade
+from .plan import plan
 from .prefect import deploy, parameters, serve_local
 from .report import report, show
-from .run import plan, run
+from .run import run
 from .signal import signal
 from .store import gc, status, verify
 
