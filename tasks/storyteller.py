@@ -26,6 +26,7 @@ from typing import Any
 
 from prefect import get_run_logger
 
+from ssb_core import models
 from ssb_core.results import summary
 from ssb_core.runs import Run, StageRun
 from ssb_core.runs.pipeline import Pipeline
@@ -106,8 +107,9 @@ class Storyteller:
 def publishing(run: Run, pipeline: Pipeline, force: Collection[str], to_stage: str) -> Iterator[Storyteller]:
     """Publish the plan, and after the block, however it ends, the pages that are still due."""
     storyteller = Storyteller(run)
+    load_shape = partial(models.shape, pipeline.model)  # `preflight` has loaded it, unless all is cached
     storyteller.due[plan_page.page] = lambda: plan_page.page(
-        run.name, pipeline.config, plan(pipeline, run.store), force, to_stage
+        run.name, pipeline.config, plan(pipeline, run.store, load_shape=load_shape, stop=to_stage, force=force)
     )
     storyteller.publish()
     try:

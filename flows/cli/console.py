@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -25,7 +27,7 @@ stderr = Console(stderr=True)
 OPTIONAL_COLUMNS = ("string match", "pass@k", "vs base", "truncated", "no answer", "seeds")
 """Columns of the results, in the order in which a narrow terminal leaves them out."""
 COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "magenta", "waits": "dim"}
-COLOURS |= {"ok": "green", "warning": "yellow", "problem": "red"}
+COLOURS |= {"forced": "magenta", "ok": "green", "warning": "yellow", "problem": "red"}
 RARE_OUTCOMES = {"unparsed": "with too few answers", "unverified": "not judged", "too_long": "too long"}
 """Outcomes of problems that a healthy run does not have, in words."""
 CHECK_WIDTHS = (0, 7, 14)  # columns before the text of a check: indent, status, name
@@ -36,14 +38,28 @@ def progress(fallback: Progress) -> AbstractContextManager[Progress]:
     return bars.progress(stderr, fallback)
 
 
-def plan_table(rows: list[PlanRow]) -> Table:
-    """The plan, one line for each request."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("request", "status", "why"):
-        table.add_column(heading)
-    for row in rows:
-        table.add_row(row.label, Text(row.status, style=COLOURS[row.status]), row.why)
-    return table
+def print_plan(rows: Sequence[PlanRow]) -> None:
+    """Print the plan: one line for each request, and its reason below it. Ids and numbers are never cut."""
+    from ssb_core.results import plan_wording
+
+    figures = [plan_wording.cells(row) for row in rows]
+    names = [name for name in ("samples", "tokens", "time", "disk") if any(f[name] for f in figures)]
+    label = max(len(row.label) for row in rows)
+    widths = [max(len(name), *(len(f[name]) for f in figures)) for name in names]
+    heading = [f"{name:>{width}}" for name, width in zip(names, widths, strict=True)]
+    console.print(Text("  ".join((f"{'request':{label}}", f"{'status':7}", *heading)), style="bold"), soft_wrap=True)
+    for row, figure in zip(rows, figures, strict=True):
+        line = Text(f"{row.label:{label}}  ").append(f"{row.status:7}", style=COLOURS[row.status])
+        line.append("".join(f"  {figure[name]:>{width}}" for name, width in zip(names, widths, strict=True)))
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+        for part in wrap(row.why, console.width - 4, break_long_words=False, break_on_hyphens=False):
+            console.print(Text(f"    {part}", style="dim"), soft_wrap=True)
+    console.print()
+    for sentence in plan_wording.summary(rows):
+        console.print(sentence)
+    if names:
+        console.print(f"In the table, {plan_wording.LEGEND}.")
 
 
 def print_check(check: Check) -> None:

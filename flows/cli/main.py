@@ -15,9 +15,10 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .grade import grade
+from .plan import plan
 from .prefect import deploy, parameters, serve_local
 from .report import report, show
-from .run import plan, run
+from .run import run
 from .runs import runs
 from .signal import signal
 from .store import gc, status, verify

@@ -1,4 +1,4 @@
-"""``ssb run`` and ``ssb plan``: run the pipeline, or show what a run would do."""
+"""``ssb run``: run the pipeline, or continue it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import environment
 from .errors import clean_errors
 from .options import (
     ConfigOption,
+    DryRunOption,
     ForceOption,
     FromOption,
     LimitOption,
@@ -26,6 +27,7 @@ from .options import (
     open_store,
     preset_name,
 )
+from .plan import print_plan
 from .report import print_summary
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def run(
     name: NameOption = None,
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
+    dry_run: DryRunOption = False,
 ) -> None:
     """Run the pipeline, or continue it where it stopped.
 
@@ -64,6 +67,9 @@ def run(
 
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
+        if dry_run:
+            print_plan(settings, store, stop=to_stage, force=force or ())
+            return
         called = preset_name(preset, config)
         directory = runs / preflight.run_name(name, called, settings)
         opened = open_store(store)
@@ -81,35 +87,6 @@ def run(
             runs=str(runs),
         )
         print_summary(summary, directory)
-
-
-def plan(
-    preset: PresetOption = None,
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    limit: LimitOption = None,
-    store: StoreOption = "store",
-) -> None:
-    """Show what a run would do, and change nothing.
-
-    Each request of the run is cached, partial, missing or stale, and the table says why.
-
-    Example:
-
-      ssb plan --preset quickstart --set rollouts.samples=8
-    """
-    with clean_errors("interrupted"):
-        from ssb_core.api import preflight
-        from ssb_core.runs import plan as plans
-        from ssb_core.runs.pipeline import Pipeline
-
-        from . import console
-
-        settings = load(preset, config, overrides, limit)
-        opened = open_store(store)
-        rows = plans.plan(Pipeline.of(settings, opened.root), opened)
-        console.console.print(console.plan_table(rows))
-        _print_notes(preflight.notes(settings, "the run's report.html"))
 
 
 def _run_flow(**parameters: Any) -> dict[str, Any]:

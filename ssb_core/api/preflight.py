@@ -87,7 +87,7 @@ def refuse_bad_input(config: RunConfig, store: Store, directory: Path, start: st
     """
     refuse_unwritable(store, directory)
     pipeline = Pipeline.of(config, store.root)
-    missing = [row for row in plan(pipeline, store) if row.status != "cached"]
+    missing = [row for row in plan(pipeline, store, estimate=False) if row.status != "cached"]
     for row in missing:
         if row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
             raise ConfigError(

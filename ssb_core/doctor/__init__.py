@@ -2,12 +2,15 @@
 store."""
 
 from .checks import Check, CheckStatus, Examination
-from .examine import examinations, examine, failure
+from .context import DoctorContext
+from .examine import before_run, examinations, examine, failure
 
 __all__ = (
     "Check",
     "CheckStatus",
+    "DoctorContext",
     "Examination",
+    "before_run",
     "examinations",
     "examine",
     "failure",

@@ -57,6 +57,19 @@ def _configured(context: DoctorContext) -> Iterator[Examination]:
     yield Examination("model", "memory", partial(model.memory, context))
 
 
+def before_run(context: DoctorContext) -> list[Examination]:
+    """The examinations of what one run needs. They are quick, and the rest is the same for every run."""
+    store, config = context.store, context.config
+    return [
+        Examination("store", "store", partial(disk.directory, store)),
+        Examination("machine", "device", partial(machine.device, config)),
+        Examination("engine", "engine", partial(machine.engine, config)),
+        Examination("engine", "workers", partial(machine.workers, config)),
+        *_configured(context),
+        Examination("store", "disk", partial(disk.space, context)),
+    ]
+
+
 def examine(examinations: Iterable[Examination]) -> Iterator[tuple[str, Check]]:
     """Yield every check with its group as soon as it is made."""
     for examination in examinations:

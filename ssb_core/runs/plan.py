@@ -38,19 +38,23 @@ def plan(
     load_shape: Callable[[], Shape | None] = lambda: None,
     stop: str = "evaluate",
     force: Collection[str] = (),
+    estimate: bool = True,
 ) -> list[PlanRow]:
     """The requests of a run up to stage `stop`, in order, looked up in the store. Nothing is changed there.
 
     Requests of a stage in `force` have the status ``forced``. `load_shape` is called if the size of something that was
-    never made has to be estimated; without the model's sizes that estimate is left out.
+    never made has to be estimated; without the model's sizes that estimate is left out. Without `estimate`, no amounts
+    are.
     """
     with store.looking_once():
         forecast = Forecast(pipeline, store, load_shape)
         steps = list(pipeline.walk(store, stop, forecast.count_taught))
-        reasons, rows = Reasons(store, [step.spec for step in steps]), []
+        reasons, rows, estimates = Reasons(store, [step.spec for step in steps]), [], forecast if estimate else None
         for later, group in groupby(steps, key=partial(_later_label, forecast)):
             wave = list(group)
-            made = [_row(step.spec, later or step.label, reasons, forecast, force) for step in wave]
+            made = [
+                _row(step.spec, later or step.label, reasons, forecast if estimate else None, force) for step in wave
+            ]
             rows += [_together(wave, made, forecast)] if later else made
         return rows
 
@@ -71,10 +75,11 @@ def _later_label(forecast: Forecast, step: Step) -> str:
     return f"later waves{hint}{round_}" if sampled.start >= forecast.known_until(sampled.round) else ""
 
 
-def _row(spec: Spec, label: str, reasons: Reasons, forecast: Forecast, force: Collection[str]) -> PlanRow:
+def _row(spec: Spec, label: str, reasons: Reasons, forecast: Forecast | None, force: Collection[str]) -> PlanRow:
     (status, why), found = reasons.of(spec, label)
     forced = spec.stage in force
-    amounts = forecast.amounts(spec, found, again=forced) if forced or status != "cached" else NOTHING
+    todo = forced or status != "cached"
+    amounts = forecast.amounts(spec, found, again=forced) if forecast and todo else NOTHING
     return PlanRow(spec.stage, label, "forced" if forced else status, why, spec.round, amounts)
 
 

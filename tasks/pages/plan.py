@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from textwrap import shorten
 
 from ssb_core.config import RunConfig
 from ssb_core.report.markdown import code, escaped, table
+from ssb_core.results import plan_wording
 from ssb_core.results.wording import count
 from ssb_core.runs.plan import PlanRow
-from ssb_core.stages import STAGES
 
 from ..artifacts import Page
 
@@ -28,23 +28,20 @@ MEANINGS = {
 }
 
 
-def page(name: str, config: RunConfig, rows: Sequence[PlanRow], force: Collection[str], to_stage: str) -> Page:
-    """The requests of the run `name` up to `to_stage`, each with its status and the reason for it.
-
-    Requests of a stage in `force` have the status ``forced``.
-    """
-    rows = [row for row in rows if row.stage in STAGES[: STAGES.index(to_stage) + 1]]
-    statuses = ["forced" if row.stage in force else row.status for row in rows]
-    counts = ", ".join(f"{n} {status}" for status, n in Counter(statuses).items())
+def page(name: str, config: RunConfig, rows: Sequence[PlanRow]) -> Page:
+    """The requests of the run `name`, each with its status, the reason for it and the work that is left."""
+    counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
     cells = [
         {
             "request": escaped(row.label),
-            "status": f"**{status}**" if status != "cached" else status,
-            "why": escaped(shorten(row.why, REASON_WIDTH, placeholder=" …")) or MEANINGS[status],
+            "status": f"**{row.status}**" if row.status != "cached" else row.status,
+            "why": escaped(shorten(row.why, REASON_WIDTH, placeholder=" …")) or MEANINGS[row.status],
         }
-        for row, status in zip(rows, statuses, strict=True)
+        | {name: escaped(text) for name, text in plan_wording.cells(row).items()}
+        for row in rows
     ]
-    body = f"# Plan\n\n{_goal(config)}\n\n{table(cells)}"
+    legend = f"In the table, {plan_wording.LEGEND}."
+    body = "\n\n".join(("# Plan", _goal(config), table(cells), escaped(legend), *plan_wording.summary(rows)))
     return Page(KEY, f"{count(len(rows), 'request')} of {escaped(name)}: {counts}", body)
 
 

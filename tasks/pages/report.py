@@ -10,7 +10,6 @@ from ssb_core.runs import Run
 
 from ..artifacts import Page
 
-
 RUNS_URL = "SSB_RUNS_URL"
 """The environment variable with the address at which the folder ``runs`` of SSB_HOME is served, if it is."""
 
