@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-
 KINDS = {
     ".html": "text/html; charset=utf-8",
     ".json": "application/json",

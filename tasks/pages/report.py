@@ -10,7 +10,6 @@ from ssb_core.runs import Run
 
 from ..artifacts import Page
 
-
 RUNS_URL = "SSB_RUNS_URL"
 """The environment variable with the address at which the folder ``runs`` of SSB_HOME is served, if it is."""
 
@@ -25,9 +24,8 @@ def page(run: Run) -> Page:
         "Rollouts, solutions, signal, students": store,
     }
     lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
-    body = (
-        f"# Report\n\n{_way_to_report(run)}\n\nFiles on the machine of the run:\n\n{lines}\n\n## Time of each stage\n\n{table(_stages(run))}"
-    )
+    parts = ["# Report", _way_to_report(run), "Files on the machine of the run:", lines, "## Time of each stage"]
+    body = "\n\n".join([*parts, table(_stages(run))])
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 
 
