@@ -15,13 +15,14 @@ from prefect.runtime import flow_run
 
 from ssb_core.api import preflight
 from ssb_core.api.run import Span, run_pipeline
-from ssb_core.config import RunConfig
+from ssb_core.config import RunConfig, presets
 from ssb_core.config.execution import StageName
+from ssb_core.errors import ConfigError
 from ssb_core.progress import PlainProgress, Progress
 from ssb_core.runs import Run
 from ssb_core.stages import STAGES
 from ssb_core.store import Store
-from tasks import ray_workers, storyteller
+from tasks import ray_workers, storyteller, tags
 from tasks.run_stage import prefect_runner
 
 listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
@@ -29,14 +30,31 @@ listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 
 
 def run_name() -> str:
-    """The run's name in the UI: preset, model and data, the stages if not all, its folder if it was named."""
+    """The run's name in the UI: its folder (which tells its settings), model and data, and the stages if not all."""
     given = flow_run.parameters
-    config = RunConfig.model_validate(given["config"])
-    model, data = (Path(s).name for s in (config.model.source, config.problems.source))
+    try:
+        config = _config(given["preset"], given["config"])
+    except ConfigError:
+        return str(given["preset"])  # the run itself says what is wrong
     first, last = given["from_stage"], given["to_stage"]
     part = "" if (first, last) == (STAGES[0], STAGES[-1]) else f", {first} to {last}" if first != last else f", {last}"
-    own = f" ({given['name']})" if given["name"] else ""
-    return f"{given['preset']}: {model} on {data}{part}{own}"
+    model, data = _subject(config)
+    return f"{given['name'] or preflight.run_name(None, given['preset'], config)}: {model} on {data}{part}"
+
+
+def _subject(config: RunConfig) -> tuple[str, str]:
+    """Short names of model and data."""
+    model, data = (Path(s).name for s in (config.model.source, config.problems.source))
+    return model, data
+
+
+def _config(preset: str, config: RunConfig | None) -> RunConfig:
+    """The configuration of the run, by default that of the preset.
+
+    Raises:
+        ConfigError: there is no such preset, or the configuration cannot be used.
+    """
+    return presets.load_config(preset) if config is None else RunConfig.model_validate(config)
 
 
 def _progress() -> Progress:
@@ -55,8 +73,8 @@ def ssb(
     to_stage: StageName = StageName.evaluate,
     force: tuple[StageName, ...] = (),
     name: str | None = None,
-    preset: str = "custom",
-    config: RunConfig,
+    preset: str,
+    config: RunConfig | None = None,
     store: str = "store",
     runs: str = "runs",
 ) -> dict[str, Any]:
@@ -67,12 +85,14 @@ def ssb(
         to_stage: Stop after this stage.
         force: Make these stages again though they are cached.
         name: Folder of the run below `runs`; by default preset and a digest of the configuration.
-        preset: The configuration's name, for run names and tables.
-        config: The configuration of the run. The defaults are the paper's, or those that suit a single stage.
+        preset: A preset that ships with ssb (paper, quickstart, smollm2), or your name for the configuration below.
+        config: The configuration of the run. By default it is that of the preset.
         store: The place of all results: a directory, relative to the worker's SSB_HOME, or a URL (s3://...).
         runs: The folder of the run's report and summary, relative to the worker's SSB_HOME.
     """
     progress = _progress()
+    config = _config(preset, config)
+    tags.set_own(*tags.of_run(preset, *_subject(config)))
     name = preflight.run_name(name, preset, config)
     preflight.refuse_bad_stages(from_stage, to_stage, force)
     ray_workers.refuse_unreachable_server(config.execution)

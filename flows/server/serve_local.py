@@ -1,7 +1,8 @@
 """Run a Prefect server with pools, automations, deployments and workers, all on this machine.
 
-A thread of this process serves the reports of the runs (`runs_server`). The server and each worker are child processes, each with a session and a log file of its own. Ctrl-C or SIGTERM ends
-them all, workers first, so that running flows can still report their end. The next start uses the same database.
+The server and each worker are child processes, each with a session and a log file of its own; a thread of this process
+serves the reports of the runs. Ctrl-C or SIGTERM ends them all, workers first, so that running flows can still report
+their end. The next start uses the same database.
 """
 
 from __future__ import annotations

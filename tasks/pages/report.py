@@ -29,10 +29,8 @@ def page(run: Run) -> Page:
         f"All results took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make, in this run "
         "and in the earlier ones whose results it uses."
     )
-    body = (
-        f"# Report\n\n{_way_to_report(run)}\n\nFiles on the machine of the run:\n\n{lines}\n\n"
-        f"## Time of each stage\n\n{cost}\n\n{table(_stages(run))}"
-    )
+    parts = ["# Report", _way_to_report(run), "Files on the machine of the run:", lines, "## Time of each stage", cost]
+    body = "\n\n".join([*parts, table(_stages(run))])
     return Page("ssb-7-report", f"report.html and all files of {escaped(run.name)}", body)
 
 
