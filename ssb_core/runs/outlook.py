@@ -99,7 +99,7 @@ class Outlook:
             yield from self._round_left(number, 0, 0, 0, 0, Counter())
 
     def _round_left(
-        self, number: int, sampled: int, taught: int, open_wave: int, waiting: int, begun: Counter[Kind]
+        self, number: int, sampled: int, taught: float, open_wave: int, waiting: int, begun: Counter[Kind]
     ) -> Iterator[tuple[Kind, float]]:
         """The work left of a round: `sampled` problems taught so many traces, those of the open wave not counted.
 

@@ -135,7 +135,7 @@ class Run:
         """Whether this is the folder of an evaluation without a pipeline, as `ssb evaluate` writes it."""
         try:
             return [*self.load_summary()["stages"]] == ["evaluate"]
-        except (ConfigError, KeyError, TypeError):
+        except (ConfigError, OSError, KeyError, TypeError):
             return False
 
     def load_stages(self) -> list[StageRun]:

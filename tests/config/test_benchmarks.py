@@ -61,7 +61,7 @@ def test_a_benchmark_with_worked_examples_brings_them_along() -> None:
     [
         ([], "no benchmark is named\n  remedy: --benchmarks NAME, where NAME is one of math500, "),
         (["nonsense"], "there is no benchmark 'nonsense'\n  remedy: give one of math500, "),
-        (["{name: x"], "it is not valid YAML"),
+        (["{name: x"], "--benchmarks {name: x: a bracket is not closed"),
         (["{name: x, source: y, frm: exact}"], "evaluate.benchmarks.0.frm: no such field"),
     ],
 )
