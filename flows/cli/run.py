@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssb_core.config.execution import StageName
 
@@ -29,9 +29,6 @@ from .options import (
 )
 from .plan import print_plan
 from .report import print_summary
-
-if TYPE_CHECKING:
-    import httpx
 
 
 def run(
@@ -96,45 +93,38 @@ def _run_flow(**parameters: Any) -> dict[str, Any]:
         StageError: the Prefect server no longer answers.
     """
     environment.set_defaults()
-    import httpx
     from prefect.client.base import ServerType, determine_server_type
+    from prefect.settings import get_current_settings
 
     from ssb_core.errors import StageError
     from ssb_core.progress import PlainProgress
 
+    from ..server import lost
     from ..ssb import listener, ssb
     from . import console
 
+    api = get_current_settings().api.url
+    server = None
     if determine_server_type() == ServerType.EPHEMERAL:
         from ..server.temporary import Watched
 
-        Watched()
+        server = Watched()
     with console.progress(PlainProgress()) as progress:
         token = listener.set(progress)
         try:
             summary: dict[str, Any] = ssb(**parameters)
             return summary
-        except httpx.TransportError as e:
-            if not _is_about_prefect(e):
+        except Exception as e:
+            why = lost.reason(e, str(api or (server and server.api_url)))
+            if why is None:
                 raise
+            remedy = "or without PREFECT_API_URL" if api else "which starts another"
             raise StageError(
-                f"the Prefect server no longer answers ({e}); finished shards are kept\n"
-                "  remedy: run the same command when it answers again, or without PREFECT_API_URL"
+                f"the Prefect server no longer answers ({why}); finished shards are kept\n"
+                f"  remedy: run the same command when it answers again, {remedy}"
             ) from None
         finally:
             listener.reset(token)
-
-
-def _is_about_prefect(error: httpx.TransportError) -> bool:
-    """Whether the failed request went to Prefect's API."""
-    import httpx
-    from prefect.settings import get_current_settings
-
-    api, request = get_current_settings().api.url, getattr(error, "_request", None)
-    if not api or request is None:
-        return False
-    url = httpx.URL(str(api))
-    return (url.host, url.port) == (request.url.host, request.url.port) and request.url.path.startswith(url.path)
 
 
 def _print_notes(lines: Iterable[str]) -> None:
