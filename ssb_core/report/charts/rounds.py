@@ -37,7 +37,7 @@ def draw_rounds(run: Run) -> Chart | None:
             label=full_name(name, summary["benchmarks"][name]),
         )
     taught = [(r["number"] - 1, r["hinted_accuracy"]) for r in summary["rounds"] if r["hinted_accuracy"] is not None]
-    hinted = {"color": INK, "linestyle": ":", "marker": "s", "label": HINTED}
+    hinted: Any = {"color": INK, "linestyle": ":", "marker": "s", "label": HINTED}
     axes.plot([at for at, _ in taught], [100 * x for _, x in taught], **hinted)
     last = max(len(summary["rounds"]), 1)
     axes.set_xticks(range(last + 1), ["base", *map(str, range(1, last + 1))])
