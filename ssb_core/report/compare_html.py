@@ -15,6 +15,7 @@ from .tables import comparison_table
 from .verdict import comparison_in_words
 
 TEMPLATE = "compare.html.j2"
+SHOWN = 20  # flipped problems of a direction that are listed outside of a fold
 
 
 def default_path(comparison: Comparison) -> Path:
@@ -38,6 +39,7 @@ def page(comparison: Comparison) -> str:
             "second": comparison.second,
             "notes_on_both": comparison.notes,
             "benchmarks": parts,
+            "shown": SHOWN,
             "sections": [entry for part in parts for entry in _entries(part)],
             "describe_completion": describe_completion,
             "change": change,
@@ -65,9 +67,9 @@ def _benchmark(comparison: Comparison, c: BenchmarkComparison) -> dict[str, Any]
 
 
 def _entries(part: dict[str, Any]) -> list[tuple[str, str, bool]]:
-    """The entries of one benchmark in the table of contents: anchor, title, and whether there is anything."""
+    """The entries of one benchmark in the table of contents: anchor, title, and that they are there."""
     name = part["comparison"].benchmark
-    flips = [(f"{anchor}:{name}", f"{len(of):,} {anchor}", bool(of)) for anchor, _, of in part["flips"]]
+    flips = [(f"{direction}:{name}", f"{len(of):,} {direction}", True) for direction, _, of in part["flips"]]
     return [(name, name, True), *flips]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..stages.directory import weights
 from . import queries
 from .provenance import recorded_model
 
@@ -29,12 +28,23 @@ class TrainedAdapter:
 
 
 def load_adapter(run: Run) -> TrainedAdapter | None:
-    """The student's adapter (of the first seed and round); None if the run trained no student."""
+    """The student's adapter (of the first seed and round); None if the run trained no student.
+
+    Raises:
+        Damaged: a file of the adapter is gone at the store's URL.
+    """
     for manifest in run.manifests("distill"):
-        directory = run.store.path(manifest, weights(manifest)).parent.absolute()
-        config = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
-        base = str(config["base_model_name_or_path"])
-        name, at, commit = str(recorded_model(run)["identity"]).rpartition("@")
-        revision = commit if at and name == base else None
-        return TrainedAdapter(directory, base, revision, queries.load_config(run).model.dtype)
+        paths = {Path(file.path).name: run.store.path(manifest, file) for file in manifest.files}
+        config = json.loads(paths["adapter_config.json"].read_text(encoding="utf-8"))
+        directory, base = paths["adapter_config.json"].parent.absolute(), str(config["base_model_name_or_path"])
+        return TrainedAdapter(directory, base, _revision(run, base), queries.load_config(run).model.dtype)
     return None
+
+
+def _revision(run: Run, base: str) -> str | None:
+    """The commit of the base that the run used, or the configured revision if the recipe of its rollouts is damaged."""
+    try:
+        name, _, commit = str(recorded_model(run)["identity"]).rpartition("@")
+    except KeyError:
+        return queries.load_config(run).model.revision
+    return commit if name == base else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote
 
+import pytest
+
 from ssb_core.report import compare_html
 from ssb_core.report.tables import comparison_table
 from ssb_core.report.verdict import comparison_in_words
@@ -50,3 +52,12 @@ def test_the_page_has_both_texts_of_every_flip_side_by_side_as_text(quick_run: R
     assert {"nano-test", "worse:nano-test", "better:nano-test", *wanted} == set(links)
     assert page.tables["paired-nano-test"] == [list(cells[0]), *(list(row.values()) for row in cells)]
     assert comparison_in_words(benchmark, *sides(run)) in words
+
+
+def test_a_long_list_of_flips_continues_in_a_fold(quick_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = compare.compare(*sides(quick_run))
+    whole = compare_html.page(comparison)
+    monkeypatch.setattr(compare_html, "SHOWN", 0)
+    folded = compare_html.page(comparison)
+    assert folded.count('class="flip"') == whole.count('class="flip"')
+    assert folded.count("<summary>1 more</summary>") == 2 and " more</summary>" not in whole
