@@ -86,7 +86,8 @@ def _rounded(amount: Amount) -> float:
     """Exact numbers as they are, and estimates with two digits, for they are no better than that."""
     if amount.certainty == "exact" or amount.value <= 0:
         return round(amount.value)
-    return round(amount.value, 1 - math.floor(math.log10(amount.value)))
+    rounded = round(amount.value, 1 - math.floor(math.log10(amount.value)))
+    return int(rounded) if rounded >= 10 else rounded
 
 
 def _number(amount: Amount) -> str:

@@ -49,12 +49,11 @@ def plan(
     with store.looking_once():
         forecast = Forecast(pipeline, store, load_shape)
         steps = list(pipeline.walk(store, stop, forecast.count_taught))
-        reasons, rows, estimates = Reasons(store, [step.spec for step in steps]), [], forecast if estimate else None
+        reasons, rows = Reasons(store, [step.spec for step in steps]), []
+        row = partial(_row, reasons, forecast if estimate else None, force)
         for later, group in groupby(steps, key=partial(_later_label, forecast)):
             wave = list(group)
-            made = [
-                _row(step.spec, later or step.label, reasons, forecast if estimate else None, force) for step in wave
-            ]
+            made = [row(step.spec, later or step.label) for step in wave]
             rows += [_together(wave, made, forecast)] if later else made
         return rows
 
@@ -75,7 +74,7 @@ def _later_label(forecast: Forecast, step: Step) -> str:
     return f"later waves{hint}{round_}" if sampled.start >= forecast.known_until(sampled.round) else ""
 
 
-def _row(spec: Spec, label: str, reasons: Reasons, forecast: Forecast | None, force: Collection[str]) -> PlanRow:
+def _row(reasons: Reasons, forecast: Forecast | None, force: Collection[str], spec: Spec, label: str) -> PlanRow:
     (status, why), found = reasons.of(spec, label)
     forced = spec.stage in force
     todo = forced or status != "cached"

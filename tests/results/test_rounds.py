@@ -160,13 +160,15 @@ def test_the_report_has_a_chart_and_a_table_of_the_rounds(run: Run) -> None:
     assert [row[5] for row in rows] == [f"{100 * r['hinted_accuracy']:.1f}%" for r in run.load_summary()["rounds"]]
 
 
-def test_the_plan_of_a_later_round_waits_for_its_yield(run: Run, twice: RunConfig, tmp_path: Path) -> None:
+def test_the_plan_of_a_later_round_names_what_is_missing(run: Run, twice: RunConfig, tmp_path: Path) -> None:
     shutil.copytree(run.store.root, tmp_path / "store")
     store = Store(tmp_path / "store")
     assert {row.status for row in plan(Pipeline.of(twice, store.root), store)} == {"cached"}
     shutil.rmtree(store.root / "merge")
     rows = [row for row in plan(Pipeline.of(twice, store.root), store) if row.status != "cached"]
     planned = [(row.label, row.status, row.round) for row in rows]
-    assert planned[0] == ("merge (round 1)", "missing", 1) and planned[-1] == ("the rest", "waits", 2)
+    assert planned[0] == ("merge (round 1)", "missing", 1)
+    assert planned[-1] == ("evaluate ssb-round-2 on nano-test", "partial", 2)
     assert ("rollouts wave 1 (round 2)", "partial", 2) in planned
+    assert all(row.why.endswith("because merge (round 1) is missing") for row in rows[1:])
     refuse_bad_input(twice, store, tmp_path / "runs", "merge")

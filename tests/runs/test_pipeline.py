@@ -1,4 +1,4 @@
-"""The pipeline as a whole: waves, caching, determinism, the reasons in a plan, and other readers of the shards."""
+"""The pipeline as a whole: waves, caching, determinism, and other readers of the shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ssb_core.config import RunConfig, presets
 from ssb_core.errors import StoreError
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
-from ssb_core.runs.plan import plan
 from ssb_core.stages import Runtime, distill
 from ssb_core.stages.execute import execute
 from ssb_core.store import Store
@@ -122,33 +121,6 @@ def test_no_two_stages_share_random_streams(quick_run: Run) -> None:
         for seed in table["seed"].to_pylist()
     ]
     assert len(seeds) == len(set(seeds))
-
-
-def statuses(settings: RunConfig, store: Store) -> dict[str, tuple[str, str]]:
-    return {row.label: (row.status, row.why) for row in plan(Pipeline.of(settings, store.root), store)}
-
-
-def test_the_plan_says_cached_partial_missing_and_stale(small: RunConfig, quick_run: Run, tmp_path: Path) -> None:
-    assert {s for s, _ in statuses(small, quick_run.store).values()} == {"cached"}
-    empty = statuses(small, Store(tmp_path / "none"))
-    assert empty["rollouts wave 1"] == ("missing", "never run")
-    assert empty["distill"][0] == "waits"
-    assert not (tmp_path / "none").exists()
-
-    store = copy(quick_run, tmp_path / "store")
-    lost = next((store.root / "rollouts").rglob("shards/*.parquet"))
-    lost.unlink()
-    total = quick_run.load_summary()["stages"]["rollouts"]["shards"]
-    assert statuses(small, store)["rollouts wave 1"] == ("partial", f"{total - 1} of {total} shards are there")
-
-
-def test_the_plan_names_the_field_that_changed(quick_run: Run) -> None:
-    warmer = presets.load_config("quickstart", overrides=[*SMALL, "rollouts.temperature=1.0"])
-    rows = statuses(warmer, quick_run.store)
-    assert rows["rollouts wave 1"] == ("stale", "rollouts.temperature: 0.8 -> 1.0")
-    assert rows["select wave 1"] == ("stale", "rollouts changed upstream")
-    longer = presets.load_config("quickstart", overrides=[*SMALL, "distill.epochs=3"])
-    assert statuses(longer, quick_run.store)["distill"] == ("stale", "distill.epochs: 2 -> 3")
 
 
 def test_shards_are_readable_by_datasets_and_duckdb(quick_run: Run, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_run_that_stops_before_a_baseline_does_not_run_its_teacher(
     assert labels == [step.label for step in Pipeline.of(small, quick_run.store.root).walk(quick_run.store, "distill")]
     rows = [(row.label, row.status) for row in plan(pipeline, quick_run.store)]
     assert ("distill", "cached") in rows and ("sft", "missing") in rows
-    assert rows[-1] == ("the rest", "waits") and rows[-2][0].endswith("without the wrong rollout")
+    assert ("teach wave 1 without the wrong rollout", "missing") in rows
 
 
 def test_a_baseline_whose_teacher_taught_nothing_is_left_out(
