@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import clean_errors
 from .options import RunArgument, RunsOption, StoreOption, open_store
+
+if TYPE_CHECKING:
+    from ssb_core.runs import Run
 
 
 def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
@@ -29,7 +33,7 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
 
         run = Run.named(runs, run_name, open_store(store))
         reports.write(run)
-        print_summary(run.load_summary(), run.directory)
+        print_summary(run.load_summary(), run)
 
 
 def show(
@@ -58,7 +62,7 @@ def show(
         print(problem_history.render(load_history(run, problem_id)))
 
 
-def print_summary(summary: dict[str, Any], directory: Path) -> None:
+def print_summary(summary: dict[str, Any], run: Run) -> None:
     """Print the results, where to read more, and what to do next."""
     from ssb_core import report as reports
 
@@ -70,9 +74,23 @@ def print_summary(summary: dict[str, Any], directory: Path) -> None:
         console.print(reports.verdict_in_words(summary))
     statuses = ", ".join(f"{name} {s['status']}" for name, s in summary["stages"].items())
     console.print(f"\nstages   {statuses}; {summary['seconds']:.0f} s")
-    console.print(f"report   {directory / 'report.html'}")
-    console.print(f"numbers  {directory / 'summary.json'}")
-    console.print(f"next     {_program()} show ID   prints the history of one problem; the report has the ids")
+    for name, text in (
+        ("report", run.directory / "report.html"),
+        ("numbers", run.directory / "summary.json"),
+        ("next", f"{next_command(run)}   (the history of a problem)"),
+    ):
+        console.print(f"{name:<8} {text}", soft_wrap=True)  # a path and a command are copied as one line
+
+
+def next_command(run: Run) -> str:
+    """The command that shows the history of a problem of the run, one that was taught if there is any."""
+    from ssb_core.results.problem_history import example_id
+
+    words = [example_id(run) or "ID", "--run", run.name]
+    for option, place in {"store": str(run.store), "runs": str(run.directory.parent)}.items():
+        if place != option:  # the default has the option's name
+            words += [f"--{option}", place]
+    return f"{_program()} show {shlex.join(words)}"
 
 
 def _program() -> str:
