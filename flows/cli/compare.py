@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ssb_core.results.compare import BenchmarkComparison, Comparison, Flip, ProblemSamples
 
 LABEL_WIDTH = 8
-WIDTHS = {"problem": 24, "reference": 14, "first": 21, "second": 21}  # these fit 100 columns
+WIDTHS = {"reference": 14, "first": 21, "second": 21}
+OPTIONAL = ("alike", "95% interval", "p-value")
+"""Columns that a narrow terminal leaves out: the sentences below the table have them."""
 
 
 def compare(
@@ -118,19 +120,15 @@ def _notes(notes: Sequence[str]) -> Iterator[str]:
 
 
 def _paired_table(comparison: Comparison, compared: BenchmarkComparison) -> Table:
-    from rich import box
-    from rich.table import Table
-
     from ssb_core.report.tables import comparison_table
 
+    from .console import fitting_table
+
     rows = comparison_table(compared, comparison.first, comparison.second)
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in rows[0]:
-        side = name == "model"
-        table.add_column("" if side else name, justify="left" if side else "right", no_wrap=True)
-    for name, row in zip(("first", "second"), rows, strict=True):
-        table.add_row(*(row | {"model": name}).values())
-    return table
+    sides = zip(("first", "second"), rows, strict=True)
+    return fitting_table(
+        [{"": name} | {k: v for k, v in row.items() if k != "model"} for name, row in sides], OPTIONAL, [""]
+    )
 
 
 def _how_many(top: int, flips: Sequence[Flip]) -> str:
@@ -142,16 +140,14 @@ def _how_many(top: int, flips: Sequence[Flip]) -> str:
 
 
 def _flips_table(flips: Sequence[Flip]) -> Table:
-    from rich import box
-    from rich.table import Table
+    from .console import new_table, text_widths
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading, width in WIDTHS.items():
-        overflow: Literal["ellipsis"] = "ellipsis"
-        table.add_column(heading, max_width=width, no_wrap=True, overflow=overflow)
-    for f in flips:
-        problem = f.first.problem
-        table.add_row(_plain(problem.id), _plain(problem.answer), _outcome(f.first), _outcome(f.second))
+    table, ids = new_table(), [_plain(f.first.problem.id) for f in flips]
+    table.add_column("problem", no_wrap=True)
+    for heading, width in text_widths(WIDTHS, [max(map(len, ids))]).items():
+        table.add_column(heading, max_width=width, no_wrap=True)
+    for name, f in zip(ids, flips, strict=True):
+        table.add_row(name, _plain(f.first.problem.answer), _outcome(f.first), _outcome(f.second))
     return table
 
 

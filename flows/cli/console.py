@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ COLOURS = {"cached": "green", "partial": "yellow", "missing": "cyan", "stale": "
 COLOURS |= {"forced": "magenta", "ok": "green", "warning": "yellow", "problem": "red"}
 RARE_OUTCOMES = {"unparsed": "with too few answers", "unverified": "not judged", "too_long": "too long"}
 """Outcomes of problems that a healthy run does not have, in words."""
+GAP = 3  # columns of the terminal between two columns of a table
 CHECK_WIDTHS = (0, 7, 14)  # columns before the text of a check: indent, status, name
 
 
@@ -74,24 +75,47 @@ def print_check(check: Check) -> None:
         console.print(Text(f"{indent}-> {check.remedy}", style="bold"), soft_wrap=True)
 
 
-def results_table(rows: list[dict[str, str]]) -> Table:
-    """The results table of the report. A narrow terminal leaves out columns that the text or the report has as well."""
+def new_table() -> Table:
+    """A table without columns, in the style that all tables share."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def text_widths(widths: Mapping[str, int], whole: Iterable[int]) -> dict[str, int]:
+    """The widths of text columns beside columns of `whole` widths, which hold ids and numbers.
+
+    In a narrow terminal the text columns, which are given with the widths that suit them, all become smaller.
+    """
+    taken = list(whole)
+    room = console.width - sum(taken) - GAP * (len(taken) + len(widths))
+    return {name: max(1, min(width, width * room // sum(widths.values()))) for name, width in widths.items()}
+
+
+def fitting_table(rows: Sequence[Mapping[str, str]], optional: Sequence[str], left: Collection[str]) -> Table:
+    """Rows of cells as a table. Columns in `left` are aligned there, and all others are numbers.
+
+    A terminal that is too narrow leaves out the `optional` columns, one after the other.
+    """
     columns = list(rows[0])
     unlimited = console.options.update(max_width=sys.maxsize)
-    for name in OPTIONAL_COLUMNS:
-        if Measurement.get(console, unlimited, _results_table(rows, columns)).maximum <= console.width:
+    for name in optional:
+        if Measurement.get(console, unlimited, _table_of(rows, columns, left)).maximum <= console.width:
             break
         columns = [column for column in columns if column != name]
-    return _results_table(rows, columns)
+    return _table_of(rows, columns, left)
 
 
-def _results_table(rows: list[dict[str, str]], columns: list[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
+def _table_of(rows: Sequence[Mapping[str, str]], columns: Sequence[str], left: Collection[str]) -> Table:
+    table = new_table()
     for name in columns:
-        table.add_column(name, justify="left" if name in ("benchmark", "model") else "right")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left, overflow="fold")
     for row in rows:
         table.add_row(*(row[name] for name in columns))
     return table
+
+
+def results_table(rows: list[dict[str, str]]) -> Table:
+    """The results table of the report. A narrow terminal leaves out columns that the text or the report has as well."""
+    return fitting_table(rows, OPTIONAL_COLUMNS, ("benchmark", "model"))
 
 
 def yield_line(counts: dict[str, Any]) -> str:

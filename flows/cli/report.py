@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
                 reports.write(run)
             except StoreError as e:  # e.g. a forced stage was interrupted
                 print(f"note: report.html stays as it was: {e}", file=sys.stderr)
-            print_summary(run.load_summary(), run.directory)
+            print_summary(run.load_summary(), run)
             _note_later_run(runs, run)
         if run.draft.exists():
             if run.is_finished():
@@ -75,7 +76,7 @@ def show(
         print(problem_history.render(load_history(run, problem_id)))
 
 
-def print_summary(summary: dict[str, Any], directory: Path) -> None:
+def print_summary(summary: dict[str, Any], run: Run) -> None:
     """Print the results, where to read more, and what to do next."""
     from ssb_core import report as reports
     from ssb_core.results.wording import duration
@@ -90,10 +91,24 @@ def print_summary(summary: dict[str, Any], directory: Path) -> None:
     making = summary["making"]
     made = f"{duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make all of it"
     console.print(f"\nstages   {_statuses(summary)}")
-    console.print(f"time     {duration(summary['seconds'])} in this run; {made}")
-    console.print(f"report   {directory / 'report.html'}")
-    console.print(f"numbers  {directory / 'summary.json'}")
-    console.print(f"next     {_program()} show ID   prints the history of one problem; the report has the ids")
+    for name, text in (
+        ("time", f"{duration(summary['seconds'])} in this run; {made}"),
+        ("report", run.directory / "report.html"),
+        ("numbers", run.directory / "summary.json"),
+        ("next", f"{next_command(run)}   (the history of a problem)"),
+    ):
+        console.print(f"{name:<8} {text}", soft_wrap=True)  # a path and a command are copied as one line
+
+
+def next_command(run: Run) -> str:
+    """The command that shows the history of a problem of the run, one that was taught if there is any."""
+    from ssb_core.results.problem_history import example_id
+
+    words = [example_id(run) or "ID", "--run", run.name]
+    for option, place in {"store": str(run.store), "runs": str(run.directory.parent)}.items():
+        if place != option:  # the default has the option's name
+            words += [f"--{option}", place]
+    return f"{_program()} show {shlex.join(words)}"
 
 
 def _statuses(summary: dict[str, Any]) -> str:

@@ -61,6 +61,7 @@ def run(
     """
     with clean_errors():
         from ssb_core.api import preflight
+        from ssb_core.runs import Run
 
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
@@ -83,7 +84,7 @@ def run(
             store=store,
             runs=str(runs),
         )
-        print_summary(summary, directory)
+        print_summary(summary, Run(directory, opened))
 
 
 def _run_flow(**parameters: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ssb_core.signal.marks import Shift
 
 LABEL_WIDTH = 12
-WIDTHS = {"problem": 17, "after": 19, "token": 9, "raised": 16, "lowered": 16}  # these fit 100 columns
+WIDTHS = {"after": 19, "token": 9, "raised": 16, "lowered": 16}
 
 
 def signal(
@@ -139,32 +139,30 @@ def effect(stats: HintEffectStats, codec: str) -> list[Table | str]:
 
 
 def _spread_table(at: Sequence[EffectAtTemperature]) -> Table:
-    from rich import box
-    from rich.table import Table
+    from .console import fitting_table
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("nats a token")
-    for heading in ("T", "mean", "median", "90%", "99%", "max"):
-        table.add_column(heading, justify="right")
     entropies = [("teacher's entropy", a.temperature, a.entropy) for a in at]
     kls = [("KL(teacher || bare student)", a.temperature, a.kl) for a in at]
-    for quantity, temperature, spread in chain(entropies, kls):
-        table.add_row(quantity, f"{temperature:g}", *(f"{value:.3g}" for value in asdict(spread).values()))
-    return table
+    headings = ("nats a token", "T", "mean", "median", "90%", "99%", "max")
+    rows = [
+        (quantity, f"{temperature:g}", *(f"{value:.3g}" for value in asdict(spread).values()))
+        for quantity, temperature, spread in chain(entropies, kls)
+    ]
+    return fitting_table([dict(zip(headings, row, strict=True)) for row in rows], (), headings[:1])
 
 
 def _token_table(moments: Sequence[TokenInContext]) -> Table:
-    from rich import box
-    from rich.table import Table
+    from .console import new_table, text_widths
 
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("KL", justify="right")
-    for heading, width in WIDTHS.items():
-        justify: Literal["left", "right"] = "right" if heading == "after" else "left"
-        table.add_column(heading, max_width=width, no_wrap=True, justify=justify)
-    for m in moments:
-        cells = _context(m.before), repr(m.mark.text), _change(m.mark.raised), _change(m.mark.lowered)
-        table.add_row(f"{m.mark.kl:.2f}", m.problem_id, *cells)
+    table, kls = new_table(), [f"{m.mark.kl:.2f}" for m in moments]
+    table.add_column("KL", justify="right", no_wrap=True)
+    table.add_column("problem", no_wrap=True)
+    widths = text_widths(WIDTHS, [max(map(len, kls)), max(len(m.problem_id) for m in moments)])
+    for heading, width in widths.items():
+        table.add_column(heading, max_width=width, no_wrap=True, justify="right" if heading == "after" else "left")
+    for kl, m in zip(kls, moments, strict=True):
+        cells = _context(m.before, widths["after"]), repr(m.mark.text), _change(m.mark.raised), _change(m.mark.lowered)
+        table.add_row(kl, m.problem_id, *cells)
     return table
 
 
@@ -173,7 +171,7 @@ def _change(shift: Shift) -> str:
     return f"{100 * shift.bare:.0f}→{100 * shift.hinted:.0f}% {shift.text!r}"
 
 
-def _context(text: str) -> str:
+def _context(text: str, width: int) -> str:
     """The end of a text in one line, escaped as Python does, so that it cannot control the terminal."""
-    escaped, width = repr(text)[1:-1], WIDTHS["after"]
+    escaped = repr(text)[1:-1]
     return escaped if len(escaped) <= width else f"…{escaped[1 - width :]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -131,13 +131,14 @@ def gc(
             print(f"{opened}: {count(files, 'file')}, {size(total)} that no run needs{hint}")
 
 
-def _table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    from rich import box
-    from rich.table import Table
+def _table(*columns: str, right: tuple[str, ...] = (), text: str = "") -> Table:
+    """A table whose column `text` wraps; all others stay whole."""
+    from .console import new_table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column != text, overflow="fold")
     return table
 
 
@@ -145,7 +146,7 @@ def _run_table(rows: list[RunStatus]) -> Table:
     from rich.text import Text
 
     colours = {"finished": "green", "at work": "cyan", "failed": "red", "unfinished": "yellow", "unreadable": "red"}
-    table = _table("run", "state", "since", "what")
+    table = _table("run", "state", "since", "what", text="what")
     for run in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.when))
         table.add_row(run.name, Text(run.state, style=colours[run.state]), when, run.detail)
@@ -156,7 +157,7 @@ def _stage_table(rows: list[StageStatus]) -> Table:
     from ssb_core.results.wording import size
 
     numbers = ("recipes", "requests", "shards", "files", "size")
-    table = _table("stage", *numbers, "at work", right=numbers)
+    table = _table("stage", *numbers, "at work", right=numbers, text="at work")
     for s in rows:
         counts = (f"{n:,}" for n in (s.recipes, s.requests, s.shards, s.files))
         table.add_row(s.stage, *counts, size(s.bytes), s.at_work)

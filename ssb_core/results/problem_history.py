@@ -84,6 +84,15 @@ def load_examples(run: Run, n: int = 1, stage: str = "teach") -> list[ProblemHis
     return [load_history(run, problem_id) for problem_id in islice(_kept_ids(run, stage), n)]
 
 
+def example_id(run: Run) -> str | None:
+    """The id of a problem of the run: of one that was taught, or else selected, or else sampled."""
+    for stage in ("teach", "select"):
+        if problem_id := next(iter(_kept_ids(run, stage)), None):
+            return problem_id
+    manifests = run.manifests("rollouts")
+    return next((i for m in manifests for f in m.files for i in run.store.sidecar(m, f).problem_ids), None)
+
+
 def load_flipped(run: Run, better: int = 2, worse: int = 1) -> list[ProblemHistory]:
     """The problems of the first benchmark on which the student gained most over the base, then those it lost most on.
 
