@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sys
 import threading
 import time
@@ -170,7 +171,12 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
         options |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
     else:
         options |= {"address": workers.address}
+    terminate = signal.getsignal(signal.SIGTERM)
     with RayTaskRunner(init_kwargs=options) as runner:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(
+                signal.SIGTERM, terminate
+            )  # Ray's own handler would exit with code 1, as if the run had failed
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         queue: Any = ray.remote(ShardQueue).options(num_cpus=0, scheduling_strategy=here).remote()
         try:

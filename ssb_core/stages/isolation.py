@@ -1,6 +1,7 @@
 """Stages run in this process, or in fresh ones whose memory is free again however they end.
 
-On CUDA, and with vLLM, every request that loads a model runs in a process of its own (``python -m ssb_core.stages``).
+On CUDA, and with vLLM, every request that loads a model runs in a process of its own (``python -m ssb_core.stages``),
+and so does a training in several processes.
 A process that samples stays for the next request with the same weights, so that a wave's rollouts and solutions share
 a loaded engine; it ends before anything else loads a model. A process ends itself when the pipe to its parent closes,
 so none outlives a killed run. Lines of JSON travel both ways; the process writes its log to stderr.
@@ -31,6 +32,7 @@ from ..errors import ConfigError, Damaged, StageError, StoreError, Unreachable
 from ..models import pick_device
 from ..progress import Progress, replay
 from ..store import Store
+from .directory import TrainedSpec
 from .execute import Outcome, execute, finished, parts, required
 from .runtime import Runtime, ShardMaker, make_here
 from .spec import Spec
@@ -63,9 +65,14 @@ def isolated(spec: Spec, workers: bool = False) -> bool:
     has_deadline = spec.stage in execution.stage_timeout_hours
     if execution.isolate == "never" or not (spec.uses_model or has_deadline):
         return False
-    if execution.isolate == "always" or has_deadline:
+    if execution.isolate == "always" or has_deadline or _trains_in_several(spec):
         return True
     return pick_device(execution.device) == "cuda" or engines.choose_local(execution).engine == "vllm"
+
+
+def _trains_in_several(spec: Spec) -> bool:
+    """Whether torchrun trains in several processes, which a signal to the command's group must not reach one by one."""
+    return isinstance(spec, TrainedSpec) and spec.execution.train_processes > 1
 
 
 class StageRunner:

@@ -198,7 +198,7 @@ def test_workers_replace_the_fresh_process_only_where_there_are_some(small: RunC
     assert isolated(alone.rollouts, workers=True), "it asks for no workers"
 
 
-def test_auto_isolates_on_cuda_and_with_vllm_only(
+def test_auto_isolates_on_cuda_with_vllm_and_for_training_in_several_processes(
     small: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wave = wave_of(small, Store(tmp_path / "store"))
@@ -209,6 +209,9 @@ def test_auto_isolates_on_cuda_and_with_vllm_only(
     assert not apart(device="cpu", engine="transformers")
     assert apart(device="cpu", isolate="always") and not apart(wave.select, isolate="always")
     assert not apart(isolate="never")
+    student = stages.distill.Spec(teach=(wave.teach,), limit=1, distill=small.distill, execution=Execution())
+    assert apart(student, device="cpu", train_processes=2) and not apart(student, device="cpu")
+    assert not apart(device="cpu", train_processes=2)
     with monkeypatch.context() as installed:
         installed.setattr(import_module("ssb_core.engines.choose"), "_obstacle_to_vllm", lambda device: None)
         assert apart(device="cpu", engine="vllm")
