@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import models
 from . import queries
 from .provenance import recorded_model
 
@@ -35,9 +36,10 @@ def load_adapter(run: Run) -> TrainedAdapter | None:
     """
     for manifest in run.manifests("distill"):
         paths = {Path(file.path).name: run.store.path(manifest, file) for file in manifest.files}
-        config = json.loads(paths["adapter_config.json"].read_text(encoding="utf-8"))
-        directory, base = paths["adapter_config.json"].parent.absolute(), str(config["base_model_name_or_path"])
-        return TrainedAdapter(directory, base, _revision(run, base), queries.load_config(run).model.dtype)
+        path, model = paths["adapter_config.json"], queries.load_config(run).model
+        recorded = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+        base = str(models.NANO if model.source == "nano" else recorded)  # another installation may have trained it
+        return TrainedAdapter(path.parent.absolute(), base, _revision(run, base), model.dtype)
     return None
 
 
