@@ -5,6 +5,7 @@ on disk. `local` is the directory or hub id that libraries read; it converts a G
 weights are loaded, and no code that a model brings along is run.
 """
 
+from .bars import no_bars
 from .check import check, check_weights, refuse_pickled
 from .config import context_length, load_config
 from .device import pick_device
@@ -30,6 +31,7 @@ __all__ = (
     "load_model",
     "load_tokenizer",
     "local",
+    "no_bars",
     "pick_device",
     "refuse_pickled",
     "resolve",
