@@ -8,7 +8,7 @@ this run has not made yet, the time follows from that of all others: a training 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 
 from ..stages import STAGES, evaluate, finished, rollouts
@@ -36,8 +36,8 @@ class Outlook:
         self.round, self.sampled, self.taught, self.open_wave = 1, 0, 0, 0
         self.yielded = 0, 0  # traces that all waves so far taught, and their problems
         self.begun: Counter[Kind] = Counter()  # requests of this round, without evaluations of the base
-        self.made: Counter[Kind] = Counter()
-        self.seconds: Counter[Kind] = Counter()
+        self.made: defaultdict[Kind, float] = defaultdict(float)
+        self.seconds: defaultdict[Kind, float] = defaultdict(float)
 
     def begin(self, step: Step) -> Kind:
         """A step begins. Returns the kind of its work."""
@@ -71,7 +71,7 @@ class Outlook:
 
         None as long as this run has made nothing.
         """
-        made, spent = Counter(self.made), Counter(self.seconds)
+        made, spent = self.made.copy(), self.seconds.copy()
         if done:
             made[kind] += done
             spent[kind] += seconds
@@ -99,7 +99,7 @@ class Outlook:
             yield from self._round_left(number, 0, 0, 0, 0, Counter())
 
     def _round_left(
-        self, number: int, sampled: int, taught: int, open_wave: int, waiting: int, begun: Counter[Kind]
+        self, number: int, sampled: int, taught: float, open_wave: int, waiting: int, begun: Counter[Kind]
     ) -> Iterator[tuple[Kind, float]]:
         """The work left of a round: `sampled` problems taught so many traces, those of the open wave not counted.
 
