@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ssb_core.progress import CallbackProgress, JsonProgress, PlainProgress, rate_and_eta, replay, send
+from ssb_core.progress import CallbackProgress, JsonProgress, PlainProgress, rate_and_eta, replay, roughly, send
 from tests.support.listeners import Recorded
 
 CALLS = (
@@ -72,11 +72,17 @@ def test_plain_progress_writes_a_line_at_most_every_so_often_and_at_the_end(monk
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     progress = PlainProgress(lines.append, every=10)
     progress.begin("rollouts", 20, "samples", 10)
-    for seconds in (4, 5, 2, 3):
+    for seconds in (4, 5, 2, 3, 7):
         now[0] += seconds
         progress.advance()
+        if seconds == 3:
+            progress.estimate(754.0)
     progress.end()
-    assert lines == ["rollouts: 13/20 samples, 0.3 samples/s, 0:00:26 left", "rollouts: 14/20 samples, done in 14.0 s"]
+    assert lines == [
+        "rollouts: 13/20 samples, 0.3 samples/s, 0:00:26 left",
+        "rollouts: 15/20 samples, 0.2 samples/s, 0:00:21 left; the run takes about 13 min more",
+        "rollouts: 15/20 samples, done in 21.0 s",
+    ]
 
 
 def test_plain_progress_is_silent_about_a_phase_without_work() -> None:
@@ -95,6 +101,14 @@ def test_callback_progress_passes_label_done_total_and_unit() -> None:
     progress.advance(2)
     progress.end()
     assert calls == [("teach", done, 4, "solutions") for done in (1, 2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "10 s"), (44, "40 s"), (91, "2 min"), (5000, "83 min"), (9000, "2 h 30 min"), (7300, "2 h"), (90_000, "25 h")],
+)
+def test_a_rough_time_has_no_more_than_two_digits(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
 
 
 def test_the_rate_is_zero_before_anything_is_done() -> None:

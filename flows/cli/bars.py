@@ -41,6 +41,16 @@ class LeftColumn(ProgressColumn):
         return Text(f"{clock((task.total - task.completed) * elapsed / done)} left", style="cyan")
 
 
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(bar_width=None),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[unit]}"),
+    RateColumn(),
+    LeftColumn(),
+)
+
+
 class PhaseBars(Bars):
     """Bars with a line below them that says how long the whole run takes."""
 
@@ -96,15 +106,7 @@ def progress(console: Console, fallback: Progress) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield fallback
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        RateColumn(),
-        LeftColumn(),
-    )
-    with PhaseBars(*columns, console=console, expand=True) as bars:
+    with PhaseBars(*COLUMNS, console=console, expand=True) as bars:
         try:
             yield BarProgress(bars)
         finally:

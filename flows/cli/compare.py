@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LABEL_WIDTH = 8
 WIDTHS = {"reference": 14, "first": 21, "second": 21}
 OPTIONAL = ("alike", "95% interval", "p-value")
-"""Columns that a narrow terminal leaves out: the sentences below the table have them."""
+"""Columns that a narrow terminal leaves out: they follow from the others, or are in the sentences below the table."""
 
 
 def compare(

@@ -119,7 +119,8 @@ def _merged(model: ResolvedModel, adapter: Path) -> Iterator[ResolvedModel]:
     bits, the sum of weights and adapter would be another student.
     """
     with tempfile.TemporaryDirectory(prefix="ssb-student-") as folder:
-        models.load_merged(model, adapter).save_pretrained(folder)
+        with models.no_bars():
+            models.load_merged(model, adapter).save_pretrained(folder)
         yield model.model_copy(update={"source": folder, "revision": None, "gguf": None, "dtype": "float32"})
 
 

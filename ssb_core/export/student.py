@@ -36,7 +36,8 @@ def write_merged(provenance: Provenance, adapter: AdapterFiles, directory: Path)
     merged = models.load_merged(provenance.model, adapter.weights.parent).to(getattr(torch, provenance.model.dtype))
     tokenizer = _write_tokenizer(provenance, directory)
     merged.generation_config = generation_config(provenance.model, tokenizer, provenance.config.evaluate)
-    merged.save_pretrained(directory, max_shard_size=SHARD_SIZE)
+    with models.no_bars():
+        merged.save_pretrained(directory, max_shard_size=SHARD_SIZE)
     return _card("merged", adapter, tokenizer, merged.generation_config)
 
 

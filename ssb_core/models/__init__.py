@@ -6,6 +6,7 @@ weights are loaded, and no code that a model brings along is run.
 """
 
 from .adapter import ADAPTER_CONFIG, Adapter, check_adapter
+from .bars import no_bars
 from .check import check, check_weights, refuse_pickled
 from .config import context_length, load_config, stored_dtype
 from .device import pick_device
@@ -37,6 +38,7 @@ __all__ = (
     "load_model",
     "load_tokenizer",
     "local",
+    "no_bars",
     "pick_device",
     "refuse_pickled",
     "resolve",

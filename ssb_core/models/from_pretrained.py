@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .bars import no_bars
 
 
 def load(loader: Callable[..., Any], source: Any, **options: Any) -> Any:
-    """Call a ``from_pretrained`` or ``from_config`` of transformers with `source`, and return its result.
+    """Call a ``from_pretrained`` or ``from_config`` of transformers with `source`, without bars; return its result.
 
     Raises:
         ConfigError: the model needs code that it brings along.
     """
     try:
-        return loader(source, trust_remote_code=False, **options)  # by default transformers asks on the terminal
+        with no_bars():
+            return loader(source, trust_remote_code=False, **options)  # by default transformers asks on the terminal
     except ValueError as e:
         if "trust_remote_code" not in str(e):
             raise

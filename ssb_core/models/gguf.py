@@ -27,6 +27,7 @@ from ..errors import ConfigError
 from ..progress import PlainProgress, Progress
 from ..store import fsync, sha256_file
 from ..store.lock import exclusive
+from .bars import no_bars
 from .from_pretrained import empty, load
 
 CONVERSION = 1  # increase it whenever the same file would be converted to something else
@@ -188,7 +189,8 @@ def _write(file: Path, directory: Path) -> None:
         )
         if missing := report["missing_keys"]:
             raise ValueError(f"it lacks {len(missing)} tensors, e.g. {min(missing)}")
-        model.save_pretrained(directory)
+        with no_bars():
+            model.save_pretrained(directory)
 
 
 @_parsed_once()

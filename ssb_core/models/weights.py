@@ -12,7 +12,7 @@ from .check import refuse_other_weights, refuse_pickled
 from .config import load_config
 from .device import pick_device
 from .from_pretrained import load
-from .resolve import NANO, ResolvedModel, local
+from .resolve import ResolvedModel, local
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +30,7 @@ def load_model(model: ResolvedModel, device: str, adapter: Path | None = None, s
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.distributed import DistributedConfig
-    from transformers.utils import logging
 
-    if model.source == str(NANO.resolve()):  # it loads before the bar is drawn
-        logging.disable_progress_bar()
     refuse_other_weights(model, load_config(model))
     loaded, report = load(
         AutoModelForCausalLM.from_pretrained,

@@ -225,6 +225,8 @@ def _parquet(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
 def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
     import datasets
 
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()  # they would tear ours apart
     try:
         rows = datasets.load_dataset(config.source, config.subset, split=config.split, token=hub_token())
     except Exception as e:  # the hub client raises a dozen unrelated types; all mean that the set is not available
@@ -235,6 +237,9 @@ def _hub(config: ProblemsConfig) -> Iterator[tuple[dict[str, Any], str]]:
             f"it: {reason:.200}{did_you_mean(config.source, EMBEDDED)}\n"
             "  remedy: check the name and the network, or give a local .jsonl or .parquet file"
         ) from None
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
     for number, row in enumerate(rows, start=1):
         yield row, f"{config.source}/{config.split} row {number}"
 

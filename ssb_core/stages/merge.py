@@ -54,7 +54,8 @@ def run(spec: Spec, store: Store, runtime: Runtime) -> Outcome:
     tokenizer = models.load_tokenizer(base)
     merged = models.load_merged(base, spec.student.load_adapter(store)).to(getattr(torch, base.dtype))
     merged.generation_config = generation_config(base, tokenizer)
-    merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
+    with models.no_bars():
+        merged.save_pretrained(result, max_shard_size=SHARD_SIZE)
     tokenizer.save_pretrained(result)
     runtime.progress.advance()
     runtime.progress.end()

@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -85,7 +86,12 @@ def test_after_two_kills_the_next_run_resumes_and_gives_the_same_results(
     done = served.prefect("deployment", "run", "ssb/quickstart", "--watch", "--params", "-", stdin=json_parameters)
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = served.api("/flow_runs/filter", flow_runs={"id": {"not_any_": [first, second]}})
-    assert run["state"]["type"] == "COMPLETED" and run["name"] == "quickstart: nano on nano-train"
+    assert run["state"]["type"] == "COMPLETED"
+    (folder,) = served.home.glob("runs/*")
+    assert run["name"] == f"{folder.name}: nano on nano-train"
+    assert sorted(run["tags"]) == ["cpu", "data:nano-train", "model:nano", "preset:quickstart", "ssb"]
+    with urllib.request.urlopen(served.reports_of(run["id"])) as report:  # the link of the page
+        assert report.status == 200 and b"<!doctype html>" in report.read()[:100].lower()
     names = zip((*ALL, *EVALUATED), ["Cached"] * 3 + ["Completed"] * 3, strict=True)
     served.expect_tasks(run["id"], [*names])
     (path,) = served.home.glob("runs/*/summary.json")

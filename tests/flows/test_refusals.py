@@ -38,7 +38,13 @@ REFUSED = [
     (["--preset", "quickstart", "--from", "teach", "--to", "select"], "--from teach comes after --to select"),
     (["--preset", "quickstart", "--name", "../x"], "--name '../x'"),
     (["--preset", "quickstart", "--name", "x" * 300], "up to 100 printable letters"),
-    (["--preset", "quickstart", "--store", "empty.jsonl"], "empty.jsonl is a file"),
+    (["--preset", "quickstart", "--store", "empty.jsonl"], "empty.jsonl is a file; results need a directory"),
+    (["--preset", "quickstart", "--store", "empty.jsonl/below/it"], "--store: "),
+    (["--preset", "quickstart", "--store", "gone"], "gone is a broken link"),
+    (["--preset", "quickstart", "--store", "/proc/1/ssb"], "this user cannot write to /proc/1 ("),
+    (["--preset", "quickstart", "--runs", "empty.jsonl/below/it"], "--runs: "),
+    (["--preset", "quickstart", "--runs", "taken", "--name", "mine"], "taken/mine is a file"),
+    (["--preset", "quickstart", "--runs", "/proc/1/ssb"], "remedy: choose another folder with --runs DIR"),
     (["--preset", "quickstart", "--set", "execution.device=mps"], "execution.device is mps, but this machine has none"),
     (["--preset", "quickstart", "--set", "model.source=./plain"], "has no chat template"),
     (["--preset", "quickstart", "--set", "model.source=./hollow"], "hollow cannot be used"),
@@ -53,6 +59,9 @@ def folder(tmp_path: Path) -> Path:
     """A folder of unusable input: problem sets, a model without a chat template, and one without weights."""
     for name, text in BAD_DATA.items():
         (tmp_path / name).write_text(text)
+    (tmp_path / "gone").symlink_to("nowhere")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine").touch()
     (tmp_path / "hollow").mkdir()
     (tmp_path / "hollow" / "model.safetensors").touch()
     shutil.copytree(NANO, tmp_path / "plain")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -38,6 +40,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory, served: dict[str, str]) -> 
     done = run_ssb(*COMMAND, env=served, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "nano-test" in done.stdout and "report.html" in done.stdout
+    (run,) = (home / "runs").iterdir()
+    first, *others = done.stderr.splitlines()
+    assert first == f"run {run.name}: model nano, device cpu, engine transformers, store store"
+    phases = [line.split(":")[0] for line in others if "done in" in line]
+    assert phases[:4] == ["rollouts wave 1", "select wave 1", "teach wave 1", "capture wave 1"]
+    assert not re.search(r"\d%\|", done.stderr)  # a bar of tqdm
     return home
 
 
@@ -148,10 +156,11 @@ def test_a_damaged_shard_is_made_again_and_the_stages_after_it_stay_cached(
     until(lambda: states() == expected, 60, lambda: str(states()))
 
 
-def test_show_prints_the_history_of_a_problem(folder: Path, alone: dict[str, str]) -> None:
-    done = run_ssb("show", "nano-train-0000", env=alone, cwd=folder)
+def test_the_next_step_of_a_run_shows_a_problem_that_was_taught(folder: Path, alone: dict[str, str]) -> None:
+    command = run_ssb("report", env=alone, cwd=folder).stdout.partition("\nnext ")[2].partition("   (")[0]
+    done = run_ssb(*shlex.split(command)[1:], env=alone, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "\\boxed{" in done.stdout
+    assert "\\boxed{" in done.stdout and "taught" in done.stdout.lower()
     unknown = run_ssb("show", "nano-train-9999", env=alone, cwd=folder)
     assert unknown.returncode == 2 and "nano-train-" in unknown.stderr
 

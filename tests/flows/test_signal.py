@@ -80,7 +80,7 @@ def test_hostile_text_of_a_model_cannot_control_the_terminal(printed: list[str])
     text = "\n".join(printed)
     assert "\x1b" not in text and "\u202e" not in text and "\r" not in text
     (row,) = (line for line in printed if "1.50" in line)
-    assert "a-very-long-prob…" in row and "'\\r'" in row and "12→100% '\\x1b[2…" in row and "so on\\n" in row
+    assert "a-very-long-problem-id-0001" in row and "'\\r'" in row and "12→100% '\\x1…" in row and "so on\\n" in row
 
 
 @pytest.mark.parametrize(("codec", "bound"), [("topk/2", True), ("hidden/2", False), ("dense/2", False)])

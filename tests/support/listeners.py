@@ -31,3 +31,6 @@ class Recorded(Progress):
 
     def wait(self, text: str) -> None:
         self.calls.append(("wait", text))
+
+    def estimate(self, seconds: float) -> None:
+        self.calls.append(("estimate", seconds))

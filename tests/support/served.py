@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,12 @@ class Served:
     def expect_tasks(self, id: str, expected: Sequence[tuple[str, str]]) -> None:
         """Wait for these task runs. The server may know of them later than of the end of their run."""
         until(lambda: self.tasks(id) == [*expected], 60, lambda: f"expected {expected}, got {self.tasks(id)}")
+
+    def reports_of(self, id: str) -> str:
+        """The address of a run's report that the page ssb-7-report links to."""
+        chosen = {"key": {"any_": ["ssb-7-report"]}, "flow_run_id": {"any_": [id]}}
+        (page,) = self.api("/artifacts/filter", artifacts=chosen)
+        return re.findall(r"\[Open the report\]\((.*?)\)", page["data"])[0]
 
     def logs(self, id: str) -> str:
         lines = self.api("/logs/filter", logs={"flow_run_id": {"any_": [id]}}, sort="TIMESTAMP_ASC")

@@ -108,9 +108,15 @@ def test_pictures_are_small_files_and_wide_enough(quick_run: Run) -> None:
         assert Image.open(io.BytesIO(base64.b64decode(content))).width >= 1000
 
 
-def test_the_report_is_named_by_its_path(quick_run: Run) -> None:
+def test_the_report_has_a_link_where_its_folder_is_served_and_else_a_path(
+    quick_run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSB_RUNS_URL", "http://127.0.0.1:4201/")
+    monkeypatch.setenv("SSB_HOME", str(quick_run.directory.parents[1]))
+    assert "](http://127.0.0.1:4201/quick/report.html)" in text_of(report_page.page(quick_run))
+    monkeypatch.setenv("SSB_HOME", str(tmp_path))  # the run is in another folder than the served one
     text = text_of(report_page.page(quick_run))
-    assert f"`{quick_run.directory / 'report.html'}`" in text
+    assert "](http" not in text and f"`{quick_run.directory / 'report.html'}`" in text
     (rows,) = tables(text)
     assert [row[0] for row in rows[2:]] == ["rollouts", "select", "teach", "distill", "evaluate"]
 
