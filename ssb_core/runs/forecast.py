@@ -68,6 +68,8 @@ class Forecast:
 
     def amounts(self, spec: Spec, found: Remains, again: bool = False) -> Amounts:
         """The work that is left of a request, of which the store has what was `found`; of all of it if made `again`."""
+        if found.share == 1 and not again and found.part != "solutions":
+            return NOTHING
         left = Amount(1) if again or not found.share else about(1 - found.share)
         match spec:
             case rollouts.Spec():

@@ -170,7 +170,10 @@ def test_an_upstream_result_with_other_bytes_is_the_reason(one: RunConfig, made:
     made.commit(rolled.recipe, replace(manifest, stats=manifest.stats | {"truncated": 1}))
     assert reason(one, made, "rollouts wave 1") == ("cached", "")
     assert reason(one, made, "select wave 1") == ("partial", "2 of 2 shards are there, to be checked")
-    assert reason(one, made, "distill") == ("stale", "because select wave 1 is partial")
+    assert reason(one, made, "distill") == (
+        "partial",
+        "its result is there, to be checked; because select wave 1 is partial",
+    )
 
 
 def test_a_hostile_store_does_not_stop_the_plan(one: RunConfig, made: Store) -> None:
