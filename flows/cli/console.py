@@ -57,10 +57,10 @@ def print_plan(rows: Sequence[PlanRow]) -> None:
         for part in wrap(row.why, console.width - 4, break_long_words=False, break_on_hyphens=False):
             console.print(Text(f"    {part}", style="dim"), soft_wrap=True)
     console.print()
-    for sentence in plan_wording.summary(rows):
-        console.print(sentence)
-    if names:
-        console.print(f"In the table, {plan_wording.LEGEND}.")
+    legend = [f"In the table, {plan_wording.LEGEND}."] if names else []
+    for sentence in (*plan_wording.summary(rows), *legend):
+        for part in wrap(sentence, console.width):
+            console.print(part, soft_wrap=True)
 
 
 def print_check(check: Check) -> None:

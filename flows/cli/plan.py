@@ -33,7 +33,8 @@ def plan(
     reason. For what is left to do, the plan estimates samples, tokens, time and
     disk from earlier results in the store.
 
-    The exit code is 1 if something would prevent the run, as in `ssb doctor`.
+    The exit code is 2 if a run would be refused or fail, for reasons that
+    `ssb doctor` would give too.
 
     Examples:
 
@@ -55,7 +56,7 @@ def print_plan(
 
     Raises:
         ConfigError: the input cannot be read.
-        typer.Exit: something would prevent the run (exit code 1).
+        typer.Exit: something would prevent the run (exit code 2).
     """
     from ssb_core.api import preflight
     from ssb_core.api.plan import checked_plan
@@ -73,7 +74,7 @@ def print_plan(
         print(line, file=sys.stderr)
     _print_checks(checked)
     if checked.problems:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def _print_checks(checked: CheckedPlan) -> None:

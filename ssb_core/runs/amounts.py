@@ -46,8 +46,8 @@ def _least_certain(*amounts: Amount) -> Certainty:
 class Amounts:
     """The work on one request, or the sum of several. `bytes` counts what stays in the store.
 
-    `assumed` says that the store has no earlier work from which the time could be estimated, so that `ASSUMED` rates
-    were used.
+    `assumed` says that the store has no earlier work from which the time could be estimated, so that fixed rates were
+    used.
     """
 
     samples: Amount = Amount()
@@ -64,6 +64,10 @@ class Amounts:
             self.bytes + other.bytes,
             self.assumed or other.assumed,
         )
+
+    def __mul__(self, times: int) -> Amounts:
+        parts = (self.samples, self.tokens, self.seconds, self.bytes)
+        return Amounts(*(part * times for part in parts), assumed=self.assumed)
 
 
 NOTHING = Amounts()

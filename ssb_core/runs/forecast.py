@@ -68,6 +68,8 @@ class Forecast:
 
     def amounts(self, spec: Spec, found: Remains, again: bool = False) -> Amounts:
         """The work that is left of a request, of which the store has what was `found`; of all of it if made `again`."""
+        if found.share == 1 and not again and found.part != "solutions":
+            return NOTHING
         left = Amount(1) if again or not found.share else about(1 - found.share)
         match spec:
             case rollouts.Spec():
@@ -90,8 +92,8 @@ class Forecast:
 
     def pairs(self, spec: select.Spec) -> Amount:
         """The number of mixed problems."""
-        if manifest := self._finished(spec):
-            return Amount(manifest.stats.get("mixed", 0))
+        if (known := self._count(spec, "mixed")) is not None:
+            return known
         problems = spec.rollouts.stop - spec.rollouts.start
         rate = self.rates.of("select").per("rows", "mixed")
         return at_most(problems) if rate is None else about(rate * problems)
@@ -99,10 +101,17 @@ class Forecast:
     def traces(self, spec: teach.Spec) -> Amount:
         """The number of solutions that are taught."""
         for request in (spec, spec.solutions):
-            if manifest := self._finished(request):
-                return Amount(manifest.stats.get("taught", 0))
+            if (known := self._count(request, "taught")) is not None:
+                return known
         rate = self.rates.of("teach", "solutions").per("rows", "taught")
         return self.pairs(spec.solutions.select) * (at_most(1) if rate is None else about(rate))
+
+    def _count(self, spec: Spec, name: str) -> Amount | None:
+        """A number of a request's manifest; an estimate if what the request was made from is not finished."""
+        if manifest := self._finished(spec):
+            return Amount(manifest.stats.get(name, 0))
+        before = self.store.manifest(spec.recipe, spec.fingerprint)
+        return about(before.stats.get(name, 0)) if before else None
 
     def _finished(self, spec: Spec) -> Manifest | None:
         return finished(spec, self.store)

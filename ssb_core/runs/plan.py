@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 from ..models import Shape
-from ..stages import Spec, lineage, rollouts, select, teach
+from ..stages import STAGES, Spec, lineage, rollouts, select, teach, upstreams
 from ..store import Store
 from .amounts import NOTHING, Amounts, about, at_most
 from .forecast import Forecast
 from .pipeline import Pipeline, Step
 from .reasons import PlanStatus, Reasons
+from .remains import Remains
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,37 @@ def plan(
     """
     with store.looking_once():
         forecast = Forecast(pipeline, store, load_shape)
-        steps = list(pipeline.walk(store, stop, forecast.count_taught))
+        steps = _known_steps(pipeline.walk(store, stop, forecast.count_taught), forecast)
         reasons, rows = Reasons(store, [step.spec for step in steps]), []
         row = partial(_row, reasons, forecast if estimate else None, force)
         for later, group in groupby(steps, key=partial(_later_label, forecast)):
             wave = list(group)
             made = [row(step.spec, later or step.label) for step in wave]
             rows += [_together(wave, made, forecast)] if later else made
-        return rows
+        rest = "merge" in STAGES[: STAGES.index(stop) + 1] and steps[-1].spec.round < pipeline.config.rounds
+        return [*rows, _later_rounds(steps, forecast)] if rest else rows
+
+
+def _known_steps(steps: Iterable[Step], forecast: Forecast) -> list[Step]:
+    """The steps up to the end of the first round whose yield is not known yet."""
+    known: list[Step] = []
+    for step in steps:
+        if known and step.spec.round > (last := known[-1].spec.round) and forecast.known_until(last) < math.inf:
+            break
+        known.append(step)
+    return known
+
+
+def _later_rounds(steps: Sequence[Step], forecast: Forecast) -> PlanRow:
+    """One row for all rounds after the known ones, each of which takes what the last one takes."""
+    last, rounds = steps[-1].spec.round, forecast.config.rounds
+    student = next(s.spec for s in steps if s.spec.round == last and s.spec.stage == "distill")
+    own = {s.fingerprint for s in lineage(student) if s.round == last}
+    repeated = [s.spec for s in steps if s.spec.fingerprint in own or student in upstreams(s.spec)]
+    each = sum((forecast.amounts(spec, Remains(), again=True) for spec in repeated), NOTHING)
+    label = f"round {rounds}" if last + 1 == rounds else f"rounds {last + 1:,} to {rounds:,}"
+    estimate = each * (rounds - last) + Amounts(about(0), about(0), about(0), about(0))
+    return PlanRow("teach", label, "waits", f"for the student of round {last:,}", last + 1, estimate)
 
 
 def _later_label(forecast: Forecast, step: Step) -> str:

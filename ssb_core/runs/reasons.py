@@ -17,7 +17,7 @@ from ..store import Recipe, Store
 from .differences import MODEL, Difference, differences, is_for_other_hint
 from .earlier_problems import EarlierProblems, problems_field
 from .recipes import Recipes
-from .remains import Remains, remains
+from .remains import RESULT, Remains, remains
 
 PlanStatus = Literal["cached", "partial", "missing", "stale", "waits", "forced"]
 NEVER = "never run"
@@ -132,6 +132,8 @@ class Reasons:
 
 def in_words(found: Remains) -> str:
     """The part of a request that is there: ``3 of 4 shards are there, 1 is damaged and made again``."""
+    if found.part == RESULT:
+        return "its result is there, to be checked"
     if not found.total:
         return f"stopped after step {found.whole:,}" if found.whole else "its files are damaged and made again"
     of_part = " of its solutions" if found.part == "solutions" else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..stages import Spec, lineage
+from ..stages import Spec, upstreams
 from ..stages.spec import BASELINES
 from ..store import Manifest, Recipe, Store
 
@@ -54,10 +54,11 @@ class Recipes:
         self.store = store
         self._planned: dict[tuple[str, str], Recipe] = {}
         self._students: dict[str, Recipe] = {}
-        for spec in {s.fingerprint: s for p in planned for s in lineage(p)}.values():
+        for spec in _each_once(planned):
             recipe = spec.recipe
             self._planned[recipe.stage, recipe.hash] = recipe
-            self._students[spec.fingerprint] = recipe
+            if spec.stage in STUDENTS:
+                self._students[spec.fingerprint] = recipe
         self.stored = lru_cache(maxsize=None)(self._read)
 
     def _read(self, stage: str) -> dict[str, Recipe]:
@@ -113,7 +114,22 @@ class Recipes:
                 continue
 
 
+<<<<<<< HEAD
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+=======
+def _each_once(planned: Iterable[Spec]) -> Iterator[Spec]:
+    """Requests and everything that they build on. Hundreds of students share the same objects, so identity counts."""
+    left, seen = list(planned), set()
+    while left:
+        spec = left.pop()
+        if id(spec) not in seen:
+            seen.add(id(spec))
+            left += upstreams(spec)
+            yield spec
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+>>>>>>> plan
     """Nested mappings as one mapping by dotted path."""
     flat: dict[str, Any] = {}
     for key, value in content.items():

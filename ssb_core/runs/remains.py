@@ -14,6 +14,9 @@ from ..store import UNREADABLE, Sidecar, Store, digest
 from ..store.files import DAMAGED
 from ..training import checkpoints
 
+RESULT = "result"
+"""The part of `Remains` of a whole directory whose upstream requests are not finished."""
+
 
 @dataclass(frozen=True, slots=True)
 class Remains:
@@ -73,8 +76,9 @@ def _of_directory(spec: DirectorySpec, store: Store) -> Remains:
     folder = store.layout.recipe(spec.stage, spec.recipe.hash)
     try:
         work = folder.work(spec.fingerprint, digest(sources(spec, store)))
-    except StoreError:  # its upstream requests are not finished
-        return Remains()
+    except StoreError:  # its upstream requests are not finished; they may turn out as they were
+        there = store.manifest(spec.recipe, spec.fingerprint) is not None
+        return Remains(int(there), int(there), part=RESULT)
     sealed = [checkpoints.step(p) for p in work.glob("checkpoint-*") if (p / checkpoints.SEAL).exists()]
     outdated = store.manifest(spec.recipe, spec.fingerprint) is not None
     aside = any(p.name.endswith(DAMAGED) for p in folder.outputs(spec.fingerprint).rglob("*"))

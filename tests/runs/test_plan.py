@@ -94,10 +94,10 @@ def test_later_waves_follow_the_yield_so_far(made: Store) -> None:
     more = presets.load_config(
         "quickstart", overrides=[*SMALL, "problems.limit=256", "target_traces=40", "select.seed=1"]
     )
-    later = planned(more, made)["later waves"]  # a quarter of 64 problems teaches a trace
-    assert later.why == "about 128 more problems, if 25% of them teach a trace"
-    assert later.amounts.samples == about(128 * 4 + 64)
-    assert later.amounts.tokens == about(TOKENS * (128 * 4 + 64))
+    later = planned(more, made)["later waves"]  # half of 64 problems
+    assert later.why == "about 32 more problems, if 50% of them teach a trace"
+    assert later.amounts.samples == about(32 * 4 + 16)
+    assert later.amounts.tokens == about(TOKENS * (32 * 4 + 16))
 
 
 def test_a_shard_that_is_lost_is_told_from_a_damaged_one(one: RunConfig, made: Store) -> None:
@@ -170,7 +170,8 @@ def test_an_upstream_result_with_other_bytes_is_the_reason(one: RunConfig, made:
     made.commit(rolled.recipe, replace(manifest, stats=manifest.stats | {"truncated": 1}))
     assert reason(one, made, "rollouts wave 1") == ("cached", "")
     assert reason(one, made, "select wave 1") == ("partial", "2 of 2 shards are there, to be checked")
-    assert reason(one, made, "distill") == ("stale", "because select wave 1 is partial")
+    status, why = reason(one, made, "distill")
+    assert (status, why) == ("partial", "its result is there, to be checked; because select wave 1 is partial")
 
 
 def test_a_hostile_store_does_not_stop_the_plan(one: RunConfig, made: Store) -> None:
@@ -180,3 +181,12 @@ def test_a_hostile_store_does_not_stop_the_plan(one: RunConfig, made: Store) -> 
         (odd / "recipe.json").write_text(content)
         changed = one.model_copy(update={"evaluate": one.evaluate.model_copy(update={"seed": 5})})
         assert planned(changed, made)["evaluate base on nano-test"].status == "stale"
+
+
+def test_later_rounds_share_a_row_that_takes_as_much_as_the_known_one(one: RunConfig, made: Store) -> None:
+    many = presets.load_config("quickstart", overrides=[*SMALL, "target_traces=16", "rounds=1000", "rollouts.seed=1"])
+    rows = planned(many, made)
+    rest = rows["rounds 2 to 1,000"]
+    assert (rest.status, rest.why, rest.round) == ("waits", "for the student of round 1", 2)
+    first = [row.amounts.samples.value for row in rows.values() if row.round == 1]
+    assert rest.amounts.samples == about(999 * sum(first))

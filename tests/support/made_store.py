@@ -47,15 +47,16 @@ def _directory(spec: DirectorySpec, store: Store) -> tuple[list[FileEntry], dict
 def _shards(spec: Spec, store: Store) -> tuple[list[FileEntry], dict[str, Any]]:
     root = spec if isinstance(spec, evaluate.Spec) else next(s for s in lineage(spec) if isinstance(s, rollouts.Spec))
     problems = root.load_problem_set() if isinstance(root, evaluate.Spec) else root.load_wave()
-    each = {"rollouts": root.rollouts.samples} if isinstance(root, rollouts.Spec) else {"evaluate": root.samples}
+    each: dict[str, float] = {"teach": 0.5}  # every second problem
+    each |= {"rollouts": root.rollouts.samples} if isinstance(root, rollouts.Spec) else {"evaluate": root.samples}
     files = []
     for item in shard_inputs(problems, spec.execution.shard_size):
-        table = pa.table({"x": [0] * (len(item.problems) * each.get(spec.stage, 1))})
+        table = pa.table({"x": [0] * int(len(item.problems) * each.get(spec.stage, 1))})
         ids = [p.id for p in item.problems]
         files.append(store.write_shard(spec.recipe, item.name, table, ids, None).file)
     rows = sum(f.rows for f in files)
     if spec.stage == "select":
         return files, {"mixed": rows // 2, "all_correct": rows - rows // 2}
     if spec.stage == "teach":
-        return files, {"taught": rows // 2, "tokens": TOKENS * rows // 2, "written_tokens": TOKENS * rows}
+        return files, {"taught": rows, "tokens": TOKENS * rows, "written_tokens": TOKENS * rows}
     return files, {"samples": rows, "tokens": TOKENS * rows, "truncated": 0, "engines": ["transformers 5"]}
