@@ -114,9 +114,6 @@ class Recipes:
                 continue
 
 
-<<<<<<< HEAD
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-=======
 def _each_once(planned: Iterable[Spec]) -> Iterator[Spec]:
     """Requests and everything that they build on. Hundreds of students share the same objects, so identity counts."""
     left, seen = list(planned), set()
@@ -128,8 +125,7 @@ def _each_once(planned: Iterable[Spec]) -> Iterator[Spec]:
             yield spec
 
 
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
->>>>>>> plan
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one mapping by dotted path."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
