@@ -66,8 +66,9 @@ class Amounts:
         )
 
     def __mul__(self, times: int) -> Amounts:
-        parts = (self.samples, self.tokens, self.seconds, self.bytes)
-        return Amounts(*(part * times for part in parts), assumed=self.assumed)
+        return Amounts(
+            self.samples * times, self.tokens * times, self.seconds * times, self.bytes * times, self.assumed
+        )
 
 
 NOTHING = Amounts()

@@ -52,8 +52,11 @@ def remains(spec: Spec, store: Store) -> Remains:
 
 
 def _of_shards(spec: Spec, store: Store) -> Remains:
-    names, folder = shard_names(spec, store), store.layout.recipe(spec.stage, spec.recipe.hash)
+    folder = store.layout.recipe(spec.stage, spec.recipe.hash)
     files = store.backend.file_names(folder.shards)
+    if not files:  # then no name is needed, and a million problems need not be hashed
+        return Remains(part=spec.part)
+    names = shard_names(spec, store)
     both = {n for n in names if {f"{n}.parquet", f"{n}.json"} <= files}
     whole = {n for n in both if _is_whole(store, folder.sidecar(n), folder.table(n))}
     aside = {f.split(".")[0] for f in files if f.endswith(DAMAGED)}
