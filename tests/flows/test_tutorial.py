@@ -53,6 +53,7 @@ def test_the_first_run_shows_a_problem_the_signal_and_a_comparison(reader: Reade
     output = reader.follow(1)
     assert (reader.folder / "runs" / "first" / "report.html").is_file()
     assert "nano-train-0007, training problem" in output and "nano-test" in output
+    assert "base:" in output and "student:" in output
 
 
 def test_own_fractions_are_answered_taught_and_learned(reader: Reader) -> None:
@@ -68,10 +69,11 @@ def test_own_multiple_choice_is_answered_taught_and_learned(reader: Reader) -> N
     assert taught and int(taught[1]) >= int(taught[2]) >= 1
 
 
-def test_an_exported_student_is_a_model_of_ones_own(reader: Reader) -> None:
+def test_an_exported_student_is_evaluated_and_the_base_of_another_run(reader: Reader) -> None:
     output = reader.follow(4)
     assert (reader.folder / "my-model" / "model.safetensors").is_file()
-    assert (reader.folder / "runs" / "mine" / "summary.json").is_file() and "nano-test" in output
+    assert all((reader.folder / "runs" / name / "summary.json").is_file() for name in ("first", "second"))
+    assert "nano-hard (partial)" in output and "model.source" in output.rsplit("nano-hard", 1)[1]
 
 
 def test_a_completions_server_makes_the_rollouts(reader: Reader, nano: models.ResolvedModel) -> None:
