@@ -45,12 +45,16 @@ def print_plan(rows: Sequence[PlanRow]) -> None:
 
     figures = [plan_wording.cells(row) for row in rows]
     names = [name for name in ("samples", "tokens", "time", "disk") if any(f[name] for f in figures)]
-    label = max(len(row.label) for row in rows)
     widths = [max(len(name), *(len(f[name]) for f in figures)) for name in names]
+    room = console.width - sum(width + 2 for width in (7, *widths))  # for labels
+    label = min(max(len(row.label) for row in rows), max(room, len("request")))
     heading = [f"{name:>{width}}" for name, width in zip(names, widths, strict=True)]
     console.print(Text("  ".join((f"{'request':{label}}", f"{'status':7}", *heading)), style="bold"), soft_wrap=True)
     for row, figure in zip(rows, figures, strict=True):
-        line = Text(f"{row.label:{label}}  ").append(f"{row.status:7}", style=COLOURS[row.status])
+        first = row.label if len(row.label) <= label else ""
+        if not first:  # the figures are on the next line
+            console.print(Text(row.label), soft_wrap=True)
+        line = Text(f"{first:{label}}  ").append(f"{row.status:7}", style=COLOURS[row.status])
         line.append("".join(f"  {figure[name]:>{width}}" for name, width in zip(names, widths, strict=True)))
         line.rstrip()
         console.print(line, soft_wrap=True)

@@ -80,7 +80,7 @@ def _later_rounds(steps: Sequence[Step], forecast: Forecast) -> PlanRow:
     each = sum((forecast.amounts(spec, Remains(), again=True) for spec in repeated), NOTHING)
     label = f"round {rounds}" if last + 1 == rounds else f"rounds {last + 1:,} to {rounds:,}"
     estimate = each * (rounds - last) + Amounts(about(0), about(0), about(0), about(0))
-    return PlanRow("teach", label, "waits", f"for the student of round {last:,}", last + 1, estimate)
+    return PlanRow("merge", label, "waits", f"for the student of round {last:,}", last + 1, estimate)
 
 
 def _later_label(forecast: Forecast, step: Step) -> str:

@@ -16,7 +16,7 @@ from ..stages.execute import parts
 from ..store import Recipe, Store
 from .differences import MODEL, Difference, differences, is_for_other_hint
 from .earlier_problems import EarlierProblems, problems_field
-from .recipes import Recipes
+from .recipes import STUDENTS, Recipes, seed
 from .remains import RESULT, Remains, remains
 
 PlanStatus = Literal["cached", "partial", "missing", "stale", "waits", "forced"]
@@ -109,12 +109,16 @@ class Reasons:
             yield Earlier(recipe, differing, self.problems.of_other_set(root, spec))
 
     def _is_other_kind(self, spec: Spec, recipe: Recipe) -> bool:
-        """Whether the recipe is for another kind of student or of hint."""
+        """Whether the recipe is for another kind of student or hint, or for a seed that another planned student has."""
+        old: Recipe | None = recipe if spec.stage in STUDENTS else None
+        new: Spec | None = spec if old else None
         if isinstance(spec, evaluate.Spec):
             name = recipe.content.get("student")
-            student = self.recipes.student(name)
-            if (student and student.stage) != (spec.student and spec.student.stage) or (name and not student):
+            old, new = self.recipes.student(name), spec.student
+            if (name and not old) or (old and old.stage) != (new and new.stage):
                 return True
+        if old and new and seed(old) != seed(new.recipe) and seed(old) in self.recipes.seeds(new.stage):
+            return True
         return is_for_other_hint(spec, self.recipes.values(recipe))
 
     def _never_run(self, spec: Spec, nearest: Earlier | None) -> Reason:

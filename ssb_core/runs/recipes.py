@@ -69,6 +69,10 @@ class Recipes:
         """Whether a planned request has this recipe."""
         return (recipe.stage, recipe.hash) in self._planned
 
+    def seeds(self, stage: str) -> set[Any]:
+        """The training seeds of the planned students of a stage."""
+        return {seed(recipe) for (of, _), recipe in self._planned.items() if of == stage}
+
     def student(self, fingerprint: str | None) -> Recipe | None:
         """The recipe of a student, planned or in the store; None for the base model and for one that is gone."""
         if not isinstance(fingerprint, str):
@@ -131,6 +135,12 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
+
+
+def seed(student: Recipe) -> Any:
+    """The training seed of a student."""
+    values = flatten(student.content)
+    return values.get("distill.seed", values.get("grpo.seed"))
 
 
 def _own_values(recipe: Recipe) -> Iterator[tuple[str, Value]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import shorten
 
 from ssb_core.config import RunConfig
@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def page(name: str, config: RunConfig, rows: Sequence[PlanRow]) -> Page:
-    """The requests of the run `name`, each with its status, the reason for it and the work that is left."""
+    """The requests of the run `name`, each with its status and the reason for it, and then the work that is left."""
     counts = ", ".join(f"{n} {status}" for status, n in Counter(row.status for row in rows).items())
     cells = [
         {
@@ -37,12 +37,21 @@ def page(name: str, config: RunConfig, rows: Sequence[PlanRow]) -> Page:
             "status": f"**{row.status}**" if row.status != "cached" else row.status,
             "why": escaped(shorten(row.why, REASON_WIDTH, placeholder=" …")) or MEANINGS[row.status],
         }
-        | {name: escaped(text) for name, text in plan_wording.cells(row).items()}
         for row in rows
     ]
-    legend = f"In the table, {plan_wording.LEGEND}."
-    body = "\n\n".join(("# Plan", _goal(config), table(cells), escaped(legend), *plan_wording.summary(rows)))
+    body = "\n\n".join(("# Plan", _goal(config), table(cells), *_work_left(rows)))
     return Page(KEY, f"{count(len(rows), 'request')} of {escaped(name)}: {counts}", body)
+
+
+def _work_left(rows: Sequence[PlanRow]) -> Iterator[str]:
+    """The amounts of all requests that are not cached, and what they add up to."""
+    left = [(row, plan_wording.cells(row)) for row in rows if row.status != "cached"]
+    if left:
+        yield "## Work that is left"
+        amounts = ({n: escaped(text) for n, text in cells.items()} for _, cells in left)
+        yield table([{"request": escaped(row.label)} | cells for (row, _), cells in zip(left, amounts, strict=True)])
+        yield escaped(f"{plan_wording.LEGEND}.")
+    yield from map(escaped, plan_wording.summary(rows))
 
 
 def _goal(config: RunConfig) -> str:

@@ -144,6 +144,10 @@ def test_more_seeds_are_missing_and_not_stale(one: RunConfig, made: Store) -> No
     rows = planned(one.model_copy(update={"seeds": 3}), made)
     assert rows["distill (seed 0)"].status == "cached"
     assert (rows["distill (seed 1)"].status, rows["distill (seed 1)"].why) == ("missing", "never run")
+    longer = one.distill.model_copy(update={"epochs": 5})
+    rows = planned(one.model_copy(update={"seeds": 3, "distill": longer}), made)
+    assert rows["distill (seed 0)"].status == rows["evaluate ssb on nano-test (seed 0)"].status == "stale"
+    assert rows["distill (seed 1)"].status == rows["evaluate ssb on nano-test (seed 1)"].status == "missing"
 
 
 def test_an_interrupted_training_tells_its_last_checkpoint(one: RunConfig, made: Store) -> None:

@@ -33,7 +33,7 @@ def test_the_plan_says_what_is_cached_and_why_the_rest_is_not(quick_run: Run, sm
     changed = small.model_copy(update={"distill": small.distill.model_copy(update={"epochs": 3})})
     pipeline = Pipeline.of(changed, quick_run.store.root)
     page = plan_page.page("mine", changed, plan(pipeline, quick_run.store, stop="distill", force={"select"}))
-    (rows,) = tables(text_of(page))
+    rows, left = tables(text_of(page))
     assert [row[:2] for row in rows[2:]] == [
         ["rollouts wave 1", "cached"],
         ["select wave 1", "**forced**"],
@@ -41,8 +41,9 @@ def test_the_plan_says_what_is_cached_and_why_the_rest_is_not(quick_run: Run, sm
         ["distill", "**stale**"],
     ]
     assert "2 -\\> 3" in rows[-1][2]
-    assert rows[0][3:] == ["samples", "tokens", "time", "disk"]
-    assert re.fullmatch(r"\\~[\d.]+ (s|min)", rows[-1][5])
+    assert left[0] == ["request", "samples", "tokens", "time", "disk"]
+    assert [row[0] for row in left[2:]] == ["select wave 1", "distill"]
+    assert re.fullmatch(r"\\?~[\d.]+ (s|min)", left[-1][3])
     assert "In total: about " in text_of(page)
     assert page.description == "4 requests of mine: 2 cached, 1 forced, 1 stale"
 
