@@ -129,7 +129,7 @@ class Execution(Frozen):
     server: ServerOptions = Field(ServerOptions(), description="The completions server of engine openai.")
     isolate: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Run each stage in a fresh process; auto: on CUDA, with vLLM and for training in several processes.",
+        description="Run each stage in a fresh process; auto: on CUDA, with vLLM and to train in several.",
     )
     timeout_hours: float = Field(
         24, gt=0, le=1e5, description="A stage in a fresh process is killed after this time, in hours."
