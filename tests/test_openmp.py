@@ -33,7 +33,9 @@ def run_python(code: str, env: dict[str, str]) -> str:
 )
 def test_the_variable_is_set_before_any_entry_of_the_program_imports_torch(first: str, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    run_python(f"{first}; import importlib.util; importlib.util.find_spec('torch')", NOTED | {"SSB_TEST_TORCH": str(notes)})
+    run_python(
+        f"{first}; import importlib.util; importlib.util.find_spec('torch')", NOTED | {"SSB_TEST_TORCH": str(notes)}
+    )
     assert notes.read_text().startswith("1000 ")
 
 
