@@ -174,9 +174,7 @@ def cluster(execution: Execution) -> Iterator[Cluster]:
     terminate = signal.getsignal(signal.SIGTERM)
     with RayTaskRunner(init_kwargs=options) as runner:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGTERM, terminate
-            )  # Ray's own handler would exit with code 1, as if the run had failed
+            signal.signal(signal.SIGTERM, terminate)  # Ray's handler would exit with 1, as if the run had failed
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         queue: Any = ray.remote(ShardQueue).options(num_cpus=0, scheduling_strategy=here).remote()
         try:

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 8.0  # seconds in which a command may clean up
+GRACE = 7.0  # seconds in which a command may clean up
 SHOW_CURSOR = b"\x1b[?25h\n"  # progress bars hide it
 
 
@@ -116,8 +116,11 @@ class Interruption:
         if not isinstance(unraisable.exc_value, Interrupted):
             sys.__unraisablehook__(unraisable)
             return
+        threading.Timer(0.01, self._send_again).start()
+
+    def _send_again(self) -> None:
         self.raised = False
-        threading.Timer(0.01, os.kill, (self.owner, self.number or signal.SIGINT)).start()
+        os.kill(self.owner, self.number or signal.SIGINT)
 
 
 @contextmanager

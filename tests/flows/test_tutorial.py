@@ -60,7 +60,7 @@ def test_own_fractions_are_answered_taught_and_learned(reader: Reader) -> None:
     output = reader.follow(2)
     assert '{"prompt": "What is 1/5 + 1/5?", "solution": "\\\\frac{2}{5}"}' in output
     assert "everything is in order" in output
-    taught = re.search(r"16 problems: (\d+) mixed, .*; (\d+) taught", output)
+    taught = re.search(r"24 problems: (\d+) mixed, .*; (\d+) taught", output)
     assert taught and int(taught[1]) >= int(taught[2]) >= 1
 
 
