@@ -1,4 +1,4 @@
-"""docs/tutorial.md and its notebook are true: `make soak` types every command of the page, CI checks all but the runs."""
+"""docs/tutorial.md and its notebook are true: `make soak` types every command of the page, CI checks the others."""
 
 from __future__ import annotations
 
