@@ -1,18 +1,24 @@
-"""What waiting threads cost: sampling with OpenMP's default spinning and with the one `ssb run` sets, idle and busy."""
+"""What waiting threads cost: OpenMP's default spinning and the one that ssb sets, idle and busy."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.bench.measure import Figures
+from tests.support.processes import ROOT, SSB
 
 pytestmark = pytest.mark.bench
-ROOT = Path(__file__).parents[2]
+UNSET = ("OMP_", "GOMP_", "PREFECT_", "SSB_")
+ENV = {k: v for k, v in os.environ.items() if not k.startswith(UNSET)} | {"PYTHONPATH": str(ROOT)}
+DEFAULT = "300000"  # libgomp's, where there are no more threads than cores
 SAMPLE = """
 import time
 from pathlib import Path
@@ -32,24 +38,54 @@ with open_sampler(model, Execution(batch_size=64)) as sampler:
 """
 
 
-def samples_per_second(spins: str | None) -> float:
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))} | {"PYTHONPATH": str(ROOT)}
-    env |= {"GOMP_SPINCOUNT": spins} if spins else {}
-    done = subprocess.run([sys.executable, "-c", SAMPLE], env=env, capture_output=True, text=True, check=True)
+def samples_per_second(**changed: str) -> float:
+    """The rate of a program that uses the library, with our own setting unless it is changed."""
+    done = subprocess.run([sys.executable, "-c", SAMPLE], env=ENV | changed, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
-def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_busy(figures: Figures) -> None:
-    idle = samples_per_second(None), samples_per_second("1000")
-    busy_core = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def seconds_of_demo(folder: Path) -> float:
+    """The time of the command of `make demo`, in an empty folder."""
+    env = ENV | {"PREFECT_HOME": str(folder / "prefect")}
+    started = time.perf_counter()
+    subprocess.run([*SSB, "run", "--preset", "quickstart"], env=env, cwd=folder, capture_output=True, check=True)
+    return time.perf_counter() - started
+
+
+@contextmanager
+def busy_loops(n: int) -> Iterator[None]:
+    """Other programs that each want a core."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
     try:
-        busy = samples_per_second(None), samples_per_second("1000")
+        yield
     finally:
-        busy_core.kill()
-        busy_core.wait()
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def test_little_spinning_costs_little_when_idle_and_saves_much_when_a_core_is_busy(figures: Figures) -> None:
+    def both() -> tuple[float, float]:
+        return samples_per_second(GOMP_SPINCOUNT=DEFAULT), samples_per_second()
+
+    idle = both()
+    with busy_loops(1):
+        busy = both()
     rows = [
-        {"other core": name, "samples/s, default": default, "samples/s, 1000": little, "ratio": little / default}
-        for name, (default, little) in (("idle", idle), ("busy", busy))
+        {"other core": name, "samples/s, default": default, "samples/s, ours": ours, "ratio": ours / default}
+        for name, (default, ours) in (("idle", idle), ("busy", busy))
     ]
     figures("sampling with GOMP_SPINCOUNT", rows)
     assert busy[1] > busy[0]
+
+
+@pytest.mark.timeout(1800)
+def test_the_demo_beside_two_busy_loops_takes_at_most_two_and_a_half_times(figures: Figures, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("alone", "busy")]
+    for folder in folders:
+        folder.mkdir()
+    alone = seconds_of_demo(folders[0])
+    with busy_loops(2):
+        busy = seconds_of_demo(folders[1])
+    figures("make demo", [{"alone, s": alone, "beside two busy loops, s": busy, "ratio": busy / alone}])
+    assert busy / alone <= 2.5

@@ -66,8 +66,8 @@ def test_a_run_that_is_interrupted_again_and_again_has_the_numbers_of_an_undistu
     env = {name: value for name, value in alone.items() if name != "GOMP_SPINCOUNT"}
     env |= {"PYTHONPATH": GUARDED, "SSB_TEST_TORCH": str(notes)}
     stages: list[tuple[str, Sequence[str], Callable[[Terminal], None], int]] = [
-        ("rollouts", (), lambda run: run.press(3), 130),
-        ("distill", ISOLATED, lambda run: run.send(signal.SIGTERM), 143),
+        ("rollouts", ISOLATED, lambda run: run.press(3), 130),
+        ("distill", (), lambda run: run.send(signal.SIGTERM), 143),
         ("evaluate base", (), lambda run: run.close(), 129),
     ]
     interrupt_everywhere(stages, FAST, env, tmp_path)
