@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.measure import Figures
-from tests.support.processes import ROOT, SSB
+from tests.support.processes import ROOT, run_ssb
 
 pytestmark = pytest.mark.bench
 UNSET = ("OMP_", "GOMP_", "PREFECT_", "SSB_")
@@ -48,7 +48,8 @@ def seconds_of_demo(folder: Path) -> float:
     """The time of the command of `make demo`, in an empty folder."""
     env = ENV | {"PREFECT_HOME": str(folder / "prefect")}
     started = time.perf_counter()
-    subprocess.run([*SSB, "run", "--preset", "quickstart"], env=env, cwd=folder, capture_output=True, check=True)
+    done = run_ssb("run", "--preset", "quickstart", env=env, cwd=folder, timeout=1200)
+    assert done.returncode == 0, done.stderr
     return time.perf_counter() - started
 
 
