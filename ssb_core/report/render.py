@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.wording import decoding, duration, percent, problem_count
-from ..store import atomic_write
+from ..store import write_text
 
 PARTS = re.compile(r"(?<=,) | (?=\()")  # the blanks of a cell at which it may begin a new line
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,6 +42,4 @@ def anchor(text: str) -> str:
 
 def write_page(path: Path, html: str) -> None:
     """Write a page, and replace an earlier one only when the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_text(path, html)
