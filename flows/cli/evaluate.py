@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from ssb_core.runs import Run
     from ssb_core.runs.evaluation import Evaluation
 
+BenchmarksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--benchmarks",
+        "-b",
+        metavar="NAME|{...}",
+        help="Names such as math500,aime2024, or a definition of your own in the words of evaluate.benchmarks. "
+        "Repeatable. By default: those of --preset or --config.",
+    ),
+]
+
 
 def evaluate(
     model: Annotated[
@@ -37,16 +48,7 @@ def evaluate(
     adapter: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Add a LoRA adapter that was trained on this model.")
     ] = None,
-    benchmarks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--benchmarks",
-            "-b",
-            metavar="NAME|{...}",
-            help="Names such as math500,aime2024, or a definition of your own in the words of evaluate.benchmarks. "
-            "Repeatable. By default: those of --preset or --config.",
-        ),
-    ] = None,
+    benchmarks: BenchmarksOption = None,
     preset: PresetOption = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -85,7 +87,6 @@ def evaluate(
         settings = evaluations.configure(model, _split(benchmarks or []), given, limited, opened.root)
         evaluation = evaluations.prepare(settings, adapter, opened, runs)
         called = preflight.run_name(name or evaluations.evaluation_name(evaluation), "", settings)
-        _refuse_other_run(runs / called)
         print(_describe(evaluation), file=sys.stderr)
         with console.progress(PlainProgress()) as progress:
             run = evaluations.run_evaluation(evaluation, opened, runs / called, progress)
@@ -112,17 +113,6 @@ def _split(benchmarks: list[str]) -> list[str]:
     return [
         part for text in benchmarks for part in ([text] if text.lstrip().startswith("{") else text.split(",")) if part
     ]
-
-
-def _refuse_other_run(directory: Path) -> None:
-    """Refuse to replace the folder of a run that trained a student by that of an evaluation."""
-    import json
-
-    from ssb_core.errors import ConfigError
-
-    stages = directory / "stages.json"
-    if stages.exists() and any(s["stage"] != "evaluate" for s in json.loads(stages.read_text())):
-        raise ConfigError(f"--name {directory.name} is a run with more than an evaluation\n  remedy: give another name")
 
 
 def _describe(evaluation: Evaluation) -> str:

@@ -41,7 +41,8 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
             except StoreError as e:  # e.g. a forced stage was interrupted
                 print(f"note: report.html stays as it was: {e}", file=sys.stderr)
             print_summary(run.load_summary(), run)
-            _note_later_run(runs, run)
+            if run_name == "latest":
+                _note_later_run(runs, run)
         if run.draft.exists():
             if run.is_finished():
                 print("\nThese are the results of an earlier try; the last one:")
@@ -72,7 +73,8 @@ def show(
         run = Run.found(runs, run_name, open_store(store))
         if not run.is_finished():
             print(f"note: {status.in_words(status.state_of(run))}; this is its history so far", file=sys.stderr)
-        _note_later_run(runs, run)
+        if run_name == "latest":
+            _note_later_run(runs, run)
         print(problem_history.render(load_history(run, problem_id)))
 
 

@@ -20,13 +20,14 @@ from ..errors import ConfigError, SSBError
 from ..models.adapter import content_digest
 from ..progress import PlainProgress, Progress
 from ..results import queries
-from ..runs import Run, StageRun, status
+from ..runs import Run, StageRun
 from ..runs.evaluation import Evaluation
 from ..runs.pipeline import Pipeline
+from ..runs.run import finished_runs
 from ..stages import finished
 from ..stages.baselines import Student
 from ..stages.directory import TrainedSpec
-from ..store import Store, digest
+from ..store import UNREADABLE, Store, digest
 from .preflight import refuse_unwritable, unverifiable_notes
 from .run import Span, run_here, run_pipeline
 
@@ -126,9 +127,10 @@ def run_evaluation(evaluation: Evaluation, store: Store, directory: Path, progre
     """Sample what the store does not have yet, and write summary and report into `directory`.
 
     Raises:
-        SSBError: a stage failed, or the store cannot be used.
+        SSBError: the folder is that of another run, a stage failed, or the store cannot be used.
     """
     result, config = Run(directory, store), evaluation.config
+    _refuse_other_run(result)
     with store.looking_once():
         sets = {f"benchmark {b.name}": b for b in config.evaluate.limited_benchmarks()}
         for line in unverifiable_notes(sets, str(directory / "report.html")):
@@ -140,16 +142,26 @@ def run_evaluation(evaluation: Evaluation, store: Store, directory: Path, progre
     return result
 
 
+def _refuse_other_run(run: Run) -> None:
+    """Refuse to replace the files of a run that has more than an evaluation, whether it is finished or not."""
+    stages: set[str] = set()
+    with contextlib.suppress(ConfigError, LookupError, TypeError, OSError):  # an evaluation makes damaged files anew
+        stages |= {*run.load_summary()["stages"]}
+    with contextlib.suppress(ConfigError):
+        stages |= {begun.stage for begun in run.draft.load_begun()}
+    if stages - {"evaluate"}:
+        raise ConfigError(f"--name {run.name} is a run with more than an evaluation\n  remedy: give another name")
+
+
 def find_student(adapter: models.Adapter, model: models.ResolvedModel, store: Store, runs: Path) -> Student | None:
     """The request of a finished run that trained this adapter on `model`, so that its evaluations can be shared.
 
     None if no run did, or if its problems or its traces are no longer what they were.
     """
-    for listed in reversed(status.runs(runs, store)):
-        if listed.state == "finished":
-            with contextlib.suppress(SSBError), store.looking_once():
-                for student in _students(Run(runs / listed.name, store), adapter, model):
-                    return student
+    for run in reversed(finished_runs(runs, store)):  # whatever became of a later try
+        with contextlib.suppress(SSBError, LookupError, *UNREADABLE), store.looking_once():
+            for student in _students(run, adapter, model):
+                return student
     return None
 
 

@@ -66,6 +66,8 @@ def checked_plan(config: RunConfig, store: Store, stop: str = "evaluate", force:
         if all(row.status == "cached" for row in rows):
             return CheckedPlan(rows, [])
         checks = [check for group, check in examine(before_run(context)) if _is_news(group, check)]
+        if context.shape is None and any(check.status == "problem" for check in checks):
+            checks = [c for c in checks if c.name != "disk" or c.status == "problem"]  # no estimate, for that reason
         if any(row.amounts.bytes == UNKNOWN for row in rows):  # the doctor reads only the small files of such a model
             rows = lay_out(load_shape=lambda: context.shape)
     return CheckedPlan(rows, checks)

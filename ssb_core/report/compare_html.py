@@ -8,9 +8,10 @@ from typing import Any
 from .. import problems
 from ..results.compare import BenchmarkComparison, Comparison, Flip
 from ..results.wording import count
+from ..store import write_text
 from .header import is_nano
 from .problem_history import describe_completion
-from .render import render, write_page
+from .render import render
 from .tables import comparison_table
 from .verdict import comparison_in_words
 
@@ -26,7 +27,7 @@ def default_path(comparison: Comparison) -> Path:
 
 def write(comparison: Comparison, path: Path) -> None:
     """Write the page."""
-    write_page(path, page(comparison))
+    write_text(path, page(comparison))
 
 
 def page(comparison: Comparison) -> str:

@@ -17,11 +17,12 @@ from ..results.problem_history import load_examples, load_flipped
 from ..results.wording import ANSWER_FORMS, percent
 from ..signal.marks import AnnotatedSolution, Shift, TokenEffect
 from ..stages import STAGES
+from ..store import write_text
 from . import header
 from .charts import svg
 from .charts.draw import draw_charts
 from .problem_history import REASONS, sections
-from .render import render, write_page
+from .render import render
 from .tables import breakdown, results_table
 from .verdict import verdict_in_words
 
@@ -37,7 +38,7 @@ TEMPLATE = "report.html.j2"
 def write(run: Run) -> Path:
     """Write report.html into the run's directory and return its path."""
     path = run.path("report.html")
-    write_page(path, page(run))
+    write_text(path, page(run))
     return path
 
 

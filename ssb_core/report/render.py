@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..results.wording import decoding, duration, percent, problem_count
-from ..store import atomic_write
 
 PARTS = re.compile(r"(?<=,) | (?=\()")  # the blanks of a cell at which it may begin a new line
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,10 +37,3 @@ def render(template: str, content: dict[str, Any]) -> str:
 def anchor(text: str) -> str:
     """`text` as the id of an element, which has no blanks. A link to it is ``#`` and the id, encoded as in a URL."""
     return "_".join(text.split())
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write a page, and replace an earlier one only when the new one is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..config import RunConfig, commented_yaml
 from ..config.secrets import hide_passwords, redact
 from ..errors import ConfigError, StoreError
-from ..store import Manifest, Store, atomic_write, delete_temporary, fsync, lock, write_json
+from ..store import Manifest, Store, delete_temporary, fsync, lock, write_json, write_text
 from ..suggest import did_you_mean
 from .entries import Begun, Failure, Phase, StageRun
 from .environment import describes_this, environment
@@ -246,7 +246,7 @@ class Draft(Run):
             self.load_begun()
         except ConfigError:
             self.path("begun.json").unlink()  # a damaged list is lost
-        _write_text(self.path("config.yaml"), commented_yaml.dump(config))
+        write_text(self.path("config.yaml"), commented_yaml.dump(config))
         self._note_environment(config)
 
     def _note_environment(self, config: RunConfig) -> None:
@@ -308,8 +308,7 @@ class Draft(Run):
     def finish(self, stages: list[StageRun], summary: dict[str, Any]) -> None:
         """Write down all requests and the summary. Write the report before you call `publish`."""
         self.note_finished(stages)
-        others = finished_runs(self.directory.parent, self.store)
-        newest = max((_finished_at(r) for r in others), default=0.0)
+        newest = max(map(_finished_at, finished_runs(self.directory.parent, self.store)), default=0.0)
         path = self.path("summary.json")
         write_json(path, summary)
         if path.stat().st_mtime <= newest:  # the clock went back, but this run is still the latest
@@ -349,8 +348,3 @@ def _pick(runs: list[Run], name: str) -> Run | None:
     if name in by_name or name != "latest":
         return by_name.get(name)
     return next((run for run in reversed(runs) if not run.only_evaluates()), runs[-1] if runs else None)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -28,6 +28,7 @@ from .files import (
     raise_system_error,
     sha256_file,
     write_json,
+    write_text,
 )
 from .layout import Layout
 from .manifest import FileEntry, ListedFile, Manifest, Recipe, Sidecar, digest
@@ -50,4 +51,5 @@ __all__ = (
     "raise_system_error",
     "sha256_file",
     "write_json",
+    "write_text",
 )

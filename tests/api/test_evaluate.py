@@ -8,18 +8,21 @@ from pathlib import Path
 import pytest
 
 import ssb_core
-from ssb_core.api.evaluate import configure, evaluation_name, prepare, run_evaluation
+from ssb_core import models
+from ssb_core.api.evaluate import configure, evaluation_name, find_student, prepare, run_evaluation
 from ssb_core.config import RunConfig
-from ssb_core.errors import ConfigError
+from ssb_core.errors import ConfigError, StoreError
 from ssb_core.progress import Progress
 from ssb_core.report.verdict import verdict_in_words
 from ssb_core.results import compare, hint_effect, queries
 from ssb_core.results.provenance import Provenance
 from ssb_core.results.student import find_adapter
 from ssb_core.runs import Run
+from ssb_core.runs.pipeline import Pipeline
 from ssb_core.store import Store
 from tests.support.adapters import other_adapter
 from tests.support.problem_files import write_problems
+from tests.support.runs import copied
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,28 @@ def test_what_an_evaluation_does_not_have_is_refused_in_its_own_words(evaluated:
         Provenance.load(evaluated)
     with pytest.raises(ConfigError, match="run scaled is an evaluation, which captures no signal"):
         hint_effect.load_taught(evaluated)
+
+
+def test_the_folder_of_another_run_is_refused_whether_it_is_finished_or_not(
+    quick_run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    finished, begun = copied(quick_run, tmp_path), Run(tmp_path / "begun", quick_run.store)
+    begun.begin(small).note_begun(Pipeline.of(small, begun.store.root).wave(0, 32).rollouts, "rollouts wave 1")
+    report = finished.path("report.html").read_bytes()
+    for run in (finished, begun):
+        with pytest.raises(ConfigError, match=f"--name {run.name} is a run with more than an evaluation"):
+            shared(None, run, small, run.directory)
+    assert finished.path("report.html").read_bytes() == report and begun.draft.load_begun()
+
+
+def test_a_student_is_recognised_though_a_later_try_of_its_run_failed(
+    quick_run: Run, small: RunConfig, tmp_path: Path
+) -> None:
+    copy = copied(quick_run, tmp_path)
+    copy.begin(small).note_failure("distill", "distill", StoreError("it diverged"))
+    adapter = models.Adapter.find(find_adapter(copy).weights.parent)
+    model = models.resolve(small.model, copy.store.root)
+    assert find_student(adapter, model, copy.store, copy.directory.parent)
 
 
 def test_latest_is_a_run_though_an_evaluation_finished_later(quick_run: Run, evaluated: Run, tmp_path: Path) -> None:

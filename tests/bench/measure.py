@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+RUN = "import runpy, sys, ssb_core; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+"""Runs a module as ``python -m`` does, but imports ssb_core before torch, as every program of ours does."""
 Figures = Callable[[str, list[dict[str, Any]]], None]
 """Shows a named table of rows with the same columns."""
 
@@ -20,9 +22,9 @@ def measured(module: str, *arguments: object) -> dict[str, Any]:
 
     In one process, memory that another way has freed would count as free.
     """
-    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    env |= {"PYTHONPATH": str(ROOT), "GOMP_SPINCOUNT": "1000"}
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+    env = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT")}
+    env |= {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", RUN, module, *map(str, arguments)]
     done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # engines print too

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +15,7 @@ from ssb_core.errors import StoreError
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
 from tests.support.cli import ssb
+from tests.support.runs import copied
 
 
 def begin(run: Run, quick_run: Run, config: RunConfig) -> None:
@@ -48,6 +51,15 @@ def test_results_of_an_earlier_try_are_reported_with_the_failure_of_the_last(
     code, output = ssb("report", "mine", "--runs", str(tmp_path), run=run)
     assert code == 0 and "nano-test" in output
     assert "These are the results of an earlier try; the last one:\nrun mine failed in distill: it diverged" in output
+
+
+def test_the_latest_results_have_a_note_about_a_later_try_and_those_asked_for_by_name_have_none(
+    quick_run: Run, small: RunConfig, ssb_here: Callable[..., Any], tmp_path: Path
+) -> None:
+    copied(quick_run, tmp_path)
+    begin(Run(tmp_path / "runs" / "later", quick_run.store), quick_run, small)
+    latest, named = (ssb_here("show", "nano-train-0003", *r, cwd=tmp_path).stderr for r in ((), ("--run", "quick")))
+    assert latest.startswith("note: run later began later and is unfinished; see: ") and named == ""
 
 
 def test_reports_and_histories_need_neither_the_model_nor_the_engine(quick_run: Run, tmp_path: Path) -> None:
