@@ -24,6 +24,7 @@ from tests.support.settings import SMALL
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests start processes of their own: leave them a core
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background would have it ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # one under nohup, this one
 
 # The same examples every time, so that who changed nothing sees nothing fail; `make soak` searches for others.
 patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

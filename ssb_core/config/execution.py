@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .frozen import Frozen
+from .frozen import Section
 
 Engine = Literal["transformers", "vllm", "openai"]
 
@@ -27,7 +27,7 @@ class StageName(StrEnum):
     evaluate = "evaluate"
 
 
-class VllmOptions(Frozen):
+class VllmOptions(Section):
     """Options of vLLM. null leaves vLLM's own default."""
 
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs over which the weights of one replica are split.")
@@ -61,12 +61,13 @@ class VllmOptions(Frozen):
         return self.adapters == "merged" or (self.adapters == "auto" and device == "cpu")
 
 
-class ServerOptions(Frozen):
+class ServerOptions(Section):
     """An OpenAI-compatible completions server that serves the model. Its key is read from SSB_SERVER_KEY."""
 
     url: str = Field(
         "http://127.0.0.1:8000/v1",
         pattern=r"^https?://[^/@?#\s]+(/[^?#\s]*)?$",
+        examples=["http://127.0.0.1:8000/v1"],
         description="URL of the server, up to and including /v1, without a password.",
     )
     model: str | None = Field(None, description="Name of the model on the server; null: its only model.")
@@ -83,7 +84,7 @@ class ServerOptions(Frozen):
     timeout_seconds: float = Field(600, gt=0, le=1e6, description="Timeout of one request, in seconds.")
 
 
-class Workers(Frozen):
+class Workers(Section):
     """Workers on Ray that share the shards of rollouts, teach and evaluate. By default one process makes them all."""
 
     count: int = Field(
@@ -112,15 +113,14 @@ class Workers(Frozen):
         return self.count > 1 or self.address is not None
 
 
-class Execution(Frozen):
+class Execution(Section):
     """Device, engine, processes and machines. Nothing here changes results, so nothing here is hashed."""
 
-    device: str = Field(
+    device: Literal["auto", "cpu", "mps", "cuda"] = Field(
         "auto",
-        pattern=r"^(auto|cpu|mps|cuda)$",
         description="auto, cpu, mps or cuda (CUDA_VISIBLE_DEVICES chooses the GPU); auto: a GPU if there is one.",
     )
-    engine: Literal["auto"] | Engine = Field(
+    engine: Literal["auto", Engine] = Field(
         "auto",
         description="Engine that samples: transformers, vllm, or openai (a completions server). auto: vllm if it is "
         "installed and suits the device, else transformers.",
@@ -129,7 +129,7 @@ class Execution(Frozen):
     server: ServerOptions = Field(ServerOptions(), description="The completions server of engine openai.")
     isolate: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="Run each stage in a fresh process; auto: on CUDA, with vLLM and to train in several.",
+        description="Run each stage in a fresh process; auto: on CUDA, with vLLM and to train with several processes.",
     )
     timeout_hours: float = Field(
         24, gt=0, le=1e5, description="A stage in a fresh process is killed after this time, in hours."
@@ -153,6 +153,7 @@ class Execution(Frozen):
     train_endpoint: str | None = Field(
         None,
         pattern=r"^[^:\s]+:\d+$",
+        examples=["10.0.0.1:29500"],
         description="HOST:PORT of a free port of this machine, to which the other machines of train_nodes connect.",
     )
     train_sharded: bool = Field(
@@ -179,7 +180,8 @@ class Execution(Frozen):
     def _check_isolation(self) -> Self:
         if self.stage_timeout_hours and self.isolate == "never":
             raise ValueError(
-                "stage_timeout_hours needs fresh processes, which can be killed: isolate must not be never"
+                "execution.stage_timeout_hours needs fresh processes, which can be killed: execution.isolate must not "
+                "be never"
             )
         return self
 

@@ -111,10 +111,10 @@ def polite(code: int) -> Check:
 
 
 def refused(reason: str) -> Check:
-    """The try ends with one message that names a path, the reason and the remedy."""
+    """The try ends with one message that names a path, the reason and the remedy; the code is 2 before any work."""
 
     def check(t: Try, folder: str) -> bool:
-        clear = t.code == 1 and t.log.count("error: ") == 1 and "Traceback" not in t.log
+        clear = t.code in (1, 2) and t.log.count("error: ") == 1 and "Traceback" not in t.log
         return clear and reason in t.log and folder in t.log and "remedy: " in t.log
 
     return check
