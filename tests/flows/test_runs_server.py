@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import runs_server
+from flows.server import runs_server, serve_local
+from flows.server.home import HOME
 from tests.support.processes import free_port
 
 SECRET = "secret"
@@ -118,3 +119,13 @@ def test_the_password_of_the_prefect_server_is_asked_for(runs: Path) -> None:
         assert status == 401 and headers["WWW-Authenticate"].startswith("Basic") and "ours" not in body
         assert ask(port, "/", Authorization="Basic dXNlcjpwYXNz")[0] == 200
         assert ask(port, "/", Authorization="Basic dXNlcjp3cm9uZw==")[0] == 401
+
+
+def test_the_password_of_a_prefect_profile_counts_too(runs: Path) -> None:
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, temporary_settings
+
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: "user:pass"}):  # not in the environment
+        port = free_port()
+        with serve_local._serving_runs({HOME: str(runs.parent)}, "127.0.0.1", port):
+            assert ask(port, "/")[0] == 401
+            assert ask(port, "/", Authorization="Basic dXNlcjpwYXNz")[0] == 200
