@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,6 +67,20 @@ def test_a_report_is_served_with_headers_that_let_no_page_run_or_load_anything(r
         assert ask(port, "/a%20run/report.html", "HEAD")[0::2] == (200, "")
         for method in ("POST", "PUT", "DELETE"):
             assert ask(port, "/a%20run/report.html", method)[0] == 501
+
+
+def test_an_address_that_cannot_be_read_and_a_broken_connection_print_nothing(
+    runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with served(runs) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET http://[x/report.html HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+            connection.sendall(b"GET /")
+        assert ask(port, "/")[0] == 200
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
