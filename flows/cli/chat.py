@@ -124,7 +124,7 @@ def _answer(opened: Chat, line: str, interactive: bool) -> None:
     """Show both answers to a question while they are written, and grade them if they can be graded."""
     from .console import console
 
-    known = opened.known.get(line)
+    known = opened.find(line)
     question = known.problem.question if known else line
     if not interactive or question != line:
         console.print(f"question  {_safe(question)}", soft_wrap=True)

@@ -13,7 +13,6 @@ from .errors import clean_errors
 from .options import (
     ConfigOption,
     LimitOption,
-    NameOption,
     PresetOption,
     RunsOption,
     SetOption,
@@ -53,7 +52,10 @@ def evaluate(
     config: ConfigOption = None,
     overrides: SetOption = None,
     limit: LimitOption = None,
-    name: NameOption = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", "-n", metavar="NAME", help="Name the result. By default: the model and a digest."),
+    ] = None,
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:
@@ -96,16 +98,19 @@ def evaluate(
 def print_evaluation(run: Run) -> None:
     """Print the results of an evaluation, and what can be done with them."""
     from ssb_core import report as reports
+    from ssb_core.runs.run import finished_runs
 
     from .console import console, results_table
 
     summary = run.load_summary()
-    models = dict.fromkeys(m for b in summary["benchmarks"].values() for m in b["models"])
+    model = next(iter(m for b in summary["benchmarks"].values() for m in b["models"]))
     console.print(results_table(reports.results_table(summary)))
     console.print(f"samples  {summary['stages']['evaluate']['status']}; {summary['seconds']:.0f} s")
     console.print(f"report   {run.directory / 'report.html'}", soft_wrap=True)
     console.print(f"numbers  {run.directory / 'summary.json'}", soft_wrap=True)
-    console.print(f"compare  ssb compare RUN {run.name}:{next(iter(models))}", soft_wrap=True)
+    others = [r.name for r in finished_runs(run.directory.parent, run.store) if r.name != run.name]
+    if others:
+        console.print(f"compare  ssb compare {others[-1]} {run.name}:{model}", soft_wrap=True)
 
 
 def _split(benchmarks: list[str]) -> list[str]:

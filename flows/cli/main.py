@@ -26,7 +26,7 @@ from .store import gc, status, verify
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Run the pipeline": (run, plan, doctor),
     "Configure a run": (config, presets),
-    "Look at a finished run": (runs, report, show, compare, signal),
+    "Look at runs": (runs, report, show, compare, signal),
     "Use the results": (evaluate, chat, export, grade),
     "Look after the store": (status, verify, gc),
     "Run on a Prefect server": (serve_local, deploy, parameters),

@@ -73,9 +73,10 @@ NameOption = Annotated[
     typer.Option("--name", "-n", metavar="NAME", help="Name the run. By default: the preset and a digest."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only show what the run would do, as `ssb plan` does, and change nothing.")
+    bool, typer.Option("--dry-run", help="Only show what the run would do, as ssb plan does, and change nothing.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a finished run, or 'latest'.")]
+AnyRunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run, finished or not, or 'latest'.")]
 StoreOption = Annotated[
     str,
     typer.Option(

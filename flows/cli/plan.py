@@ -34,7 +34,7 @@ def plan(
     disk from earlier results in the store.
 
     The exit code is 2 if a run would be refused or fail, for reasons that
-    `ssb doctor` would give too.
+    ssb doctor would give too.
 
     Examples:
 
@@ -48,14 +48,15 @@ def plan(
 def print_plan(
     settings: RunConfig,
     store: str,
+    start: str = "rollouts",
     stop: str = "evaluate",
     force: Collection[str] = (),
     as_json: bool = False,
 ) -> None:
-    """Print the plan of a run up to stage `stop`, then warnings and problems on stderr.
+    """Print the plan of a run from stage `start` to `stop`, then warnings and problems on stderr.
 
     Raises:
-        ConfigError: the input cannot be read.
+        ConfigError: the input cannot be read, or a stage before `start` is not in the store.
         typer.Exit: something would prevent the run (exit code 2).
     """
     from ssb_core.api import preflight
@@ -64,7 +65,8 @@ def print_plan(
 
     from . import console
 
-    checked = checked_plan(settings, open_store(store), stop, force)
+    opened = open_store(store)
+    checked = checked_plan(settings, opened, stop, force)
     if as_json:
         problems = [{"name": c.name, "message": c.message, "remedy": c.remedy} for c in checked.problems]
         print(json.dumps(plan_wording.as_json(checked.rows) | {"problems": problems}, indent=2))
@@ -73,6 +75,7 @@ def print_plan(
     for line in preflight.notes(settings, "the run's report.html", stop):
         print(line, file=sys.stderr)
     _print_checks(checked)
+    preflight.refuse_missing(checked.rows, opened, start)
     if checked.problems:
         raise typer.Exit(2)
 

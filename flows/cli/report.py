@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import clean_errors
-from .options import RunArgument, RunsOption, StoreOption, open_store
+from .options import AnyRunArgument, RunsOption, StoreOption, open_store
 
 if TYPE_CHECKING:
     from ssb_core.runs import Draft, Run
 
 
-def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
+def report(run_name: AnyRunArgument = "latest", store: StoreOption = "store", runs: RunsOption = Path("runs")) -> None:
     """Print the results of a run, and write its report.html again.
 
     This is what ssb run does at its end. Of a run that is not finished, print
@@ -51,7 +51,9 @@ def report(run_name: RunArgument = "latest", store: StoreOption = "store", runs:
 
 def show(
     problem_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a problem: nano-train-0007, or nano-train-7.")],
-    run_name: Annotated[str, typer.Option("--run", "-r", metavar="RUN", help="Name of a run, or 'latest'.")] = "latest",
+    run_name: Annotated[
+        str, typer.Option("--run", "-r", metavar="RUN", help="Name of a run, finished or not, or 'latest'.")
+    ] = "latest",
     store: StoreOption = "store",
     runs: RunsOption = Path("runs"),
 ) -> None:

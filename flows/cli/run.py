@@ -65,11 +65,12 @@ def run(
 
         settings = load(preset, config, overrides, limit)
         preflight.refuse_bad_stages(from_stage, to_stage, force or ())
-        if dry_run:
-            print_plan(settings, store, stop=to_stage, force=force or ())
-            return
         called = preset_name(preset, config)
         directory = runs / preflight.run_name(name, called, settings)
+        if dry_run:
+            print_plan(settings, store, from_stage, to_stage, force or ())
+            preflight.refuse_unwritable_run(directory)
+            return
         opened = open_store(store)
         preflight.refuse_bad_input(settings, opened, directory, from_stage)
         _print_notes([preflight.headline(directory.name, settings, opened)])

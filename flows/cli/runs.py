@@ -63,7 +63,7 @@ def runs(
             print(json.dumps(run_list.as_json(listed), indent=1, allow_nan=False))
             return
         if not listed:
-            console.print(f"no runs in {runs} yet; start one with: ssb run")
+            console.print(f"no runs in {runs} yet; start one with: ssb run --preset quickstart")
             return
         table, left_out = fitting_table(listed)
         console.print(table)

@@ -36,7 +36,9 @@ def status(store: StoreOption = "store", runs: RunsOption = Path("runs")) -> Non
         opened = open_store(store)
         run_rows, stage_rows = statuses.runs(runs, opened), list(statuses.stages(opened))
         for table, place in ((_run_table(run_rows), runs), (_stage_table(stage_rows), opened)):
-            console.print(table if table.row_count else f"nothing in {place} yet; start with: ssb run")
+            console.print(
+                table if table.row_count else f"nothing in {place} yet; start with: ssb run --preset quickstart"
+            )
 
 
 def verify(

@@ -12,6 +12,7 @@ import base64
 import hmac
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,11 @@ class RunsServer(ThreadingHTTPServer):
         self.hosts = LOOPBACK if host in LOOPBACK else None
         self.authorization = f"Basic {base64.b64encode(password.encode()).decode()}" if password else None
         super().__init__((host, port), Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what ended a request, unless the connection broke, which is no news for the terminal."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -88,7 +94,11 @@ class Handler(BaseHTTPRequestHandler):
         required = self.server.authorization
         if required and not hmac.compare_digest(self.headers.get("Authorization", "").encode(), required.encode()):
             return _plain(HTTPStatus.UNAUTHORIZED, "a password is needed: that of the Prefect server")
-        parts = [unquote(part) for part in urlsplit(self.path).path.removeprefix("/").split("/")]
+        try:
+            path = urlsplit(self.path).path
+        except ValueError:  # a whole address with a bad host
+            return _plain(HTTPStatus.BAD_REQUEST, "this address cannot be read")
+        parts = [unquote(part) for part in path.removeprefix("/").split("/")]
         if parts == [""]:
             return HTTPStatus.OK, KINDS[".html"], _list_of(self.server.runs)
         body = read_file(self.server.runs, *parts) if len(parts) == 2 else None

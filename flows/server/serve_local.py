@@ -221,8 +221,16 @@ def _answers(url: str) -> bool:
 def _serving_runs(env: Mapping[str, str], host: str, port: int) -> Iterator[None]:
     """Serve the reports of the runs within the block, with the password of the Prefect server."""
     _refuse_used_port(host, port, "--runs-port")
-    with runs_server.serving(Path(env[HOME], RUNS), host, port, env.get("PREFECT_SERVER_API_AUTH_STRING")):
+    with runs_server.serving(Path(env[HOME], RUNS), host, port, _server_password()):
         yield
+
+
+def _server_password() -> str | None:
+    """The password of the Prefect server, wherever Prefect reads it: environment, profile or prefect.toml."""
+    from prefect.settings import get_current_settings
+
+    password = get_current_settings().server.api.auth_string
+    return password.get_secret_value() if password else None
 
 
 def _refuse_used_port(host: str, port: int, option: str) -> None:

@@ -16,6 +16,7 @@ from ..config import Decoding, Example, RunConfig
 from ..engines.sampler import seed_for
 from ..errors import ConfigError
 from ..records import AnswerForm, Completion, Problem, Verdict
+from ..results.problem_history import is_short_for
 from ..results.provenance import Provenance
 from ..results.student import find_adapter
 from ..runs import Run
@@ -84,6 +85,13 @@ class Chat:
 
         sampler = StreamSampler(provenance.model, provenance.config.execution, adapter.weights.parent)
         return cls(sampler, decoding, examples, known_problems(provenance.config))
+
+    def find(self, line: str) -> KnownProblem | None:
+        """The problem with this id or question, if there is one. ``nano-train-7`` is ``nano-train-0007``."""
+        if (exact := self.known.get(line)) or " " in line:
+            return exact
+        meant = {k.problem.id: k for k in self.known.values() if is_short_for(line, k.problem.id)}
+        return next(iter(meant.values())) if len(meant) == 1 else None
 
     def ask(self, question: str) -> tuple[Answer, Answer]:
         """The answers of base and student to a question. The same question gets another sample the next time."""

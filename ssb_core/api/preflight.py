@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import engines, problems
@@ -14,7 +14,7 @@ from ..models import pick_device
 from ..records import Rejection
 from ..results import wording
 from ..runs.pipeline import Pipeline
-from ..runs.plan import plan
+from ..runs.plan import PlanRow, plan
 from ..stages import STAGES
 from ..store import Store, obstacle_to_writing
 from ..suggest import did_you_mean
@@ -75,8 +75,31 @@ def refuse_unwritable(store: Store, directory: Path) -> None:
         raise  # it may answer the next time
     except StoreError as e:
         raise ConfigError(f"--store: {e}") from None
+    refuse_unwritable_run(directory)
+
+
+def refuse_unwritable_run(directory: Path) -> None:
+    """Refuse a folder of a run in which no file can be created. Nothing is left there.
+
+    Raises:
+        ConfigError: a file is in the way, permissions are missing, or the disk is read-only.
+    """
     if obstacle := obstacle_to_writing(directory):
         raise ConfigError(f"--runs: {obstacle}\n  remedy: choose another folder with --runs DIR")
+
+
+def refuse_missing(rows: Iterable[PlanRow], store: Store, start: str) -> None:
+    """Refuse --from if a stage before it is not whole in the store.
+
+    Raises:
+        ConfigError: the first request of such a stage, with its status.
+    """
+    for row in rows:
+        if row.status != "cached" and row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
+            raise ConfigError(
+                f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
+                "  remedy: run without --from, or see `ssb plan`"
+            )
 
 
 def refuse_bad_input(config: RunConfig, store: Store, directory: Path, start: str) -> Pipeline:
@@ -88,12 +111,7 @@ def refuse_bad_input(config: RunConfig, store: Store, directory: Path, start: st
     refuse_unwritable(store, directory)
     pipeline = Pipeline.of(config, store.root)
     missing = [row for row in plan(pipeline, store, estimate=False) if row.status != "cached"]
-    for row in missing:
-        if row.round == 1 and row.stage in STAGES[: STAGES.index(start)]:
-            raise ConfigError(
-                f"--from {start}: {row.label} is not in {store} ({row.status}{': ' + row.why if row.why else ''})\n"
-                "  remedy: run without --from, or see `ssb plan`"
-            )
+    refuse_missing(missing, store, start)
     if missing:
         pipeline.check_model()
     return pipeline

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
+from ..suggest import did_you_mean
 from . import document, presets
 from .inputs import Benchmark
 from .settings import Decoding, RunConfig
@@ -70,7 +71,8 @@ def _find(text: Named, given: RunConfig | None, overrides: Sequence[str]) -> tup
         return own.model_dump(mode="json"), {}
     preset = next((preset for known, preset in preset_benchmarks().items() if _plain(known) == name), None)
     if preset is None:
-        raise ConfigError(f"there is no benchmark {text!r:.100}\n  remedy: give {_names()}; {_OWN}")
+        similar = did_you_mean(text, preset_benchmarks())
+        raise ConfigError(f"there is no benchmark {text!r:.100}{similar}\n  remedy: give {_names()}; {_OWN}")
     return _of_preset(preset, name, overrides)
 
 

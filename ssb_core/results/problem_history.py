@@ -134,7 +134,7 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
         if problem.id == problem_id:
             return problem, set_name, unverifiable
     ids = dict.fromkeys(problem.id for problem, _, _ in _all_problems(sets))
-    meant = [i for i in ids if _same_number(problem_id, i)]
+    meant = [i for i in ids if is_short_for(problem_id, i)]
     if len(meant) == 1:
         return _find(run, meant[0])
     similar = meant or nearest(problem_id, ids, n=3) or [problems.load_problems(s)[0].id for s in sets.values()]
@@ -143,7 +143,7 @@ def _find(run: Run, problem_id: str) -> tuple[Problem, str, Rejection | None]:
     )
 
 
-def _same_number(given: str, problem_id: str) -> bool:
+def is_short_for(given: str, problem_id: str) -> bool:
     """Whether an id has the name and number that are given; a number alone fits every name."""
     (name, number), (whole_name, whole_number) = _split_number(given), _split_number(problem_id)
     return bool(number) and number == whole_number and name in ("", whole_name)

@@ -72,7 +72,7 @@ class Run:
                     f"run {other.name} is not finished\n  remedy: run it again, everything that it has made is reused; "
                     f"ssb report {other.name} says how far it is"
                 )
-            known = ", ".join(r.name for r in finished) or "none yet; start one with `ssb run`"
+            known = ", ".join(r.name for r in finished) or "none yet; start one with `ssb run --preset quickstart`"
             similar = did_you_mean(name, [r.name for r in finished])
             raise ConfigError(f"there is no finished run {name!r} in {runs} (finished runs: {known}){similar}")
         if run.load_summary().get("format") != SUMMARY_FORMAT:

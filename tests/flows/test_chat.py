@@ -62,7 +62,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def test_a_pipe_gets_both_answers_with_labels_and_verdicts(
     quick_run: Run, ssb_here: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("nano-test-0003\n\nWhat is 17 + 5?\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("nano-test-3\n\nWhat is 17 + 5?\n"))
     places = ("--store", str(quick_run.store.root), "--runs", str(quick_run.directory.parent))
     done = ssb_here("chat", "quick", "--max-new-tokens", "200", *places, cwd=tmp_path)
     assert done.returncode == 0 and "\x1b" not in done.stdout

@@ -20,7 +20,7 @@ def test_the_table_and_the_next_step_are_printed(quick_run: Run, ssb_here: Calla
     assert "48 problems, 4 samples each, temperature 0.8, top-k 50, at most 240 tokens" in done.stderr
     assert "evaluate base on nano-test: cached" in done.stderr
     accuracy = copy.load_summary()["benchmarks"]["nano-test"]["models"]["base"]["accuracy"]
-    assert f"{100 * accuracy:.1f}%" in done.stdout and "ssb compare RUN base:base" in done.stdout
+    assert f"{100 * accuracy:.1f}%" in done.stdout and f"ssb compare {copy.name} base:base" in done.stdout
     done = ssb_here("report", "base", cwd=tmp_path)
     assert done.returncode == 0 and "0 problems" not in done.stdout
     refused = ssb_here("evaluate", *options, "--name", "quick", cwd=tmp_path)
@@ -32,7 +32,7 @@ def test_the_table_and_the_next_step_are_printed(quick_run: Run, ssb_here: Calla
     [
         (["--benchmarks", "nano-test"], "no model is named\n  remedy: --model"),
         (["--model", "nano"], "no benchmark is named\n  remedy: --benchmarks"),
-        (["-m", "nano", "-b", "nano-test,nano-heard"], "there is no benchmark 'nano-heard'"),
+        (["-m", "nano", "-b", "nano-test,nano-heard"], "there is no benchmark 'nano-heard'; did you mean 'nano-hard'?"),
         (["-m", "nano", "-b", "nano-test", "--adapter", "none"], "adapter none is not a directory"),
         (["-m", "nano", "-b", "nano-test", "--name", "a/b"], "--name 'a/b': a run's name names a folder"),
     ],

@@ -76,6 +76,14 @@ def test_a_dry_run_is_the_plan_of_its_stages(quick_run: Run) -> None:
     assert [line.split()[3] for line in part.stdout.splitlines()[1:4]] == ["cached", "forced", "cached"]
 
 
+def test_a_dry_run_refuses_what_the_run_would_refuse(quick_run: Run, tmp_path: Path) -> None:
+    ahead = planned(quick_run, "--set", "rollouts.seed=3", "--from", "distill", command=("run", "--dry-run"))
+    assert ahead.exit_code == 2 and "--from distill: rollouts wave 1 is not in" in ahead.stderr
+    (tmp_path / "file").touch()
+    blocked = planned(quick_run, "--runs", str(tmp_path / "file"), command=("run", "--dry-run"))
+    assert blocked.exit_code == 2 and "--runs: " in blocked.stderr and "is a file" in blocked.stderr
+
+
 def test_programs_get_json(quick_run: Run) -> None:
     content = json.loads(planned(quick_run, "--set", "distill.epochs=3", "--json").stdout)
     student = next(r for r in content["requests"] if r["stage"] == "distill")

@@ -48,4 +48,4 @@ def test_json_has_everything_and_an_empty_folder_says_so(
         done.returncode == 0 and row["state"] == "finished" and row["accuracy"]["nano-test"].keys() == {"base", "ssb"}
     )
     done = ssb_here("runs", *store, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "no runs in runs yet; start one with: ssb run\n")
+    assert (done.returncode, done.stdout) == (0, "no runs in runs yet; start one with: ssb run --preset quickstart\n")

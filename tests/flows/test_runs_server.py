@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from flows.server import runs_server
+from flows.server import runs_server, serve_local
+from flows.server.home import HOME
 from tests.support.processes import free_port
 
 SECRET = "secret"
@@ -66,6 +69,20 @@ def test_a_report_is_served_with_headers_that_let_no_page_run_or_load_anything(r
             assert ask(port, "/a%20run/report.html", method)[0] == 501
 
 
+def test_an_address_that_cannot_be_read_and_a_broken_connection_print_nothing(
+    runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with served(runs) as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET http://[x/report.html HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+            connection.sendall(b"GET /")
+        assert ask(port, "/")[0] == 200
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -118,3 +135,13 @@ def test_the_password_of_the_prefect_server_is_asked_for(runs: Path) -> None:
         assert status == 401 and headers["WWW-Authenticate"].startswith("Basic") and "ours" not in body
         assert ask(port, "/", Authorization="Basic dXNlcjpwYXNz")[0] == 200
         assert ask(port, "/", Authorization="Basic dXNlcjp3cm9uZw==")[0] == 401
+
+
+def test_the_password_of_a_prefect_profile_counts_too(runs: Path) -> None:
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, temporary_settings
+
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: "user:pass"}):  # not in the environment
+        port = free_port()
+        with serve_local._serving_runs({HOME: str(runs.parent)}, "127.0.0.1", port):
+            assert ask(port, "/")[0] == 401
+            assert ask(port, "/", Authorization="Basic dXNlcjpwYXNz")[0] == 200
