@@ -1,4 +1,4 @@
-"""Why too few traces were taught: the yield in numbers, one rollout of each kind, and the field that would help.
+"""Why too few traces were taught: the yield in numbers, a text of each kind, and the field that would help.
 
 It is read from the manifests and shards that a student builds on, when there is nothing to train on. The texts of
 models are shortened, and nothing in them reaches the terminal but printable letters.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from ..config import Decoding
 from ..errors import ConfigError, printable
 from ..records import Drop, Selection, Verdict
 from ..store import Store
@@ -42,12 +43,13 @@ HEAD, TAIL = 50, 100  # letters shown of a text: an answer is at its end
 
 @dataclass
 class Shortage:
-    """What became of every problem, rollout and solution of one round, and the first rollout of each kind."""
+    """What became of every problem, rollout and solution of one round, and the first text of each kind."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     solutions: Counter[str] = field(default_factory=Counter)
     kinds: Counter[Kind] = field(default_factory=Counter)
     examples: dict[Kind, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
 
     @property
     def problems(self) -> int:
@@ -70,14 +72,13 @@ def explain(student: Spec, store: Store, taught: int, held_out: int) -> str:
     shortage, first = Shortage(), waves[0]
     for wave in waves:
         _count(shortage, wave, store)
-    for spec in lineage(student):
-        if isinstance(spec, teach.Spec) and spec.round == student.round:
-            stats = required(spec, store).stats
-            shortage.solutions.update({k: stats[k] for k in ("taught", *get_args(Drop)) if k in stats})
-    cause, remedy = _diagnose(shortage, first.rollouts, held_out)
+    written = [s.solutions for s in lineage(student) if isinstance(s, teach.Spec) and s.round == student.round]
+    for solutions in written:
+        _count_solutions(shortage, solutions, store)
+    cause, remedy = _diagnose(shortage, first.rollouts, written[0].decoding, held_out)
     only = f"; {held_out:,} are held out (distill.held_out)" if held_out else ""
     said = "no trace was taught" if not taught else f"too few traces were taught ({taught:,}{only})"
-    examples = [shortage.examples[kind] for kind in KINDS if kind in shortage.examples]
+    examples = [shortage.examples[kind] for kind in KINDS if kind in shortage.examples] + [*shortage.dropped.values()]
     lines = [f"{said}, so there is nothing to train on: {cause}", *_figures(shortage), *examples]
     return "\n  ".join([*lines, f"remedy: {remedy}"])
 
@@ -96,6 +97,17 @@ def _count(shortage: Shortage, spec: select.Spec, store: Store) -> None:
             shortage.kinds[kind] += 1
             if kind not in shortage.examples and verdict:
                 shortage.examples[kind] = _example(spec.rollouts, kind, row, verdict)
+
+
+def _count_solutions(shortage: Shortage, spec: teach.Solutions, store: Store) -> None:
+    """Add the solutions of one wave, and an example of each reason for which some are dropped."""
+    manifest = required(spec, store)
+    shortage.solutions.update({k: n for k, n in manifest.stats.items() if k in ("taught", *get_args(Drop))})
+    for table in store.tables(manifest, ["problem_id", "dropped", "text"]):
+        for row in table.to_pylist():
+            if (why := row["dropped"]) and why not in shortage.dropped:
+                head = f"solution dropped as {why.replace('_', ' ')}, problem {_short(row['problem_id'])}"
+                shortage.dropped[why] = f"{head}: {_short(row['text'])}"
 
 
 def _kind(verdict: Verdict | None, finish_reason: str) -> Kind:
@@ -137,10 +149,10 @@ def _figures(s: Shortage) -> Iterator[str]:
         yield f"solutions: {s.solutions.total():,} ({dropped})"
 
 
-def _diagnose(s: Shortage, spec: rollouts.Spec, held_out: int) -> tuple[str, str]:
+def _diagnose(s: Shortage, spec: rollouts.Spec, taught: Decoding, held_out: int) -> tuple[str, str]:
     """The main cause in words, and the field that would help."""
     if s.outcomes["mixed"] > held_out and 2 * s.solutions["taught"] < s.solutions.total():
-        return _of_teacher(s)
+        return _of_teacher(s, taught)
     kind, reason = s.main_kind(), s.main_reason()
     if kind is None and 2 * s.outcomes["mixed"] >= s.problems:
         return "there are too few problems", _more_problems(spec, held_out)
@@ -182,26 +194,26 @@ def _of_rollouts(reason: str, spec: rollouts.Spec) -> tuple[str, str]:
             return "the verifier gave up on most answers", "see the answers above, and choose other problems"
 
 
-def _of_teacher(s: Shortage) -> tuple[str, str]:
-    """Why pairs gave no traces."""
+def _of_teacher(s: Shortage, taught: Decoding) -> tuple[str, str]:
+    """Why pairs gave no traces, whose solutions were sampled as `taught` says."""
     dropped = s.solutions - Counter(taught=s.solutions["taught"])
     reason = dropped.most_common(1)[0][0] if dropped else ""
+    cap, temperature = f"(now {taught.max_new_tokens:,})", f"teach.temperature (now {taught.temperature:g})"
     remedies = {
-        "truncated": ("are cut at the token cap", "raise teach.max_new_tokens"),
+        "truncated": ("are cut at the token cap", f"raise teach.max_new_tokens {cap}"),
         "no_answer": (
             "give no answer in the form asked for",
             "give worked examples (prompts.few_shot), also to the teacher (prompts.teach_few_shot), or lower "
-            "teach.temperature",
+            f"{temperature}",
         ),
-        "wrong_answer": ("end in a wrong answer", "lower teach.temperature, or choose a better model (model.source)"),
+        "wrong_answer": ("end in a wrong answer", f"lower {temperature}, or choose a better model (model.source)"),
         "leak": (
             "mention the rollouts that the teacher saw",
-            "give worked examples (prompts.few_shot), change teach.temperature, or choose a better model "
-            "(model.source)",
+            f"give worked examples (prompts.few_shot), change {temperature}, or choose a better model (model.source)",
         ),
         "too_long": (
             "were not written, because the prompt with both rollouts is too long for the model's context",
-            "lower rollouts.max_new_tokens or teach.max_new_tokens",
+            f"lower rollouts.max_new_tokens or teach.max_new_tokens {cap}",
         ),
     }
     what, remedy = remedies.get(reason, ("were not judged", "choose other problems"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssb_core.config import ProblemsConfig, RunConfig
+from ssb_core.config import Decoding, ProblemsConfig, RunConfig
 from ssb_core.errors import StoreError
 from ssb_core.runs import Run
 from ssb_core.runs.pipeline import Pipeline
@@ -47,7 +47,9 @@ def test_the_numbers_are_those_of_the_manifests(small: RunConfig, quick_run: Run
     assert lines[0].startswith("too few traces were taught (3; 9 are held out (distill.held_out)), so there is nothing")
     assert lines[1].startswith(f"problems: {counted['problems']} ({counted['mixed']} mixed, ")
     assert lines[2].startswith("rollouts: 128 (") and f"({counted['taught']} taught" in lines[3]
-    assert [line.split(",")[0] for line in lines[4:-1]] == [w for w in KINDS.values() if f"% {w}" in lines[2]]
+    dropped = [f"solution dropped as {w}" for w in ("no answer", "truncated", "wrong answer", "leak") if w in lines[3]]
+    shown = [line.split(",")[0] for line in lines[4:-1]]
+    assert sorted(shown) == sorted([w for w in KINDS.values() if f"% {w}" in lines[2]] + dropped)
 
 
 def test_a_text_of_a_model_is_shortened_and_cannot_control_a_terminal() -> None:
@@ -66,8 +68,8 @@ def test_a_text_of_a_model_is_shortened_and_cannot_control_a_terminal() -> None:
         ({"all_correct": 9, "mixed": 1}, {"correct": 39, "wrong": 1}, {"leak": 1}, "harder problems"),
         ({"too_long": 10}, {"too_long": 40}, {}, "shorter problems"),
         ({"unverified": 10}, {"unjudged": 40}, {}, "other problems"),
-        ({"mixed": 10}, {"correct": 20, "wrong": 20}, {"truncated": 8, "taught": 2}, "teach.max_new_tokens"),
-        ({"mixed": 10}, {"correct": 20, "wrong": 20}, {"wrong_answer": 9, "taught": 1}, "teach.temperature"),
+        ({"mixed": 10}, {"correct": 20, "wrong": 20}, {"truncated": 8, "taught": 2}, "teach.max_new_tokens (now 200)"),
+        ({"mixed": 10}, {"correct": 20, "wrong": 20}, {"wrong_answer": 9, "taught": 1}, "teach.temperature (now 0.7)"),
         ({"mixed": 10}, {"correct": 20, "wrong": 20}, {"taught": 2}, "problems.limit (now 64), or lower distill.held"),
     ],
 )
@@ -75,5 +77,6 @@ def test_the_remedy_names_the_field_that_would_help(
     spec: rollouts.Spec, outcomes: dict[str, int], kinds: dict[Kind, int], solutions: dict[str, int], field: str
 ) -> None:
     found = Shortage(Counter(outcomes), Counter(solutions), Counter(kinds))
-    _, remedy = shortage._diagnose(found, spec, 2)
+    taught = Decoding(temperature=0.7, max_new_tokens=200, seed=0)
+    _, remedy = shortage._diagnose(found, spec, taught, 2)
     assert field in remedy
