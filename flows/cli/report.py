@@ -93,7 +93,7 @@ def print_summary(summary: dict[str, Any], run: Run) -> None:
         console.print(results_table(reports.results_table(summary)))
         console.print(reports.verdict_in_words(summary))
     making = summary["making"]
-    made = f"{duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make all of it"
+    made = f"its stages took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens, in this run or before"
     console.print(f"\nstages   {_statuses(summary)}")
     for name, text in (
         ("time", f"{duration(summary['seconds'])} in this run; {made}"),

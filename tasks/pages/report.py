@@ -26,7 +26,7 @@ def page(run: Run) -> Page:
     lines = "\n".join(f"- {content}: {code(str(path))}" for content, path in files.items())
     making = run.load_summary()["making"]
     cost = (
-        f"All results took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens to make, in this run "
+        f"Its stages took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens, in this run "
         "and in the earlier ones whose results it uses."
     )
     parts = ["# Report", _way_to_report(run), "Files on the machine of the run:", lines, "## Time of each stage", cost]
