@@ -93,7 +93,9 @@ def print_summary(summary: dict[str, Any], run: Run) -> None:
         console.print(results_table(reports.results_table(summary)))
         console.print(reports.verdict_in_words(summary))
     making = summary["making"]
-    made = f"its stages took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens, in this run or before"
+    made = (
+        f"its stages took {duration(making['seconds'])} and {making['tokens']:,} sampled tokens, in this run or before"
+    )
     console.print(f"\nstages   {_statuses(summary)}")
     for name, text in (
         ("time", f"{duration(summary['seconds'])} in this run; {made}"),
